@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* daggyr's configuration: text in, checked values with defaults out. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/usec.h"
+#include "core/capacity.h"
+#include "core/problem.h"
+#include "core/resources.h"
+
+#define CONFIG_SIZE_MAX ((size_t) 1024 * 1024)
+
+typedef struct RunnerConfig {
+        char *ip;             /* a literal address; "localhost" was made 127.0.0.1 */
+        uint64_t port;        /* 0…65535 */
+        uint64_t web_threads; /* "web-threads", 1…10000 */
+        CapacityOverrides capacity_overrides;
+        Resources default_resources;
+        char *task_user;
+        char **allowed_users; /* NULL-terminated, never NULL */
+        char **pass_environment;
+        uint64_t queue_max;           /* 0…100000 */
+        uint64_t results_max;         /* 0…1000000 */
+        usec_t result_ttl_usec;       /* "result_ttl", up to 30 days */
+        uint64_t output_max_bytes;    /* per stream, up to 1 TiB */
+        uint64_t inline_output_bytes; /* up to 64 MiB */
+        uint64_t body_max_bytes;      /* "body_max_bytes", 1024…64 MiB, default 1048576 */
+        bool journal;
+        bool require_lease;
+        char **allowed_hosts;
+        bool insecure;
+        char *auth_token_file;                    /* auth.token_file, or NULL */
+        char *tls_cert, *tls_key, *tls_client_ca; /* tls.{cert,key,client_ca}, or NULL */
+} RunnerConfig;
+
+RunnerConfig *runner_config_free(RunnerConfig *config);
+DEFINE_POINTER_CLEANUP(RunnerConfig, runner_config_free)
+
+/* TEXT is the file's content; SIZE 0 and an absent file both mean all defaults. On failure
+ * the problem names the key as a JSON pointer. Also refuses an address that is not loopback
+ * without token or client_ca unless "insecure" is true. TOKEN_GIVEN: a token comes from elsewhere
+ * (a systemd credential), so none need be configured. */
+int runner_config_parse(
+                const char *text,
+                size_t size,
+                bool token_given,
+                RunnerConfig **ret,
+                Problem *reterr_problem);

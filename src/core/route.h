@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Method and path to route. Each program has its table; matching is here. */
+#pragma once
+
+#include <stddef.h>
+
+#include "core/problem.h"
+
+#define ROUTE_PARAMETERS_MAX 2
+#define ROUTE_ALLOW_SIZE     64
+
+typedef struct Route {
+        const char *method;  /* "GET" also serves HEAD */
+        const char *pattern; /* "/api/v1/task/{task_id}": {name} stands for one non-empty segment */
+        int id;              /* the program's own enum */
+} Route;
+
+typedef struct RouteMatch {
+        int id;
+        const Route *route;
+        size_t n_parameters;
+        char *parameters[ROUTE_PARAMETERS_MAX]; /* percent-decoded, in order of appearance */
+        char allow[ROUTE_ALLOW_SIZE];           /* set with 405: "GET, HEAD, POST" */
+} RouteMatch;
+
+void route_match_done(RouteMatch *match);
+
+/* Finds METHOD and PATH (raw, still percent-encoded, without query) in TABLE. Literal segments are compared
+ * as they stand and win over parameters, from the left; the pattern that wins alone decides which methods
+ * there are. 404 when no pattern matches the path (a trailing slash makes another path, an empty segment
+ * matches nothing), 405 with ret->allow filled when only the method differs, 400 for a parameter that is
+ * malformed, holds a NUL or is not UTF-8. *ret is set in every case; without success it has no parameters. */
+int route_find(const Route *table,
+               size_t n_routes,
+               const char *method,
+               const char *path,
+               RouteMatch *ret,
+               Problem *reterr_problem);
+
+/* One "name=value" of a query string; both percent-decoded ("+" is a space). */
+typedef struct QueryItem {
+        char *name;
+        char *value;
+} QueryItem;
+
+typedef struct Query {
+        QueryItem *items;
+        size_t n_items;
+} Query;
+
+#define QUERY_ITEMS_MAX 32
+
+void query_done(Query *query);
+
+/* Parses TEXT, what follows "?" or "". Empty items ("a=1&&b=2") are skipped, an item without "=" has the
+ * value
+ * "". 400 for malformed escapes or too many items. Which names are known, and whether one may stand twice, is
+ * for the reader of each route: */
+int query_parse(const char *text, Query *ret, Problem *reterr_problem);
+
+/* The value of the first item called NAME, or NULL. */
+const char *query_get(const Query *query, const char *name);
+
+/* 400 unless every item is one of NAMES (a NULL-terminated list) and none but those of REPEATABLE (may be
+ * NULL) stands twice. */
+int query_check(const Query *query,
+                const char *const *names,
+                const char *const *repeatable,
+                Problem *reterr_problem);
