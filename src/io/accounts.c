@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "io/accounts.h"
+
+#include <pwd.h>
+#include <string.h>
+
+#define ENTRY_BYTES_MAX (64 * 1024)
+
+void account_done(Account *account) {
+        free(account->name);
+        free(account->home);
+        free(account->shell);
+        *account = (Account){};
+}
+
+static int account_copy(const struct passwd *entry, Account *ret) {
+        _cleanup_(account_done) Account account = {
+                .name = strdup(entry->pw_name),
+                .home = strdup(entry->pw_dir && *entry->pw_dir ? entry->pw_dir : "/"),
+                .shell = strdup(entry->pw_shell && *entry->pw_shell ? entry->pw_shell : "/bin/sh"),
+                .uid = entry->pw_uid,
+                .gid = entry->pw_gid,
+        };
+        if (!account.name || !account.home || !account.shell)
+                return -ENOMEM;
+        *ret = account;
+        account = (Account){};
+        return 0;
+}
+
+int account_by_name(const char *name, Account *ret) {
+        _cleanup_(freep) char *buffer = malloc(ENTRY_BYTES_MAX);
+        if (!buffer)
+                return -ENOMEM;
+        struct passwd entry, *found = NULL;
+        int r = getpwnam_r(name, &entry, buffer, ENTRY_BYTES_MAX, &found);
+        if (!found)
+                return r == 0 ? -ENOENT : -r;
+        return account_copy(found, ret);
+}
+
+int account_by_uid(uid_t uid, Account *ret) {
+        _cleanup_(freep) char *buffer = malloc(ENTRY_BYTES_MAX);
+        if (!buffer)
+                return -ENOMEM;
+        struct passwd entry, *found = NULL;
+        int r = getpwuid_r(uid, &entry, buffer, ENTRY_BYTES_MAX, &found);
+        if (!found)
+                return r == 0 ? -ENOENT : -r;
+        return account_copy(found, ret);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The user database. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+
+typedef struct Account {
+        char *name, *home, *shell;
+        uid_t uid;
+        gid_t gid;
+} Account;
+
+void account_done(Account *account);
+
+/* Looks NAME, or UID, up. -ENOENT when there is no such account. May ask the network where the host's
+ * name service does. */
+int account_by_name(const char *name, Account *ret);
+int account_by_uid(uid_t uid, Account *ret);

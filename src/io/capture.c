@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "io/capture.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include "io/loop.h"
+
+/* A pipe's default size: one read empties it, and no turn of the loop takes longer than copying this. */
+#define PIECE_BYTES (64 * 1024)
+
+/* Enough turns to empty the largest pipe that an unprivileged task can make of ours (F_SETPIPE_SZ, 1 MiB). */
+#define FINISH_PIECES_MAX 64
+
+struct Capture {
+        int fd;
+        sd_event_source *source;
+        OutputStore store;
+        CaptureHandler handler;
+        void *userdata;
+};
+
+static void capture_end(Capture *capture) {
+        event_source_dropp(&capture->source);
+        fd_close(&capture->fd);
+        capture->handler(capture, NULL, 0, capture->userdata);
+}
+
+/* 1 after a piece, 0 when there is nothing to read now, -EPIPE at the end. */
+static int capture_read(Capture *capture) {
+        static char piece[PIECE_BYTES];
+        ssize_t n = read(capture->fd, piece, sizeof(piece));
+        if (n < 0)
+                return errno == EAGAIN || errno == EINTR ? 0 : -EPIPE;
+        if (n == 0)
+                return -EPIPE;
+        output_store_append(&capture->store, piece, (size_t) n);
+        capture->handler(capture, piece, (size_t) n, capture->userdata);
+        return 1;
+}
+
+static int on_pipe_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        Capture *capture = userdata;
+        if (capture_read(capture) < 0)
+                capture_end(capture);
+        return 0;
+}
+
+int capture_new(sd_event *event,
+                const char *directory,
+                uint64_t bytes_max,
+                CaptureHandler handler,
+                void *userdata,
+                Capture **ret,
+                int *ret_write_fd) {
+        _cleanup_(capture_freep) Capture *capture = calloc(1, sizeof(*capture));
+        if (!capture)
+                return -ENOMEM;
+        capture->fd = -EBADF;
+        capture->handler = handler;
+        capture->userdata = userdata;
+        output_store_init(&capture->store, directory, bytes_max);
+
+        int fds[2];
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        capture->fd = fds[0];
+        _cleanup_(fd_close) int write_fd = fds[1];
+        if (fcntl(capture->fd, F_SETFL, O_NONBLOCK) <
+            0) /* ours only: the task's end blocks, as programs expect */
+                return -errno;
+        int r = sd_event_add_io(event, &capture->source, capture->fd, EPOLLIN, on_pipe_io, capture);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(capture->source, "task-output");
+        *ret = TAKE_PTR(capture);
+        *ret_write_fd = TAKE_FD(write_fd);
+        return 0;
+}
+
+Capture *capture_free(Capture *capture) {
+        if (!capture)
+                return NULL;
+        event_source_dropp(&capture->source);
+        fd_close(&capture->fd);
+        output_store_done(&capture->store);
+        free(capture);
+        return NULL;
+}
+
+void capture_finish(Capture *capture) {
+        if (capture->fd < 0)
+                return;
+        int r = 1;
+        for (unsigned i = 0; r > 0 && i < FINISH_PIECES_MAX; i++)
+                r = capture_read(capture);
+        capture_end(capture);
+}
+
+const OutputStore *capture_store(const Capture *capture) {
+        return &capture->store;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* One stream of a task: the pipe it writes to, read as fast as it comes, a bounded piece a turn. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "io/output-store.h"
+
+typedef struct Capture Capture;
+
+/* Told of every piece after it was stored, and with SIZE 0 of the end. */
+typedef void (*CaptureHandler)(Capture *capture, const char *bytes, size_t size, void *userdata);
+
+/* Makes the pipe; *RET_WRITE_FD is the task's end and the caller's to close. */
+int capture_new(sd_event *event,
+                const char *directory,
+                uint64_t bytes_max,
+                CaptureHandler handler,
+                void *userdata,
+                Capture **ret,
+                int *ret_write_fd);
+Capture *capture_free(Capture *capture);
+DEFINE_POINTER_CLEANUP(Capture, capture_free)
+
+/* Reads what is in the pipe now and closes it, whoever may still hold its other end: no process of the task
+ * is left to write. The handler is called as always. */
+void capture_finish(Capture *capture);
+
+const OutputStore *capture_store(const Capture *capture);

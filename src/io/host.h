@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What this machine says about itself without systemd. */
+#pragma once
+
+#include <limits.h>
+#include <stdint.h>
+
+typedef struct HostFacts {
+        char machine_id[33]; /* specific to daggyr: the raw one is confidential (machine-id(5)) */
+        char boot_id[33];
+        char host_name[HOST_NAME_MAX + 1];
+        uint64_t cpus; /* online */
+        uint64_t memory_mb;
+} HostFacts;
+
+int host_facts_read(HostFacts *ret);

@@ -1,0 +1,752 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* libmicrohttpd runs without a thread and without a listening socket of its own: connections are accepted
+ * here (several sockets, own limits) and handed over; its epoll descriptor is one source of our loop, its
+ * timeout one timer.
+ *
+ * What took others time to find out (0.9.75):
+ * - MHD_get_timeout() must be obeyed: the epoll set inside is edge-triggered, and data that was read ahead
+ *   raises no further event.
+ * - A suspended connection neither times out nor reports that its client went away: we watch it ourselves.
+ * - MHD_resume_connection() has no effect before the next MHD_run().
+ * - MHD_stop_daemon() aborts while a connection is suspended.
+ * - The path is percent-decoded before the handler sees it, so that "%2F" would read as "/": the
+ *   raw target is taken from the log callback instead. */
+
+#include "io/http-server.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/text.h"
+#include "base/usec.h"
+#include "core/json.h"
+#include "io/loop.h"
+
+#define LISTENERS_MAX        16
+#define ANSWER_HEADERS_MAX   8
+#define ACCEPT_BATCH         16
+#define ACCEPT_PAUSE_USEC    (100 * USEC_PER_MSEC)
+#define REQUEST_HEADER_BYTES (32 * 1024)
+#define DISCARD_FACTOR       16 /* a body this many times too long is not even read to its end */
+
+typedef struct Listener {
+        HttpServer *server;
+        int fd;
+        sd_event_source *source;
+} Listener;
+
+struct HttpServer {
+        sd_event *event;
+        HttpServerOptions options;
+        HttpHandlers handlers;
+        void *userdata;
+        struct MHD_Daemon *mhd;
+        sd_event_source *mhd_source, *timer_source, *pump_source, *accept_pause_source;
+        Listener listeners[LISTENERS_MAX];
+        size_t n_listeners;
+        unsigned n_connections;
+        size_t bodies_bytes;
+        HttpRequest *requests; /* all there are, for tear-down */
+        bool accepting, stopping;
+};
+
+typedef enum RequestState {
+        REQUEST_READING,
+        REQUEST_REFUSED,  /* refused while its body was still coming */
+        REQUEST_HANDLED,  /* given to the program, not yet answered */
+        REQUEST_ANSWERED, /* the response is ready to be queued */
+        REQUEST_SENDING,
+} RequestState;
+
+struct HttpRequest {
+        HttpServer *server;
+        HttpRequest *previous, *next;
+        struct MHD_Connection *connection;
+        RequestState state;
+        bool header_seen, suspended, abort;
+        char *target, *query;
+        const char *method; /* libmicrohttpd's, as long as the request */
+        Text body;
+        uint64_t body_received;
+        Problem problem; /* with REQUEST_REFUSED */
+        int status;
+        struct MHD_Response *response;
+        size_t n_headers;
+        char *header_names[ANSWER_HEADERS_MAX], *header_values[ANSWER_HEADERS_MAX];
+        HttpHangupHandler on_hangup;
+        void *hangup_userdata;
+        sd_event_source *hangup_source;
+        void *context;
+        void (*context_release)(void *context);
+};
+
+static void request_free(HttpRequest *request) {
+        HttpServer *server = request->server;
+        if (request->previous)
+                request->previous->next = request->next;
+        else
+                server->requests = request->next;
+        if (request->next)
+                request->next->previous = request->previous;
+
+        server->bodies_bytes -= request->body.size;
+        if (request->context_release)
+                request->context_release(request->context);
+        event_source_dropp(&request->hangup_source);
+        if (request->response)
+                MHD_destroy_response(request->response);
+        for (size_t i = 0; i < request->n_headers; i++) {
+                free(request->header_names[i]);
+                free(request->header_values[i]);
+        }
+        text_done(&request->body);
+        free(request->target);
+        free(request);
+}
+
+/* Lets libmicrohttpd work in a later turn of the loop, never from inside one of its own callbacks. */
+static void server_schedule_pump(HttpServer *server) {
+        (void) sd_event_source_set_enabled(server->pump_source, SD_EVENT_ONESHOT);
+}
+
+static void server_pump(HttpServer *server) {
+        (void) MHD_run(server->mhd);
+
+        MHD_UNSIGNED_LONG_LONG timeout_msec;
+        if (MHD_get_timeout(server->mhd, &timeout_msec) != MHD_YES) {
+                (void) sd_event_source_set_enabled(server->timer_source, SD_EVENT_OFF);
+                return;
+        }
+        usec_t when = usec_add(usec_now(CLOCK_MONOTONIC), (usec_t) timeout_msec * USEC_PER_MSEC);
+        (void) sd_event_source_set_time(server->timer_source, when);
+        (void) sd_event_source_set_enabled(server->timer_source, SD_EVENT_ONESHOT);
+}
+
+static int on_mhd_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        server_pump(userdata);
+        return 0;
+}
+
+static int on_mhd_time(sd_event_source *source, uint64_t usec, void *userdata) {
+        server_pump(userdata);
+        return 0;
+}
+
+static int on_pump(sd_event_source *source, void *userdata) {
+        server_pump(userdata);
+        return 0;
+}
+
+/* Accepting stops while there are too many connections or no descriptors; waiting clients stay in the
+ * kernel's backlog. */
+static void server_enable_accept(HttpServer *server, bool enable) {
+        enable &= server->accepting;
+        for (size_t i = 0; i < server->n_listeners; i++)
+                (void) sd_event_source_set_enabled(
+                                server->listeners[i].source, enable ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
+static int on_accept_pause_over(sd_event_source *source, uint64_t usec, void *userdata) {
+        HttpServer *server = userdata;
+        server_enable_accept(server, server->n_connections < server->options.connections_max);
+        return 0;
+}
+
+static void server_pause_accept(HttpServer *server) {
+        server_enable_accept(server, false);
+        (void) loop_set_timer(
+                        server->event,
+                        &server->accept_pause_source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), ACCEPT_PAUSE_USEC),
+                        on_accept_pause_over,
+                        server,
+                        "http-accept-pause");
+}
+
+static int on_listener_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        Listener *listener = userdata;
+        HttpServer *server = listener->server;
+        for (unsigned i = 0; i < ACCEPT_BATCH && server->n_connections < server->options.connections_max;
+             i++) {
+                union {
+                        struct sockaddr generic;
+                        struct sockaddr_storage storage;
+                } address = {};
+                socklen_t size = sizeof(address);
+                int connection = accept4(fd, &address.generic, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                if (connection < 0) {
+                        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                                server_pause_accept(server);
+                        break;
+                }
+                /* On failure libmicrohttpd has closed it. */
+                (void) MHD_add_connection(server->mhd, connection, &address.generic, size);
+        }
+        if (server->n_connections >= server->options.connections_max)
+                server_enable_accept(server, false);
+        server_schedule_pump(server);
+        return 0;
+}
+
+static void on_connection(
+                void *userdata,
+                struct MHD_Connection *connection,
+                void **socket_context,
+                enum MHD_ConnectionNotificationCode code) {
+        HttpServer *server = userdata;
+        if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+                server->n_connections++;
+                return;
+        }
+        server->n_connections--;
+        if (!server->stopping && server->n_connections + 1 == server->options.connections_max)
+                server_enable_accept(server, true);
+}
+
+/* The first that is heard of a request: its target as it came. */
+static void *on_target(void *userdata, const char *target, struct MHD_Connection *connection) {
+        HttpServer *server = userdata;
+        HttpRequest *request = calloc(1, sizeof(*request));
+        if (!request)
+                return NULL;
+        request->target = strdup(target);
+        if (!request->target) {
+                free(request);
+                return NULL;
+        }
+        request->query = strchr(request->target, '?');
+        if (request->query)
+                *request->query++ = '\0';
+        request->server = server;
+        request->connection = connection;
+        request->next = server->requests;
+        if (request->next)
+                request->next->previous = request;
+        server->requests = request;
+        return request;
+}
+
+static void on_completed(
+                void *userdata,
+                struct MHD_Connection *connection,
+                void **context,
+                enum MHD_RequestTerminationCode code) {
+        HttpRequest *request = *context;
+        if (!request)
+                return;
+        if (request->state == REQUEST_HANDLED && request->on_hangup && !request->server->stopping)
+                request->on_hangup(request, request->hangup_userdata);
+        request_free(request);
+        *context = NULL;
+}
+
+static enum MHD_Result request_send(HttpRequest *request) {
+        if (request->abort || !request->response)
+                return MHD_NO;
+        request->state = REQUEST_SENDING;
+        return MHD_queue_response(request->connection, (unsigned) request->status, request->response);
+}
+
+static void request_suspend(HttpRequest *request) {
+        request->suspended = true;
+        MHD_suspend_connection(request->connection);
+}
+
+static void request_resume(HttpRequest *request) {
+        event_source_dropp(&request->hangup_source);
+        if (!request->suspended)
+                return;
+        request->suspended = false;
+        MHD_resume_connection(request->connection);
+        server_schedule_pump(request->server);
+}
+
+static int on_hangup_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        HttpRequest *request = userdata;
+        if (request->on_hangup)
+                request->on_hangup(request, request->hangup_userdata);
+        request->on_hangup = NULL;
+        request->abort = true;
+        request->state = REQUEST_ANSWERED;
+        request_resume(request);
+        return 0;
+}
+
+/* The descriptor stays libmicrohttpd's; it cannot close it as long as the connection is suspended. */
+static int request_watch_hangup(HttpRequest *request) {
+        const union MHD_ConnectionInfo *info =
+                        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        if (!info)
+                return -ENOTCONN;
+        int r =
+                        sd_event_add_io(request->server->event,
+                                        &request->hangup_source,
+                                        info->connect_fd,
+                                        EPOLLRDHUP,
+                                        on_hangup_io,
+                                        request);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_description(request->hangup_source, "http-hangup");
+}
+
+static enum MHD_Result request_handle(HttpRequest *request) {
+        request->state = REQUEST_HANDLED;
+        request->server->handlers.on_request(request, request->server->userdata);
+        if (request->state == REQUEST_ANSWERED)
+                return request_send(request);
+        request_suspend(request);
+        if (request_watch_hangup(request) < 0)
+                return MHD_YES; /* only means that a client that leaves is noticed later */
+        return MHD_YES;
+}
+
+static void request_refuse(HttpRequest *request, int status, const char *detail) {
+        (void) problem_set(&request->problem, status, NULL, "%s", detail);
+        if (status == 503)
+                request->problem.retry_after_sec = 1;
+        request->state = REQUEST_REFUSED;
+        request->server->bodies_bytes -= request->body.size;
+        text_done(&request->body);
+        request->body = (Text){};
+}
+
+static enum MHD_Result request_take_body(HttpRequest *request, const char *data, size_t size) {
+        HttpServer *server = request->server;
+        request->body_received += size;
+        if (request->body_received / DISCARD_FACTOR > server->options.body_bytes_max)
+                return MHD_NO;
+        if (request->state == REQUEST_REFUSED)
+                return MHD_YES;
+
+        if (request->body_received > server->options.body_bytes_max)
+                request_refuse(request, 413, "the request body is larger than this server accepts");
+        else if (server->bodies_bytes + size > server->options.bodies_bytes_max)
+                request_refuse(request, 503, "too many request bodies at once");
+        else if (text_append_bytes(&request->body, data, size) < 0)
+                request_refuse(request, 503, "out of memory");
+        else
+                server->bodies_bytes += size;
+        return MHD_YES;
+}
+
+static bool header_announces_more(const HttpRequest *request) {
+        const char *length = http_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+        uint64_t announced;
+        return length && text_parse_u64(length, 0, UINT64_MAX, &announced) >= 0 &&
+                        announced > request->server->options.body_bytes_max;
+}
+
+/* Early refusals: libmicrohttpd sends them without reading the body, and closes. */
+static enum MHD_Result request_take_header(HttpRequest *request, const char *method) {
+        HttpServer *server = request->server;
+        Problem problem = {};
+        request->header_seen = true;
+        request->method = method;
+        if (server->handlers.on_header(request, server->userdata, &problem) < 0)
+                http_request_answer_problem(request, &problem, NULL);
+        else if (header_announces_more(request)) {
+                (void) problem_set(
+                                &problem, 413, NULL, "the request body is larger than this server accepts");
+                http_request_answer_problem(request, &problem, NULL);
+        }
+        return request->state == REQUEST_ANSWERED ? request_send(request) : MHD_YES;
+}
+
+/* Called for the header, for each piece of the body, at its end, and once more after each resumption. */
+static enum MHD_Result on_access(
+                void *userdata,
+                struct MHD_Connection *connection,
+                const char *url,
+                const char *method,
+                const char *version,
+                const char *upload_data,
+                size_t *upload_data_size,
+                void **context) {
+        HttpRequest *request = *context;
+        if (!request)
+                return MHD_NO;
+        if (!request->header_seen)
+                return request_take_header(request, method);
+        if (*upload_data_size > 0) {
+                size_t size = *upload_data_size;
+                *upload_data_size = 0;
+                return request_take_body(request, upload_data, size);
+        }
+
+        switch (request->state) {
+        case REQUEST_READING:
+                return request_handle(request);
+        case REQUEST_REFUSED:
+                http_request_answer_problem(request, &request->problem, NULL);
+                return request_send(request);
+        case REQUEST_ANSWERED:
+                return request_send(request);
+        case REQUEST_HANDLED:
+        case REQUEST_SENDING:
+                return MHD_YES;
+        }
+        return MHD_NO;
+}
+
+static size_t on_unescape(void *userdata, struct MHD_Connection *connection, char *s) {
+        return strlen(s);
+}
+
+static void on_mhd_message(void *userdata, const char *format, va_list arguments)
+                __attribute__((format(printf, 2, 0)));
+
+/* Complaints about clients, one per broken connection: not worth a line in anybody's log. */
+static void on_mhd_message(void *userdata, const char *format, va_list arguments) {
+}
+
+static int server_start_mhd(HttpServer *server) {
+        server->mhd = MHD_start_daemon(
+                        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET |
+                                        MHD_USE_ERROR_LOG,
+                        0,
+                        NULL,
+                        NULL,
+                        on_access,
+                        server,
+                        MHD_OPTION_EXTERNAL_LOGGER,
+                        on_mhd_message,
+                        NULL,
+                        MHD_OPTION_URI_LOG_CALLBACK,
+                        on_target,
+                        server,
+                        MHD_OPTION_UNESCAPE_CALLBACK,
+                        on_unescape,
+                        NULL,
+                        MHD_OPTION_NOTIFY_COMPLETED,
+                        on_completed,
+                        server,
+                        MHD_OPTION_NOTIFY_CONNECTION,
+                        on_connection,
+                        server,
+                        MHD_OPTION_CONNECTION_TIMEOUT,
+                        server->options.idle_timeout_sec,
+                        MHD_OPTION_CONNECTION_LIMIT,
+                        server->options.connections_max + 1,
+                        MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                        (size_t) REQUEST_HEADER_BYTES,
+                        MHD_OPTION_STRICT_FOR_CLIENT,
+                        1,
+                        MHD_OPTION_END);
+        return server->mhd ? 0 : -ENOMEM;
+}
+
+static int server_attach(HttpServer *server) {
+        const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+        if (!info)
+                return -EOPNOTSUPP;
+        int r = sd_event_add_io(
+                        server->event, &server->mhd_source, info->epoll_fd, EPOLLIN, on_mhd_io, server);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time(
+                        server->event,
+                        &server->timer_source,
+                        CLOCK_MONOTONIC,
+                        UINT64_MAX,
+                        1,
+                        on_mhd_time,
+                        server);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(server->event, &server->pump_source, on_pump, server);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(server->mhd_source, "http");
+        (void) sd_event_source_set_description(server->timer_source, "http-timeout");
+        (void) sd_event_source_set_description(server->pump_source, "http-pump");
+        return 0;
+}
+
+int http_server_new(
+                sd_event *event,
+                const HttpServerOptions *options,
+                const HttpHandlers *handlers,
+                void *userdata,
+                HttpServer **ret) {
+        _cleanup_(http_server_freep) HttpServer *server = calloc(1, sizeof(*server));
+        if (!server)
+                return -ENOMEM;
+        server->event = sd_event_ref(event);
+        server->options = *options;
+        server->handlers = *handlers;
+        server->userdata = userdata;
+        int r = server_start_mhd(server);
+        if (r < 0)
+                return r;
+        r = server_attach(server);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(server);
+        return 0;
+}
+
+HttpServer *http_server_free(HttpServer *server) {
+        if (!server)
+                return NULL;
+        server->stopping = true;
+        for (size_t i = 0; i < server->n_listeners; i++) {
+                event_source_dropp(&server->listeners[i].source);
+                fd_close(&server->listeners[i].fd);
+        }
+        for (HttpRequest *request = server->requests; request; request = request->next) {
+                request->abort = true;
+                request_resume(request);
+        }
+        if (server->mhd) {
+                (void) MHD_run(server->mhd);
+                MHD_stop_daemon(server->mhd);
+        }
+        event_source_dropp(&server->mhd_source);
+        event_source_dropp(&server->timer_source);
+        event_source_dropp(&server->pump_source);
+        event_source_dropp(&server->accept_pause_source);
+        sd_event_unref(server->event);
+        free(server);
+        return NULL;
+}
+
+int http_server_listen(HttpServer *server, int fd) {
+        _cleanup_(fd_close) int owned = fd;
+        if (server->n_listeners >= LISTENERS_MAX)
+                return -ENOSPC;
+        if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) /* systemd passes blocking ones */
+                return -errno;
+        Listener *listener = &server->listeners[server->n_listeners];
+        *listener = (Listener){ .server = server, .fd = fd };
+        int r = sd_event_add_io(server->event, &listener->source, fd, EPOLLIN, on_listener_io, listener);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(listener->source, server->accepting ? SD_EVENT_ON : SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(listener->source, "http-accept");
+        server->n_listeners++;
+        (void) TAKE_FD(owned);
+        return 0;
+}
+
+void http_server_accept(HttpServer *server) {
+        server->accepting = true;
+        server_enable_accept(server, true);
+}
+
+static int bind_and_listen(int fd, const struct sockaddr *address, socklen_t size) {
+        int yes = 1;
+        if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) < 0)
+                return -errno;
+        if (bind(fd, address, size) < 0)
+                return -errno;
+        return listen(fd, SOMAXCONN) < 0 ? -errno : 0;
+}
+
+int http_listen_tcp(const char *ip, uint16_t port, uint16_t *ret_port) {
+        union {
+                struct sockaddr generic;
+                struct sockaddr_in in;
+                struct sockaddr_in6 in6;
+        } address = {};
+        socklen_t size;
+        if (inet_pton(AF_INET, ip, &address.in.sin_addr) == 1) {
+                address.in.sin_family = AF_INET;
+                address.in.sin_port = htons(port);
+                size = sizeof(address.in);
+        } else if (inet_pton(AF_INET6, ip, &address.in6.sin6_addr) == 1) {
+                address.in6.sin6_family = AF_INET6;
+                address.in6.sin6_port = htons(port);
+                size = sizeof(address.in6);
+        } else
+                return -EINVAL;
+
+        _cleanup_(fd_close) int fd =
+                        socket(address.generic.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        int r = bind_and_listen(fd, &address.generic, size);
+        if (r < 0)
+                return r;
+        if (getsockname(fd, &address.generic, &size) < 0)
+                return -errno;
+        *ret_port = ntohs(address.generic.sa_family == AF_INET ? address.in.sin_port : address.in6.sin6_port);
+        return TAKE_FD(fd);
+}
+
+unsigned http_server_n_connections(const HttpServer *server) {
+        return server->n_connections;
+}
+
+const char *http_request_method(const HttpRequest *request) {
+        return request->method;
+}
+
+const char *http_request_path(const HttpRequest *request) {
+        return request->target;
+}
+
+const char *http_request_query(const HttpRequest *request) {
+        return request->query ?: "";
+}
+
+const char *http_request_header(const HttpRequest *request, const char *name) {
+        return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+typedef struct HeaderCount {
+        const char *name;
+        size_t n;
+} HeaderCount;
+
+static enum MHD_Result
+count_header(void *userdata, enum MHD_ValueKind kind, const char *key, const char *value) {
+        HeaderCount *count = userdata;
+        count->n += strcasecmp(key, count->name) == 0;
+        return MHD_YES;
+}
+
+size_t http_request_count_header(const HttpRequest *request, const char *name) {
+        HeaderCount count = { .name = name };
+        (void) MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_header, &count);
+        return count.n;
+}
+
+const char *http_request_body(const HttpRequest *request, size_t *ret_size) {
+        *ret_size = request->body.size;
+        return request->body.data ?: "";
+}
+
+bool http_request_has_body(const HttpRequest *request) {
+        const char *length = http_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+        return http_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING) ||
+                        (length && !streq(length, "0"));
+}
+
+bool http_request_over_tcp(const HttpRequest *request) {
+        const union MHD_ConnectionInfo *info =
+                        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        return !info || !info->client_addr || info->client_addr->sa_family != AF_UNIX;
+}
+
+void http_request_set_context(HttpRequest *request, void *context, void (*release)(void *context)) {
+        request->context = context;
+        request->context_release = release;
+}
+
+void *http_request_context(const HttpRequest *request) {
+        return request->context;
+}
+
+void http_request_on_hangup(HttpRequest *request, HttpHangupHandler handler, void *userdata) {
+        request->on_hangup = handler;
+        request->hangup_userdata = userdata;
+}
+
+int http_request_add_header(HttpRequest *request, const char *name, const char *value) {
+        if (request->n_headers >= ANSWER_HEADERS_MAX)
+                return -ENOSPC;
+        _cleanup_(freep) char *name_copy = strdup(name), *value_copy = strdup(value);
+        if (!name_copy || !value_copy)
+                return -ENOMEM;
+        request->header_names[request->n_headers] = TAKE_PTR(name_copy);
+        request->header_values[request->n_headers++] = TAKE_PTR(value_copy);
+        return 0;
+}
+
+/* When connections run short, each is given back after its answer instead of idling. */
+static bool server_is_crowded(const HttpServer *server) {
+        return server->n_connections > server->options.connections_max / 2;
+}
+
+static int response_add_headers(HttpRequest *request, const char *content_type) {
+        struct MHD_Response *response = request->response;
+        if (content_type &&
+            MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type) != MHD_YES)
+                return -ENOMEM;
+        if (MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") != MHD_YES ||
+            MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") != MHD_YES)
+                return -ENOMEM;
+        for (size_t i = 0; i < request->n_headers; i++)
+                if (MHD_add_response_header(response, request->header_names[i], request->header_values[i]) !=
+                    MHD_YES)
+                        return -ENOMEM;
+        if (server_is_crowded(request->server) &&
+            MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") != MHD_YES)
+                return -ENOMEM;
+        return 0;
+}
+
+static void request_answered(HttpRequest *request) {
+        request->state = REQUEST_ANSWERED;
+        request->on_hangup = NULL;
+        request_resume(request);
+}
+
+void http_request_answer(
+                HttpRequest *request,
+                int status,
+                const char *content_type,
+                const void *body,
+                size_t size) {
+        request->status = status;
+        request->response = MHD_create_response_from_buffer(size, (void *) body, MHD_RESPMEM_MUST_COPY);
+        if (!request->response || response_add_headers(request, content_type) < 0)
+                request->abort = true;
+        request_answered(request);
+}
+
+void http_request_answer_json(HttpRequest *request, int status, json_object *object) {
+        _cleanup_(json_putp) json_object *owned = object;
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0;
+        if (owned && json_format(owned, &text, &size) >= 0) {
+                http_request_answer(request, status, "application/json", text, size);
+                return;
+        }
+        Problem problem = {};
+        (void) problem_from_errno(&problem, ENOMEM);
+        http_request_answer_problem(request, &problem, NULL);
+}
+
+static int problem_body(const Problem *problem, json_object *extra, char **ret, size_t *ret_size) {
+        _cleanup_(json_putp) json_object *object = NULL;
+        int r = problem_to_json(problem, &object);
+        if (r < 0)
+                return r;
+        if (extra) {
+                json_object_object_foreach(extra, key, value) {
+                        r = json_add(object, key, json_object_get(value));
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return json_format(object, ret, ret_size);
+}
+
+void http_request_answer_problem(HttpRequest *request, const Problem *problem, json_object *extra) {
+        _cleanup_(json_putp) json_object *owned = extra;
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0;
+        if (problem_body(problem, owned, &text, &size) < 0) {
+                request->abort = true;
+                request_answered(request);
+                return;
+        }
+        if (problem->retry_after_sec > 0) {
+                char seconds[16];
+                (void) snprintf(seconds, sizeof(seconds), "%u", problem->retry_after_sec);
+                (void) http_request_add_header(request, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
+        }
+        http_request_answer(request, problem->status, "application/problem+json", text, size);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* HTTP/1.1 by libmicrohttpd inside the sd-event loop. The rest of a program sees whole requests and
+ * answers each once, now or later. */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "core/problem.h"
+
+typedef struct HttpServer HttpServer;
+typedef struct HttpRequest HttpRequest;
+
+typedef struct HttpServerOptions {
+        size_t body_bytes_max;   /* of one request: 413 above */
+        size_t bodies_bytes_max; /* of all requests that are being read: 503 above */
+        unsigned connections_max;
+        unsigned idle_timeout_sec; /* a connection on which nothing moves; parked requests do not count */
+} HttpServerOptions;
+
+typedef struct HttpHandlers {
+        /* The header is there, the body is not. Returning a negative errno with the problem filled refuses
+         * the request without reading its body. */
+        int (*on_header)(HttpRequest *request, void *userdata, Problem *reterr_problem);
+        /* The whole request is there. Answer it now, or keep the pointer and answer later; then
+         * http_request_on_hangup() says when it became invalid instead. */
+        void (*on_request)(HttpRequest *request, void *userdata);
+} HttpHandlers;
+
+int http_server_new(
+                sd_event *event,
+                const HttpServerOptions *options,
+                const HttpHandlers *handlers,
+                void *userdata,
+                HttpServer **ret);
+
+/* Drops every connection. Parked requests are gone without their hang-up handler being called. */
+HttpServer *http_server_free(HttpServer *server);
+DEFINE_POINTER_CLEANUP(HttpServer, http_server_free)
+
+/* Serves FD, a listening stream socket (TCP or AF_UNIX), which the server owns from now on,
+ * also on failure. */
+int http_server_listen(HttpServer *server, int fd);
+
+/* Starts to accept; until then clients wait in the kernel's backlog. */
+void http_server_accept(HttpServer *server);
+
+/* Creates a listening TCP socket. IP is a literal; PORT 0 lets the kernel choose, *RET_PORT says what it is.
+ * Returns the descriptor. */
+int http_listen_tcp(const char *ip, uint16_t port, uint16_t *ret_port);
+
+unsigned http_server_n_connections(const HttpServer *server);
+
+const char *http_request_method(const HttpRequest *request);
+const char *http_request_path(const HttpRequest *request);                     /* still percent-encoded */
+const char *http_request_query(const HttpRequest *request);                    /* what follows "?", or "" */
+const char *http_request_header(const HttpRequest *request, const char *name); /* NULL when absent */
+size_t http_request_count_header(const HttpRequest *request, const char *name);
+const char *http_request_body(const HttpRequest *request, size_t *ret_size); /* never NULL, NUL-terminated */
+bool http_request_has_body(const HttpRequest *request);                      /* announced by its header */
+bool http_request_over_tcp(const HttpRequest *request);
+
+/* For the program's own use while it decides on the request; *RELEASE is called with it at the request's end.
+ */
+void http_request_set_context(HttpRequest *request, void *context, void (*release)(void *context));
+void *http_request_context(const HttpRequest *request);
+
+/* HANDLER is called once if the client goes away before the answer; REQUEST is invalid after it returns. */
+typedef void (*HttpHangupHandler)(HttpRequest *request, void *userdata);
+void http_request_on_hangup(HttpRequest *request, HttpHangupHandler handler, void *userdata);
+
+/* Adds a header to the answer to come; at most a handful. -ENOMEM, -ENOSPC. */
+int http_request_add_header(HttpRequest *request, const char *name, const char *value);
+
+/* Answers. BODY may be NULL (empty) and is copied; a NULL CONTENT_TYPE leaves the header out. The request
+ * must not be touched afterwards. Out of memory closes the connection. */
+void http_request_answer(
+                HttpRequest *request,
+                int status,
+                const char *content_type,
+                const void *body,
+                size_t size);
+
+/* Answers with OBJECT as application/json and drops it; NULL stands for "out of memory" and becomes a 503. */
+void http_request_answer_json(HttpRequest *request, int status, json_object *object);
+
+/* Answers with application/problem+json, Retry-After if the problem says so, and the members of EXTRA
+ * (dropped; may be NULL). */
+void http_request_answer_problem(HttpRequest *request, const Problem *problem, json_object *extra);

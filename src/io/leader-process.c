@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "io/leader-process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "io/loop.h"
+
+/* Descriptors for the child are first moved above those it expects, so that no dup2() hits one still needed.
+ */
+#define CHILD_FD_MIN (LEADER_FD_FEED + 1)
+
+struct LeaderProcess {
+        pid_t pid;
+        int pid_fd, control_fd, feed_fd;
+        sd_event_source *control_source, *exit_source;
+        LeaderHandlers handlers;
+        void *userdata;
+};
+
+int leader_executable_open(const char *path) {
+        int fd = open(path, O_PATH | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        return fd;
+}
+
+/* An anonymous file with these bytes, for reading only from its start. */
+static int sealed_file(const char *name, const void *bytes, size_t size) {
+        _cleanup_(fd_close) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (fd < 0)
+                return -errno;
+        for (size_t done = 0; done < size;) {
+                ssize_t n = pwrite(fd, (const char *) bytes + done, size - done, (off_t) done);
+                if (n < 0)
+                        return -errno;
+                done += (size_t) n;
+        }
+        if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+                return -errno;
+        return TAKE_FD(fd);
+}
+
+static int order_file(const LeaderOrder *order) {
+        _cleanup_(freep) void *block = NULL;
+        size_t size;
+        int r = leader_order_encode(order, &block, &size);
+        if (r < 0)
+                return r;
+        return sealed_file("daggyr-order", block, size);
+}
+
+/* /dev/null for the common case of no input: a program that stats its stdin sees what it is used to. */
+static int input_file(const char *standard_input) {
+        if (*standard_input)
+                return sealed_file("daggyr-stdin", standard_input, strlen(standard_input));
+        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+/* The child's descriptors in the order of LEADER_FD_CONTROL, _ORDER, _STDIN, _FEED, then stdout and stderr.
+ */
+#define N_CHILD_FDS 6
+
+static int spawn_with_fds(int executable_fd, const int child_fds[static N_CHILD_FDS], pid_t *ret_pid) {
+        static const int places[N_CHILD_FDS] = {
+                LEADER_FD_CONTROL, LEADER_FD_ORDER, LEADER_FD_STDIN,
+                LEADER_FD_FEED,    STDOUT_FILENO,   STDERR_FILENO,
+        };
+        char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", executable_fd);
+        char name[] = "daggyr-leader";
+        char *const arguments[] = { name, NULL }, *const environment[] = { NULL };
+
+        posix_spawn_file_actions_t actions;
+        posix_spawnattr_t attributes;
+        sigset_t all, none;
+        sigfillset(&all);
+        sigemptyset(&none);
+        if (posix_spawn_file_actions_init(&actions) != 0)
+                return -ENOMEM;
+        if (posix_spawnattr_init(&attributes) != 0) {
+                (void) posix_spawn_file_actions_destroy(&actions);
+                return -ENOMEM;
+        }
+        int r = posix_spawnattr_setflags(
+                        &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+        if (r == 0)
+                r = posix_spawnattr_setsigmask(&attributes, &none);
+        if (r == 0)
+                r = posix_spawnattr_setsigdefault(&attributes, &all);
+        for (size_t i = 0; i < N_CHILD_FDS && r == 0; i++)
+                r = posix_spawn_file_actions_adddup2(&actions, child_fds[i], places[i]);
+        if (r == 0)
+                r = posix_spawn(ret_pid, path, &actions, &attributes, arguments, environment);
+        (void) posix_spawn_file_actions_destroy(&actions);
+        (void) posix_spawnattr_destroy(&attributes);
+        return -r;
+}
+
+static void close_all(int (*fds)[N_CHILD_FDS]) {
+        for (size_t i = 0; i < N_CHILD_FDS; i++)
+                fd_close(&(*fds)[i]);
+}
+
+/* Copies the descriptors to high numbers and spawns. */
+static int spawn(int executable_fd, const int fds[static N_CHILD_FDS], pid_t *ret_pid) {
+        _cleanup_(close_all) int high[N_CHILD_FDS] = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF };
+        for (size_t i = 0; i < N_CHILD_FDS; i++) {
+                high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, CHILD_FD_MIN);
+                if (high[i] < 0)
+                        return -errno;
+        }
+        return spawn_with_fds(executable_fd, high, ret_pid);
+}
+
+/* One report, or 0 when there is none to read now. */
+static int leader_take_report(LeaderProcess *leader) {
+        LeaderMessage message;
+        ssize_t n = recv(leader->control_fd, &message, sizeof(message), MSG_DONTWAIT);
+        if (n != (ssize_t) sizeof(message))
+                return 0;
+        leader->handlers.on_report(&message, leader->userdata);
+        return 1;
+}
+
+static int on_control_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        LeaderProcess *leader = userdata;
+        if (leader_take_report(leader) == 0 && (revents & (EPOLLHUP | EPOLLERR)))
+                (void) sd_event_source_set_enabled(
+                                source, SD_EVENT_OFF); /* the end itself is the pidfd's to tell */
+        return 0;
+}
+
+static int on_exit_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        LeaderProcess *leader = userdata;
+        /* What it said last may still be unread; one report a turn, as its handler may free us. */
+        if (leader_take_report(leader) > 0)
+                return 0;
+        event_source_dropp(&leader->exit_source);
+        siginfo_t info = {};
+        (void) waitid(P_PIDFD, (id_t) leader->pid_fd, &info, WEXITED | WNOHANG);
+        leader->pid = 0;
+        leader->handlers.on_exit(leader->userdata);
+        return 0;
+}
+
+static int leader_watch(LeaderProcess *leader, sd_event *event) {
+        leader->pid_fd = (int) syscall(SYS_pidfd_open, leader->pid, 0);
+        if (leader->pid_fd < 0)
+                return -errno;
+        int r = sd_event_add_io(
+                        event, &leader->control_source, leader->control_fd, EPOLLIN, on_control_io, leader);
+        if (r < 0)
+                return r;
+        r = sd_event_add_io(event, &leader->exit_source, leader->pid_fd, EPOLLIN, on_exit_io, leader);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_priority(leader->control_source, LOOP_PRIORITY_PROCESS);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_priority(leader->exit_source, LOOP_PRIORITY_PROCESS + 1);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(leader->control_source, "leader-control");
+        (void) sd_event_source_set_description(leader->exit_source, "leader-exit");
+        return 0;
+}
+
+static int socket_pair(int *ret_ours, int *ret_theirs) {
+        int fds[2];
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+                return -errno;
+        *ret_ours = fds[0];
+        *ret_theirs = fds[1];
+        return 0;
+}
+
+int leader_process_spawn(
+                sd_event *event,
+                int executable_fd,
+                const LeaderOrder *order,
+                const char *standard_input,
+                int output_fd,
+                int error_fd,
+                const LeaderHandlers *handlers,
+                void *userdata,
+                LeaderProcess **ret) {
+        _cleanup_(leader_process_freep) LeaderProcess *leader = calloc(1, sizeof(*leader));
+        if (!leader)
+                return -ENOMEM;
+        *leader = (LeaderProcess){
+                .pid_fd = -EBADF,
+                .control_fd = -EBADF,
+                .feed_fd = -EBADF,
+                .handlers = *handlers,
+                .userdata = userdata,
+        };
+
+        _cleanup_(fd_close) int control = -EBADF, feed = -EBADF;
+        int r = socket_pair(&leader->control_fd, &control);
+        if (r < 0)
+                return r;
+        r = socket_pair(&leader->feed_fd, &feed);
+        if (r < 0)
+                return r;
+        _cleanup_(fd_close) int order_fd = order_file(order);
+        if (order_fd < 0)
+                return order_fd;
+        _cleanup_(fd_close) int input_fd = input_file(standard_input);
+        if (input_fd < 0)
+                return input_fd;
+
+        const int fds[N_CHILD_FDS] = { control, order_fd, input_fd, feed, output_fd, error_fd };
+        r = spawn(executable_fd, fds, &leader->pid);
+        if (r < 0)
+                return r;
+        r = leader_watch(leader, event);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(leader);
+        return 0;
+}
+
+LeaderProcess *leader_process_free(LeaderProcess *leader) {
+        if (!leader)
+                return NULL;
+        event_source_dropp(&leader->control_source);
+        event_source_dropp(&leader->exit_source);
+        if (leader->pid > 0) {
+                (void) kill(leader->pid, SIGKILL);
+                (void) waitpid(leader->pid, NULL, 0);
+        }
+        fd_close(&leader->pid_fd);
+        fd_close(&leader->control_fd);
+        fd_close(&leader->feed_fd);
+        free(leader);
+        return NULL;
+}
+
+pid_t leader_process_pid(const LeaderProcess *leader) {
+        return leader->pid;
+}
+
+static int leader_tell(LeaderProcess *leader, const LeaderMessage *message) {
+        ssize_t n = send(leader->control_fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL);
+        return n < 0 ? -errno : 0;
+}
+
+int leader_process_go(LeaderProcess *leader) {
+        return leader_tell(leader, &(LeaderMessage){ .type = LEADER_GO });
+}
+
+int leader_process_stop(LeaderProcess *leader, usec_t grace_usec) {
+        return leader_tell(leader, &(LeaderMessage){ .type = LEADER_STOP, .grace_usec = grace_usec });
+}
+
+int leader_process_finish(LeaderProcess *leader) {
+        return leader_tell(leader, &(LeaderMessage){ .type = LEADER_FINISH });
+}
+
+int leader_process_feed(LeaderProcess *leader, const void *entry, size_t size) {
+        ssize_t n = send(leader->feed_fd, entry, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return n < 0 ? -errno : 0;
+}
+
+void leader_process_kill(LeaderProcess *leader) {
+        if (leader->pid > 0)
+                (void) kill(leader->pid, SIGKILL);
+}

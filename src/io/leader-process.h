@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A daggyr-leader as its parent sees it: spawned parked, told to go, to stop, to finish; its reports and its
+ * end come as events. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "base/usec.h"
+#include "core/leader-protocol.h"
+
+typedef struct LeaderProcess LeaderProcess;
+
+typedef struct LeaderHandlers {
+        void (*on_report)(const LeaderMessage *message, void *userdata);
+        /* The process is gone and reaped; all its reports were delivered before. */
+        void (*on_exit)(void *userdata);
+} LeaderHandlers;
+
+/* Opens the leader's executable at PATH once, so that later spawns run this very file whatever an
+ * upgrade puts there. Returns the descriptor. */
+int leader_executable_open(const char *path);
+
+/* Spawns a leader with the encoded ORDER (the sealed memfd is made here), STANDARD_INPUT's bytes as the
+ * command's stdin, and OUTPUT_FD and ERROR_FD as its streams (the caller keeps and closes its own copies). */
+int leader_process_spawn(
+                sd_event *event,
+                int executable_fd,
+                const LeaderOrder *order,
+                const char *standard_input,
+                int output_fd,
+                int error_fd,
+                const LeaderHandlers *handlers,
+                void *userdata,
+                LeaderProcess **ret);
+
+/* Kills the leader if it lives, reaps it, frees. NULL is fine. Does not call back. */
+LeaderProcess *leader_process_free(LeaderProcess *leader);
+DEFINE_POINTER_CLEANUP(LeaderProcess, leader_process_free)
+
+pid_t leader_process_pid(const LeaderProcess *leader);
+
+/* Negative errno when the leader cannot be told, which means that it is gone or about to be. */
+int leader_process_go(LeaderProcess *leader);
+int leader_process_stop(LeaderProcess *leader, usec_t grace_usec);
+int leader_process_finish(LeaderProcess *leader);
+
+/* Hands over one journal entry. -EAGAIN when the feed is full: the entry is lost to the journal. */
+int leader_process_feed(LeaderProcess *leader, const void *entry, size_t size);
+
+/* SIGKILL to the leader alone. */
+void leader_process_kill(LeaderProcess *leader);
