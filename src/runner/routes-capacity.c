@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "base/cleanup.h"
+#include "core/impact.h"
+#include "core/json.h"
+#include "runner/routes.h"
+#include "runner/runner.h"
+
+#define RETRY_SOON_SEC 1
+
+typedef void (*CapacityAnswer)(Runner *runner, HttpRequest *request, const RequestContext *context);
+
+static int capacity_members(const Runner *runner, json_object *object) {
+        Resources free_amounts;
+        capacity_pool_free_amounts(&runner->pool, &free_amounts);
+        json_object *total_json = NULL, *free_json = NULL, *tasks = json_object_new_object();
+        int r = resources_to_json(&runner->pool.total, &total_json);
+        if (r >= 0)
+                r = json_add(object, "total", total_json);
+        if (r >= 0)
+                r = resources_to_json(&free_amounts, &free_json);
+        if (r >= 0)
+                r = json_add(object, "free", free_json);
+        r = r < 0 ? (json_object_put(tasks), r) : json_add(object, "tasks", tasks);
+        size_t n_queued = runner->waiting.n_entries;
+        if (r >= 0)
+                r = json_add_u64(tasks, "queued", n_queued);
+        if (r >= 0)
+                r =
+                                json_add_u64(tasks,
+                                             "running",
+                                             runner->tasks.n_tasks - runner->tasks.n_finished - n_queued);
+        if (r >= 0)
+                r = json_add_bool(object, "draining", runner->draining || runner->stopping);
+        if (r >= 0)
+                r = json_add_u64(object, "revision", runner->pool.revision);
+        return r;
+}
+
+static int facts_members(const Runner *runner, json_object *facts) {
+        const SystemdFacts *systemd = capacity_watch_facts(runner->capacity_watch);
+        int r = json_add_string(facts, "machine_id", runner->facts.machine_id);
+        if (r >= 0)
+                r = json_add_string(facts, "boot_id", runner->facts.boot_id);
+        if (r >= 0)
+                r = json_add_string(facts, "hostname", runner->facts.host_name);
+        if (r >= 0)
+                r = json_add_string(facts, "systemd", systemd->version);
+        if (r >= 0)
+                r = json_add_string(facts, "system_state", systemd->system_state);
+        if (r >= 0)
+                r =
+                                json_add_string(facts,
+                                                "virtualization",
+                                                systemd->virtualization && *systemd->virtualization ?
+                                                                systemd->virtualization :
+                                                                "none");
+        if (r >= 0)
+                r = json_add_string(facts, "slice", TASK_SLICE);
+        if (r >= 0)
+                r = json_add_u64(facts, "cpus", runner->facts.cpus);
+        if (r >= 0)
+                r = json_add_u64(facts, "memory_mb", runner->facts.memory_mb);
+        return r;
+}
+
+json_object *capacity_brief(const Runner *runner) {
+        _cleanup_(json_putp) json_object *object = json_object_new_object();
+        if (!object || capacity_members(runner, object) < 0)
+                return NULL;
+        return TAKE_PTR(object);
+}
+
+static json_object *capacity_full(const Runner *runner) {
+        _cleanup_(json_putp) json_object *object = capacity_brief(runner), *facts = json_object_new_object();
+        if (!object || !facts || facts_members(runner, facts) < 0 ||
+            json_add(object, "facts", TAKE_PTR(facts)) < 0)
+                return NULL;
+        return TAKE_PTR(object);
+}
+
+/* A request that waits for systemd's word on the slice, which may have changed within the last second. */
+typedef struct FreshRequest {
+        Runner *runner;
+        HttpRequest *request;
+        const RequestContext *context;
+        CapacityAnswer answer;
+        CapacityWaiter *waiter;
+} FreshRequest;
+
+static void on_fresh(void *userdata) {
+        FreshRequest *fresh = userdata;
+        fresh->answer(fresh->runner, fresh->request, fresh->context);
+        free(fresh);
+}
+
+static void on_fresh_hangup(HttpRequest *request, void *userdata) {
+        FreshRequest *fresh = userdata;
+        capacity_waiter_cancel(fresh->waiter);
+        free(fresh);
+}
+
+static void answer_when_fresh(
+                Runner *runner,
+                HttpRequest *request,
+                const RequestContext *context,
+                CapacityAnswer answer) {
+        FreshRequest *fresh = malloc(sizeof(*fresh));
+        CapacityWaiter *waiter = NULL;
+        if (!fresh) {
+                http_request_answer_json(request, 200, NULL);
+                return;
+        }
+        *fresh = (FreshRequest){ .runner = runner, .request = request, .context = context, .answer = answer };
+        if (capacity_watch_when_fresh(runner->capacity_watch, on_fresh, fresh, &waiter) < 0) {
+                free(fresh);
+                http_request_answer_json(request, 200, NULL);
+                return;
+        }
+        if (waiter) {
+                fresh->waiter = waiter;
+                http_request_on_hangup(request, on_fresh_hangup, fresh);
+        }
+}
+
+static void answer_capacity(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        http_request_answer_json(request, 200, capacity_full(runner));
+}
+
+void route_capacity(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        answer_when_fresh(runner, request, context, answer_capacity);
+}
+
+static void answer_resources(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        json_object *object = NULL;
+        (void) resources_to_json(&runner->pool.total, &object);
+        http_request_answer_json(request, 200, object);
+}
+
+void route_resources(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        answer_when_fresh(runner, request, context, answer_resources);
+}
+
+static void answer_impact(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        Resources wanted = {}, free_amounts;
+        json_object *object = NULL;
+        if (impact_request_parse(&context->query, &wanted, &problem) < 0) {
+                http_request_answer_problem(request, &problem, NULL);
+                return;
+        }
+        capacity_pool_free_amounts(&runner->pool, &free_amounts);
+        (void) impact_to_json(&wanted, &free_amounts, &object);
+        http_request_answer_json(request, 200, object);
+}
+
+void route_impact(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        answer_when_fresh(runner, request, context, answer_impact);
+}
+
+void route_ready(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        if (runner_is_ready(runner)) {
+                http_request_answer(request, 200, NULL, NULL, 0);
+                return;
+        }
+        Problem problem = {};
+        (void) problem_set(
+                        &problem,
+                        503,
+                        NULL,
+                        "%s",
+                        runner->systemd_ready ? "this runner is draining" : "not yet connected to systemd");
+        problem.retry_after_sec = RETRY_SOON_SEC;
+        http_request_answer_problem(request, &problem, NULL);
+}

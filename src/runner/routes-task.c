@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <stdio.h>
+
+#include "base/text.h"
+#include "core/json.h"
+#include "runner/routes.h"
+#include "runner/runner.h"
+#include "runner/task-run.h"
+#include "runner/task-submit.h"
+#include "runner/task-wait.h"
+#include "runner/task.h"
+
+#define WAIT_SEC_MAX 300.0
+
+static int parse_wait(const Query *query, usec_t *ret, Problem *problem) {
+        const char *text = query_get(query, "wait");
+        double seconds = 0;
+        *ret = 0;
+        if (text &&
+            (text_parse_double(text, &seconds) < 0 || usec_from_seconds(seconds, WAIT_SEC_MAX, ret) < 0))
+                return problem_set(problem, 400, "/wait", "must be a number of seconds between 0 and 300");
+        return 0;
+}
+
+static int parse_output_mode(const Query *query, OutputMode *ret, Problem *problem) {
+        int mode = output_mode_from_string(query_get(query, "output"));
+        if (mode < 0)
+                return problem_set(problem, 400, "/output", "must be none, tail or full");
+        *ret = (OutputMode) mode;
+        return 0;
+}
+
+static int parse_body(HttpRequest *request, json_object **ret, Problem *problem) {
+        size_t size;
+        const char *body = http_request_body(request, &size);
+        return json_parse(body, size, ret, problem);
+}
+
+static int
+submit_body(Runner *runner, json_object *body, const char *task_id, TaskSubmission *ret, Problem *problem) {
+        TaskDefaults defaults = { .resources = runner->config->default_resources };
+        TaskSpec *spec = NULL;
+        int r = task_spec_parse(body, task_id, &defaults, &spec, problem);
+        return r < 0 ? r : task_submit(runner, spec, ret, problem);
+}
+
+static void answer_submission(HttpRequest *request, const TaskSubmission *submission) {
+        _cleanup_(freep) char *id = NULL, *location = NULL;
+        if (text_percent_encode(submission->task->spec->task_id, "-._~:", &id) >= 0 &&
+            asprintf(&location, "/api/v1/task/%s", id) >= 0)
+                (void) http_request_add_header(request, "Location", location);
+        http_request_answer_json(
+                        request, submission->is_new ? 202 : 200, task_to_json(submission->task, OUTPUT_FULL));
+}
+
+void route_task_submit(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        TaskSubmission submission = {};
+        _cleanup_(json_putp) json_object *body = NULL;
+        const char *task_id = context->match.n_parameters > 0 ? context->match.parameters[0] : NULL;
+        int r = parse_body(request, &body, &problem);
+        if (r >= 0)
+                r = submit_body(runner, body, task_id, &submission, &problem);
+        if (r < 0)
+                http_request_answer_problem(
+                                request, &problem, submission.is_full ? capacity_brief(runner) : NULL);
+        else
+                answer_submission(request, &submission);
+}
+
+static Task *find_task(Runner *runner, const RequestContext *context, Problem *problem) {
+        Task *task = task_table_find(&runner->tasks, context->match.parameters[0]);
+        if (!task)
+                (void) problem_set(problem, 404, NULL, "there is no task of this id");
+        return task;
+}
+
+void route_task_get(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        usec_t wait_usec;
+        OutputMode mode;
+        Task *task = find_task(runner, context, &problem);
+        if (!task || parse_wait(&context->query, &wait_usec, &problem) < 0 ||
+            parse_output_mode(&context->query, &mode, &problem) < 0)
+                http_request_answer_problem(request, &problem, NULL);
+        else
+                task_wait_add(task, request, 200, mode, wait_usec);
+}
+
+void route_task_delete(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        usec_t wait_usec;
+        Task *task = find_task(runner, context, &problem);
+        if (!task || parse_wait(&context->query, &wait_usec, &problem) < 0) {
+                http_request_answer_problem(request, &problem, NULL);
+                return;
+        }
+        if (!task_is_live(task)) {
+                task_table_remove(&runner->tasks, task);
+                http_request_answer(request, 204, NULL, NULL, 0);
+                return;
+        }
+        task_stop(task, STOP_REQUESTED, task->spec->grace_usec);
+        task_wait_add(task, request, 202, OUTPUT_FULL, wait_usec);
+}

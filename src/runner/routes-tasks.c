@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/text.h"
+#include "core/json.h"
+#include "runner/routes.h"
+#include "runner/runner.h"
+#include "runner/task.h"
+
+#define LIST_LIMIT 1000
+
+typedef struct ListFilter {
+        const char *state;
+        const Query *query; /* its "label" items must all hold */
+        uint64_t limit;
+        uint64_t after; /* sequence number of the last task of the page before, or UINT64_MAX */
+} ListFilter;
+
+static int parse_filter(const Query *query, ListFilter *ret, Problem *problem) {
+        static const char *const states[] = { "queued", "running", "completed", "errored", "killed" };
+        *ret = (ListFilter){
+                .state = query_get(query, "state"),
+                .query = query,
+                .limit = LIST_LIMIT,
+                .after = UINT64_MAX,
+        };
+        bool known = !ret->state;
+        for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
+                known |= ret->state && streq(ret->state, states[i]);
+        if (!known)
+                return problem_set(
+                                problem,
+                                400,
+                                "/state",
+                                "must be queued, running, completed, errored or killed");
+        const char *limit = query_get(query, "limit"), *after = query_get(query, "after");
+        if (limit && text_parse_u64(limit, 1, LIST_LIMIT, &ret->limit) < 0)
+                return problem_set(problem, 400, "/limit", "must be an integer between 1 and %d", LIST_LIMIT);
+        if (after && text_parse_u64(after, 0, UINT64_MAX - 1, &ret->after) < 0)
+                return problem_set(problem, 400, "/after", "must be the \"next\" of an earlier answer");
+        for (size_t i = 0; i < query->n_items; i++)
+                if (streq(query->items[i].name, "label") && !strchr(query->items[i].value, '='))
+                        return problem_set(problem, 400, "/label", "must be key=value");
+        return 0;
+}
+
+static bool has_label(const Task *task, const char *label) {
+        for (char *const *l = task->spec->labels; l && *l; l++)
+                if (streq(*l, label))
+                        return true;
+        return false;
+}
+
+static bool filter_accepts(const ListFilter *filter, const Task *task) {
+        if (filter->after != UINT64_MAX && task->sequence <= filter->after)
+                return false;
+        if (filter->state && !streq(filter->state, task_state_public(task->state, task->result)))
+                return false;
+        for (size_t i = 0; i < filter->query->n_items; i++)
+                if (streq(filter->query->items[i].name, "label") &&
+                    !has_label(task, filter->query->items[i].value))
+                        return false;
+        return true;
+}
+
+static json_object *task_list(const Runner *runner, const ListFilter *filter) {
+        _cleanup_(json_putp) json_object *object = json_object_new_object(), *tasks = json_object_new_array();
+        if (!object || !tasks)
+                return NULL;
+        const Task *last = NULL;
+        uint64_t n = 0;
+        const Task *task = runner->tasks.first;
+        for (; task && n < filter->limit; task = task->next) {
+                if (!filter_accepts(filter, task))
+                        continue;
+                if (json_append(tasks, task_to_json(task, OUTPUT_NONE)) < 0)
+                        return NULL;
+                last = task;
+                n++;
+        }
+        while (task && !filter_accepts(filter, task))
+                task = task->next;
+        char next[3 * sizeof(uint64_t)];
+        if (task && last)
+                (void) snprintf(next, sizeof(next), "%" PRIu64, last->sequence);
+        if (json_add(object, "tasks", TAKE_PTR(tasks)) < 0 ||
+            json_add_string(object, "next", task && last ? next : NULL) < 0)
+                return NULL;
+        return TAKE_PTR(object);
+}
+
+void route_tasks_list(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        ListFilter filter;
+        if (parse_filter(&context->query, &filter, &problem) < 0)
+                http_request_answer_problem(request, &problem, NULL);
+        else
+                http_request_answer_json(request, 200, task_list(runner, &filter));
+}

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "runner/runner.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <syslog.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "io/leader-process.h"
+#include "io/loop.h"
+#include "runner/routes.h"
+#include "runner/task-run.h"
+#include "runner/task.h"
+
+#define CONNECTIONS_MAX       4096
+#define CONNECTION_IDLE_SEC   30
+#define RESULTS_BYTES_MAX     (UINT64_C(256) * 1024 * 1024)
+#define SHORTAGE_PAUSE_USEC   (200 * USEC_PER_MSEC)
+#define CAPACITY_RECHECK_USEC (1 * USEC_PER_SEC)
+#define ACCEPT_ANYWAY_USEC    (3 * USEC_PER_SEC)
+#define STATUS_INTERVAL_USEC  (200 * USEC_PER_MSEC)
+
+static void get_effective_capacity(const Runner *runner, const SliceLimits *limits, Resources *ret) {
+        HostCapacity host = {
+                .cores_micro = runner->facts.cpus * CORES_MICRO_PER_CORE,
+                .memory_mb = runner->facts.memory_mb,
+        };
+        if (limits)
+                host_capacity_limit(&host, limits);
+        capacity_effective(&host, &runner->config->capacity_overrides, ret);
+}
+
+static void on_capacity(const SliceLimits *limits, void *userdata) {
+        Runner *runner = userdata;
+        Resources total;
+        get_effective_capacity(runner, limits, &total);
+        if (resources_equal(&total, &runner->pool.total))
+                return;
+        capacity_pool_set_total(&runner->pool, &total);
+        runner_admit_soon(runner);
+        runner_status_changed(runner);
+}
+
+bool runner_is_ready(const Runner *runner) {
+        return runner->systemd_ready && !runner->draining && !runner->stopping;
+}
+
+static size_t n_live(const Runner *runner) {
+        return runner->tasks.n_tasks - runner->tasks.n_finished;
+}
+
+static int on_status(sd_event_source *source, uint64_t usec, void *userdata) {
+        Runner *runner = userdata;
+        Resources free_amounts;
+        capacity_pool_free_amounts(&runner->pool, &free_amounts);
+        const char *state = runner->stopping   ? "stopping: " :
+                        runner->draining       ? "draining: " :
+                        !runner->systemd_ready ? "no connection to systemd: " :
+                                                 "";
+        (void) sd_notifyf(
+                        false,
+                        "STATUS=%s%zu running, %zu waiting, %.1f of %.1f cores free",
+                        state,
+                        n_live(runner) - runner->waiting.n_entries,
+                        runner->waiting.n_entries,
+                        (double) free_amounts.cores_micro / (double) CORES_MICRO_PER_CORE,
+                        (double) runner->pool.total.cores_micro / (double) CORES_MICRO_PER_CORE);
+        return 0;
+}
+
+void runner_status_changed(Runner *runner) {
+        int enabled = SD_EVENT_OFF;
+        if (runner->status_source)
+                (void) sd_event_source_get_enabled(runner->status_source, &enabled);
+        if (enabled == SD_EVENT_OFF)
+                (void) loop_set_timer(
+                                runner->event,
+                                &runner->status_source,
+                                usec_add(usec_now(CLOCK_BOOTTIME), STATUS_INTERVAL_USEC),
+                                on_status,
+                                runner,
+                                "runner-status");
+}
+
+void runner_admit_soon(Runner *runner) {
+        (void) sd_event_source_set_enabled(runner->admit_source, SD_EVENT_ONESHOT);
+}
+
+static int on_time_to_admit(sd_event_source *source, uint64_t usec, void *userdata) {
+        runner_admit_soon(userdata);
+        return 0;
+}
+
+static void
+admit_later(Runner *runner, sd_event_source **source, usec_t delay_usec, const char *description) {
+        (void) loop_set_timer(
+                        runner->event,
+                        source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), delay_usec),
+                        on_time_to_admit,
+                        runner,
+                        description);
+}
+
+static void runner_expire(Runner *runner);
+
+static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
+        runner_expire(userdata);
+        return 0;
+}
+
+static void runner_expire(Runner *runner) {
+        usec_t next = task_table_expire(&runner->tasks, usec_now(CLOCK_BOOTTIME));
+        (void) loop_set_timer(
+                        runner->event, &runner->expiry_source, next, on_expiry, runner, "runner-expiry");
+}
+
+static int on_admit(sd_event_source *source, void *userdata) {
+        Runner *runner = userdata;
+        runner_expire(runner);
+        if (runner->stopping && n_live(runner) == 0)
+                return sd_event_exit(runner->event, EXIT_SUCCESS);
+        if (!runner_is_ready(runner) || runner->waiting.n_entries == 0)
+                return 0;
+
+        for (;;) {
+                Resources free_amounts;
+                capacity_pool_free_amounts(&runner->pool, &free_amounts);
+                AdmissionEntry *entry = admission_queue_next(
+                                &runner->waiting, &free_amounts, usec_now(CLOCK_BOOTTIME));
+                if (!entry)
+                        break;
+                Task *task = (Task *) ((char *) entry - offsetof(Task, waiting));
+                if (task_start(task) == -EAGAIN) {
+                        admit_later(runner, &runner->shortage_source, SHORTAGE_PAUSE_USEC, "runner-shortage");
+                        return 0;
+                }
+        }
+        /* What waits may come to fit when an administrator gives the slice more. */
+        if (runner->waiting.n_entries > 0) {
+                capacity_watch_refresh(runner->capacity_watch);
+                admit_later(runner, &runner->patience_source, CAPACITY_RECHECK_USEC, "runner-recheck");
+        }
+        runner_status_changed(runner);
+        return 0;
+}
+
+void runner_task_finished(Runner *runner) {
+        runner->pool.revision++;
+        runner_admit_soon(runner);
+        runner_status_changed(runner);
+}
+
+static void runner_systemd_ready(Runner *runner) {
+        bool first = runner->on_ready != NULL;
+        runner->systemd_ready = true;
+        http_server_accept(runner->http);
+        runner_admit_soon(runner);
+        runner_status_changed(runner);
+        if (first) {
+                RunnerReady on_ready = runner->on_ready;
+                runner->on_ready = NULL;
+                on_ready(runner->ready_userdata);
+        }
+}
+
+static void on_capacity_known(void *userdata) {
+        runner_systemd_ready(userdata);
+}
+
+static void runner_find_capacity(Runner *runner) {
+        CapacityWaiter *waiter;
+        capacity_watch_reset(runner->capacity_watch);
+        int r = capacity_watch_when_fresh(runner->capacity_watch, on_capacity_known, runner, &waiter);
+        if (r < 0)
+                (void) log_errno(LOG_ERR, r, "Cannot find out the capacity");
+}
+
+static void on_stale_scopes_gone(int error, void *userdata) {
+        Runner *runner = userdata;
+        if (error < 0)
+                (void) log_errno(LOG_WARNING, error, "Cannot look for scopes of an earlier run, ignoring");
+        runner_find_capacity(runner);
+}
+
+static void on_own_unit(int error, const char *message, void *userdata) {
+        Runner *runner = userdata;
+        if (error < 0) {
+                (void) log_errno(LOG_ERR, error, "Cannot have a unit of daggyr's own (%s)", message);
+                (void) sd_event_exit(runner->event, EXIT_FAILURE);
+                return;
+        }
+        int r = own_unit_is_service(runner->own_unit) ? stale_scopes_end(
+                                                                        runner->systemd1,
+                                                                        own_unit_name(runner->own_unit),
+                                                                        on_stale_scopes_gone,
+                                                                        runner,
+                                                                        &runner->stale_scopes) :
+                                                        0;
+        if (r < 0 || !own_unit_is_service(runner->own_unit))
+                on_stale_scopes_gone(r, runner);
+}
+
+static void on_connected(void *userdata) {
+        Runner *runner = userdata;
+        if (runner->checking || runner->own_unit) { /* a connection made anew: everything else is known */
+                runner_find_capacity(runner);
+                return;
+        }
+        int r = own_unit_find(runner->systemd1, on_own_unit, runner, &runner->own_unit);
+        if (r < 0)
+                on_own_unit(r, "cannot ask systemd", runner);
+}
+
+static void on_disconnected(int error, void *userdata) {
+        Runner *runner = userdata;
+        if (runner->checking) {
+                (void) log_errno(LOG_WARNING, error, "Cannot ask systemd, going by what the host says");
+                runner_systemd_ready(runner);
+                return;
+        }
+        if (runner->systemd_ready || runner->on_ready)
+                (void) log_errno(LOG_WARNING, error, "No connection to systemd, trying again");
+        if (!runner->systemd_ready && runner->own_unit) { /* lost in the middle of the start */
+                runner->stale_scopes = stale_scopes_free(runner->stale_scopes);
+                runner->own_unit = own_unit_free(runner->own_unit);
+        }
+        runner->systemd_ready = false;
+        runner_status_changed(runner);
+}
+
+void runner_stop(Runner *runner) {
+        bool again = runner->stopping;
+        runner->stopping = true;
+        (void) sd_notify(false, "STOPPING=1");
+        runner_status_changed(runner);
+        for (Task *task = runner->tasks.first; task; task = task->next)
+                task_stop(task, STOP_SHUTDOWN, again ? 0 : task->spec->grace_usec);
+        runner_admit_soon(runner);
+}
+
+static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        runner_stop(userdata);
+        return 0;
+}
+
+static int runner_watch_signals(Runner *runner) {
+        static const int signals[] = { SIGTERM, SIGINT };
+        for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
+                sigset_t set;
+                sigemptyset(&set);
+                sigaddset(&set, signals[i]);
+                if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                        return -errno;
+                int r = sd_event_add_signal(
+                                runner->event,
+                                &runner->signal_sources[i],
+                                signals[i],
+                                on_stop_signal,
+                                runner);
+                if (r < 0)
+                        return r;
+        }
+        return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -errno : 0;
+}
+
+/* As many descriptors as the hard limit allows: select() is used nowhere. */
+static uint64_t raise_descriptor_limit(void) {
+        struct rlimit limit;
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return 1024;
+        limit.rlim_cur = limit.rlim_max;
+        (void) setrlimit(RLIMIT_NOFILE, &limit);
+        return limit.rlim_cur;
+}
+
+static int runner_make_http(Runner *runner, uint64_t n_descriptors) {
+        uint64_t connections = n_descriptors / 4;
+        return http_server_new(
+                        runner->event,
+                        &(HttpServerOptions){
+                                        .body_bytes_max = runner->config->body_max_bytes,
+                                        .bodies_bytes_max = runner->config->body_max_bytes *
+                                                        runner->config->web_threads,
+                                        .connections_max = connections < CONNECTIONS_MAX ?
+                                                        (unsigned) connections :
+                                                        CONNECTIONS_MAX,
+                                        .idle_timeout_sec = CONNECTION_IDLE_SEC,
+                        },
+                        &runner_http_handlers,
+                        runner,
+                        &runner->http);
+}
+
+static char *choose_output_directory(void) {
+        const char *directory = getenv("CACHE_DIRECTORY") ?: getenv("TMPDIR") ?: "/var/tmp";
+        return strdup(directory);
+}
+
+static int runner_init(Runner *runner) {
+        int r = host_facts_read(&runner->facts);
+        if (r < 0)
+                return r;
+        r = account_by_uid(geteuid(), &runner->daemon_account);
+        if (r < 0)
+                return r;
+        runner->leader_fd = leader_executable_open(LEADER_PATH);
+        if (runner->leader_fd < 0)
+                return log_errno(LOG_ERR, runner->leader_fd, "Cannot open %s", LEADER_PATH);
+        runner->output_directory = choose_output_directory();
+        if (!runner->output_directory)
+                return -ENOMEM;
+        r = runner_watch_signals(runner);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(runner->event, &runner->admit_source, on_admit, runner);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_priority(runner->admit_source, LOOP_PRIORITY_PROCESS + 2);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(runner->admit_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+
+        uint64_t n_descriptors = raise_descriptor_limit();
+        runner->tasks.limits = (TaskLimits){
+                .finished_max = runner->config->results_max,
+                .finished_bytes_max = RESULTS_BYTES_MAX,
+                .finished_files_max = n_descriptors / 4,
+                .finished_ttl_usec = runner->config->result_ttl_usec,
+        };
+        Resources total;
+        get_effective_capacity(runner, NULL, &total);
+        capacity_pool_set_total(&runner->pool, &total);
+        return runner_make_http(runner, n_descriptors);
+}
+
+int runner_new(sd_event *event,
+               RunnerConfig *config,
+               bool user_mode,
+               RunnerReady on_ready,
+               void *userdata,
+               Runner **ret) {
+        _cleanup_(runner_config_freep) RunnerConfig *owned = config;
+        _cleanup_(runner_freep) Runner *runner = calloc(1, sizeof(*runner));
+        if (!runner)
+                return -ENOMEM;
+        runner->leader_fd = -EBADF;
+        runner->event = sd_event_ref(event);
+        runner->config = TAKE_PTR(owned);
+        runner->user_mode = user_mode;
+        runner->on_ready = on_ready;
+        runner->ready_userdata = userdata;
+        int r = runner_init(runner);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(runner);
+        return 0;
+}
+
+Runner *runner_free(Runner *runner) {
+        if (!runner)
+                return NULL;
+        http_server_free(runner->http); /* first: requests point to tasks */
+        task_table_done(&runner->tasks);
+        stale_scopes_free(runner->stale_scopes);
+        own_unit_free(runner->own_unit);
+        capacity_watch_free(runner->capacity_watch);
+        systemd1_free(runner->systemd1);
+        event_source_dropp(&runner->admit_source);
+        event_source_dropp(&runner->patience_source);
+        event_source_dropp(&runner->shortage_source);
+        event_source_dropp(&runner->status_source);
+        event_source_dropp(&runner->expiry_source);
+        event_source_dropp(&runner->accept_source);
+        for (size_t i = 0; i < sizeof(runner->signal_sources) / sizeof(*runner->signal_sources); i++)
+                event_source_dropp(&runner->signal_sources[i]);
+        account_done(&runner->daemon_account);
+        fd_close(&runner->leader_fd);
+        free(runner->output_directory);
+        runner_config_free(runner->config);
+        sd_event_unref(runner->event);
+        free(runner);
+        return NULL;
+}
+
+static int runner_listen_passed(Runner *runner, int n_passed) {
+        for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n_passed; fd++) {
+                int r = sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, true);
+                if (r > 0)
+                        r = http_server_listen(runner->http, fd);
+                else if (r == 0)
+                        r = -ENOTSOCK;
+                if (r < 0)
+                        return log_errno(LOG_ERR, r, "Cannot listen on descriptor %d from systemd", fd);
+        }
+        return 0;
+}
+
+static int runner_listen(Runner *runner) {
+        int n_passed = sd_listen_fds(true);
+        if (n_passed < 0)
+                return log_errno(LOG_ERR, n_passed, "Cannot take the sockets that systemd passed");
+        if (n_passed > 0)
+                return runner_listen_passed(runner, n_passed);
+
+        const RunnerConfig *config = runner->config;
+        int fd = http_listen_tcp(config->ip, (uint16_t) config->port, &runner->port);
+        int r = fd < 0 ? fd : http_server_listen(runner->http, fd);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "Cannot listen on %s port %" PRIu64, config->ip, config->port);
+        return 0;
+}
+
+static int runner_connect(Runner *runner) {
+        static const Systemd1Handlers handlers = {
+                .on_connected = on_connected,
+                .on_disconnected = on_disconnected,
+        };
+        int r = systemd1_new(runner->event, runner->user_mode, &handlers, runner, &runner->systemd1);
+        if (r >= 0)
+                r = capacity_watch_new(
+                                runner->systemd1, TASK_SLICE, on_capacity, runner, &runner->capacity_watch);
+        return r < 0 ? log_errno(LOG_ERR, r, "Cannot connect to systemd") : 0;
+}
+
+static int on_accept_anyway(sd_event_source *source, uint64_t usec, void *userdata) {
+        Runner *runner = userdata;
+        http_server_accept(runner->http);
+        return 0;
+}
+
+int runner_start(Runner *runner) {
+        int r = runner_listen(runner);
+        if (r >= 0)
+                r = runner_connect(runner);
+        if (r < 0)
+                return r;
+        /* The first client of an activated daggyr should not see a half-started one; but where systemd stays
+         * away, clients are told so. */
+        return loop_set_timer(
+                        runner->event,
+                        &runner->accept_source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), ACCEPT_ANYWAY_USEC),
+                        on_accept_anyway,
+                        runner,
+                        "runner-accept");
+}
+
+int runner_check(Runner *runner) {
+        runner->checking = true;
+        return runner_connect(runner);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The runner: everything daggyr holds, from start to end. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "core/admission.h"
+#include "core/capacity.h"
+#include "core/config-runner.h"
+#include "io/accounts.h"
+#include "io/host.h"
+#include "io/http-server.h"
+#include "io/systemd1.h"
+#include "runner/capacity-watch.h"
+#include "runner/own-unit.h"
+#include "runner/stale-scopes.h"
+#include "runner/task-table.h"
+
+#define TASK_SLICE "daggyr.slice"
+
+typedef struct Runner Runner;
+
+/* Told once, when the runner listens and may start tasks. */
+typedef void (*RunnerReady)(void *userdata);
+
+struct Runner {
+        RunnerConfig *config;
+        bool user_mode; /* the calling user's systemd; tasks run as that user */
+        sd_event *event;
+        HostFacts facts;
+        Account daemon_account;
+        bool checking;          /* only asks for the capacity */
+        uint16_t port;          /* where it listens; 0 with sockets from systemd */
+        int leader_fd;          /* the leader's executable */
+        char *output_directory; /* for captured output too large for memory */
+
+        Systemd1 *systemd1;
+        OwnUnit *own_unit;         /* what task scopes are bound to */
+        StaleScopes *stale_scopes; /* of an earlier run, until they are gone */
+        CapacityWatch *capacity_watch;
+        HttpServer *http;
+
+        CapacityPool pool;
+        AdmissionQueue waiting;
+        TaskTable tasks;
+        bool systemd_ready; /* connected, own unit known, stale scopes gone: tasks may start */
+        bool draining;
+        bool stopping;
+
+        RunnerReady on_ready;
+        void *ready_userdata;
+        sd_event_source *admit_source, *patience_source, *shortage_source, *status_source, *expiry_source,
+                        *accept_source;
+        sd_event_source *signal_sources[3];
+};
+
+/* Takes over CONFIG in every case. */
+int runner_new(sd_event *event,
+               RunnerConfig *config,
+               bool user_mode,
+               RunnerReady on_ready,
+               void *userdata,
+               Runner **ret);
+Runner *runner_free(Runner *runner);
+DEFINE_POINTER_CLEANUP(Runner, runner_free)
+
+/* Listens on the sockets that systemd passed or else the configured address, and connects to systemd. */
+int runner_start(Runner *runner);
+
+/* Only finds out the capacity, as far as systemd can be asked, and reports ready. */
+int runner_check(Runner *runner);
+
+/* Ends all tasks and then the loop; the second call does not wait for their grace periods. */
+void runner_stop(Runner *runner);
+
+/* Starts waiting tasks that fit, in a turn of the loop of its own. Call after anything that may let one
+ * start. */
+void runner_admit_soon(Runner *runner);
+
+/* Lets the status line follow. */
+void runner_status_changed(Runner *runner);
+
+/* Call when a task reached its end. */
+void runner_task_finished(Runner *runner);
+
+/* Whether the runner takes new tasks at all. */
+bool runner_is_ready(const Runner *runner);

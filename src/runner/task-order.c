@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "runner/task-order.h"
+
+#include <stdio.h>
+
+#include "base/text.h"
+#include "runner/runner.h"
+
+#define TASK_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+static bool list_has(char *const *list, const char *name) {
+        for (; *list; list++)
+                if (streq(*list, name))
+                        return true;
+        return false;
+}
+
+int task_account(const Runner *runner, const TaskSpec *spec, Account *ret, Problem *reterr_problem) {
+        const char *name = spec->user ?: runner->config->task_user;
+        if (runner->user_mode) {
+                if (spec->user && !streq(spec->user, runner->daemon_account.name))
+                        return problem_set(
+                                        reterr_problem,
+                                        403,
+                                        "/user",
+                                        "this runner runs all tasks as its own user");
+                name = runner->daemon_account.name;
+        } else if (spec->user && !streq(spec->user, runner->config->task_user) &&
+                   !list_has(runner->config->allowed_users, spec->user))
+                return problem_set(reterr_problem, 403, "/user", "this runner runs no tasks as that user");
+
+        int r = account_by_name(name, ret);
+        if (r == -ENOENT)
+                return problem_set(
+                                reterr_problem, 422, "/user", "there is no user \"%s\" on this host", name);
+        return r < 0 ? problem_from_errno(reterr_problem, r) : 0;
+}
+
+typedef struct Environment {
+        char **list; /* NULL-terminated */
+        size_t n;
+} Environment;
+
+/* Sets NAME, replacing an earlier value. */
+static int
+environment_set(Environment *environment, const char *name, size_t name_length, const char *value) {
+        _cleanup_(freep) char *entry = NULL;
+        if (asprintf(&entry, "%.*s=%s", (int) name_length, name, value) < 0) {
+                entry = NULL;
+                return -ENOMEM;
+        }
+        for (size_t i = 0; i < environment->n; i++)
+                if (strncmp(environment->list[i], entry, name_length + 1) == 0) {
+                        free(environment->list[i]);
+                        environment->list[i] = TAKE_PTR(entry);
+                        return 0;
+                }
+        char **list = realloc(environment->list, (environment->n + 2) * sizeof(char *));
+        if (!list)
+                return -ENOMEM;
+        environment->list = list;
+        list[environment->n++] = TAKE_PTR(entry);
+        list[environment->n] = NULL;
+        return 0;
+}
+
+static void environment_done(Environment *environment) {
+        environment->list = text_list_free(environment->list);
+}
+
+static int
+set_base(Environment *environment, const TaskSpec *spec, const char *unit, const Account *account) {
+        const char *const base[][2] = {
+                { "PATH", TASK_PATH },
+                { "HOME", account->home },
+                { "USER", account->name },
+                { "LOGNAME", account->name },
+                { "SHELL", account->shell },
+                { "LANG", "C.UTF-8" },
+                { "DAGGYR_TASK_ID", spec->task_id },
+                { "DAGGYR_UNIT", unit },
+        };
+        for (size_t i = 0; i < sizeof(base) / sizeof(*base); i++) {
+                int r = environment_set(environment, base[i][0], strlen(base[i][0]), base[i][1]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int task_environment(
+                const Runner *runner,
+                const TaskSpec *spec,
+                const char *unit,
+                const Account *account,
+                char ***ret) {
+        _cleanup_(environment_done) Environment environment = {};
+        int r = set_base(&environment, spec, unit, account);
+        for (char **name = runner->config->pass_environment; r >= 0 && *name; name++) {
+                const char *value = getenv(*name);
+                if (value)
+                        r = environment_set(&environment, *name, strlen(*name), value);
+        }
+        for (char **entry = spec->environment; r >= 0 && entry && *entry; entry++) {
+                size_t name_length = strcspn(*entry, "=");
+                r = environment_set(&environment, *entry, name_length, *entry + name_length + 1);
+        }
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(environment.list);
+        return 0;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "runner/task-submit.h"
+
+#include <systemd/sd-id128.h>
+
+#include "runner/runner.h"
+#include "runner/task-order.h"
+
+#define RETRY_AFTER_SEC 5
+
+static int choose_id(TaskSpec *spec) {
+        if (spec->task_id)
+                return 0;
+        sd_id128_t id;
+        int r = sd_id128_randomize(&id);
+        if (r < 0)
+                return r;
+        spec->task_id = malloc(SD_ID128_STRING_MAX);
+        if (!spec->task_id)
+                return -ENOMEM;
+        (void) sd_id128_to_string(id, spec->task_id);
+        return 0;
+}
+
+static int refuse_for_now(Problem *problem, int status, const char *detail) {
+        int r = problem_set(problem, status, NULL, "%s", detail);
+        problem->retry_after_sec = RETRY_AFTER_SEC;
+        return r;
+}
+
+static bool fits_right_now(const Runner *runner, const TaskSpec *spec) {
+        Resources free_amounts;
+        capacity_pool_free_amounts(&runner->pool, &free_amounts);
+        return runner_is_ready(runner) && runner->waiting.n_entries == 0 &&
+                        resources_fit(&spec->resources, &free_amounts);
+}
+
+static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmission *ret, Problem *problem) {
+        if (runner->draining || runner->stopping)
+                return refuse_for_now(problem, 503, "this runner is draining and takes no new tasks");
+        if (runner->systemd_ready && !resources_fit(&spec->resources, &runner->pool.total))
+                return problem_set(problem, 422, "/resources", "this runner can never offer these resources");
+        _cleanup_(account_done) Account account = {};
+        int r = task_account(runner, spec, &account, problem);
+        if (r < 0)
+                return r;
+        if (fits_right_now(runner, spec))
+                return 0;
+        if (spec->when_full == WHEN_FULL_REJECT) {
+                ret->is_full = true;
+                return problem_set(problem, 409, NULL, "the task does not fit right now");
+        }
+        if (runner->waiting.n_entries >= runner->config->queue_max)
+                return refuse_for_now(problem, 429, "too many tasks are waiting");
+        return 0;
+}
+
+int task_submit(Runner *runner, TaskSpec *spec, TaskSubmission *ret, Problem *reterr_problem) {
+        _cleanup_(task_spec_freep) TaskSpec *owned = spec;
+        *ret = (TaskSubmission){};
+        int r = choose_id(owned);
+        if (r < 0)
+                return problem_from_errno(reterr_problem, r);
+
+        Task *existing = task_table_find(&runner->tasks, owned->task_id);
+        if (existing) {
+                if (!task_spec_equal(existing->spec, owned))
+                        return problem_set(reterr_problem, 409, NULL, "a different task has this id");
+                ret->task = existing;
+                return 0;
+        }
+        r = check_takes_tasks(runner, owned, ret, reterr_problem);
+        if (r < 0)
+                return r;
+
+        _cleanup_(task_freep) Task *task = NULL;
+        r = task_new(runner, TAKE_PTR(owned), &task);
+        if (r >= 0)
+                r = task_table_add(&runner->tasks, task);
+        if (r < 0)
+                return problem_from_errno(reterr_problem, r);
+        admission_queue_append(
+                        &runner->waiting, &task->waiting, &task->spec->resources, usec_now(CLOCK_BOOTTIME));
+        runner_admit_soon(runner);
+        runner_status_changed(runner);
+        ret->task = TAKE_PTR(task);
+        ret->is_new = true;
+        return 0;
+}

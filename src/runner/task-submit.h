@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Whether a task is taken. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "core/problem.h"
+#include "core/task-spec.h"
+#include "runner/task.h"
+
+typedef struct TaskSubmission {
+        Task *task; /* the new one, or the existing one with the same specification */
+        bool is_new;
+        bool is_full; /* refused with 409 because of "when_full": the answer shows the capacity */
+} TaskSubmission;
+
+/* Decides on SPEC, which it takes over in every case, and queues it. Refused: 409 for an id that is taken
+ * by another specification or a runner that is full, 422 for what can never run, 403 for a user, 429 for a
+ * full queue, 503 while draining. */
+int task_submit(Runner *runner, TaskSpec *spec, TaskSubmission *ret, Problem *reterr_problem);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "runner/task.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/text.h"
+#include "core/json.h"
+#include "core/unit-name.h"
+#include "io/loop.h"
+#include "runner/runner.h"
+#include "runner/task-wait.h"
+
+#define OUTPUT_TAIL_BYTES (8 * 1024)
+
+int task_new(Runner *runner, TaskSpec *spec, Task **ret) {
+        _cleanup_(task_spec_freep) TaskSpec *owned = spec;
+        _cleanup_(task_freep) Task *task = calloc(1, sizeof(*task));
+        if (!task)
+                return -ENOMEM;
+        task->runner = runner;
+        int r = unit_name_from_task_id(owned->task_id, &task->unit);
+        if (r < 0)
+                return r;
+        task->spec = TAKE_PTR(owned);
+        task->state = TASK_QUEUED;
+        task->submit_usec = usec_now(CLOCK_REALTIME);
+        *ret = TAKE_PTR(task);
+        return 0;
+}
+
+Task *task_free(Task *task) {
+        if (!task)
+                return NULL;
+        task_waiters_drop(task);
+        admission_queue_remove(&task->waiting);
+        task->scope_call = systemd1_call_cancel(task->scope_call);
+        task->leader = leader_process_free(task->leader);
+        capture_free(task->output);
+        capture_free(task->error);
+        capacity_charge_release(&task->charge);
+        line_splitter_done(&task->journal.output);
+        line_splitter_done(&task->journal.error);
+        event_source_dropp(&task->timeout_source);
+        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->overdue_source);
+        for (size_t i = 0; i < TASK_NOTES_MAX; i++)
+                free(task->notes[i]);
+        task_spec_free(task->spec);
+        free(task->unit);
+        free(task);
+        return NULL;
+}
+
+void task_note(Task *task, const char *format, ...) {
+        size_t n = text_list_count(task->notes);
+        if (n >= TASK_NOTES_MAX)
+                return;
+        va_list arguments;
+        va_start(arguments, format);
+        if (vasprintf(&task->notes[n], format, arguments) < 0)
+                task->notes[n] = NULL;
+        va_end(arguments);
+}
+
+bool task_is_live(const Task *task) {
+        return task->state != TASK_FINISHED;
+}
+
+int output_mode_from_string(const char *name) {
+        if (!name || streq(name, "full"))
+                return OUTPUT_FULL;
+        if (streq(name, "tail"))
+                return OUTPUT_TAIL;
+        return streq(name, "none") ? OUTPUT_NONE : -EINVAL;
+}
+
+/* Copies what MODE embeds of a stream to *RET_BYTES, which the caller frees, and describes it. */
+static int output_view(
+                const Capture *capture,
+                OutputMode mode,
+                uint64_t bytes_max,
+                void **ret_bytes,
+                TaskOutputView *ret) {
+        *ret_bytes = NULL;
+        *ret = (TaskOutputView){};
+        if (!capture)
+                return 0;
+        const OutputStore *store = capture_store(capture);
+        ret->total_bytes = store->bytes_total;
+        ret->truncated = output_store_is_truncated(store);
+        if (mode == OUTPUT_NONE)
+                return 0;
+
+        uint64_t wanted =
+                        mode == OUTPUT_TAIL && bytes_max > OUTPUT_TAIL_BYTES ? OUTPUT_TAIL_BYTES : bytes_max;
+        uint64_t size = store->bytes_kept < wanted ? store->bytes_kept : wanted;
+        uint64_t offset = mode == OUTPUT_TAIL ? store->bytes_kept - size : 0;
+        ret->truncated |= size < store->bytes_kept;
+        char *bytes = malloc((size_t) size + 1);
+        if (!bytes)
+                return -ENOMEM;
+        *ret_bytes = bytes;
+        while (ret->size < size) {
+                ssize_t n = output_store_read(
+                                store, offset + ret->size, bytes + ret->size, (size_t) size - ret->size);
+                if (n <= 0) {
+                        ret->truncated = true;
+                        break;
+                }
+                ret->size += (size_t) n;
+        }
+        ret->bytes = bytes;
+        return 0;
+}
+
+json_object *task_to_json(const Task *task, OutputMode mode) {
+        const RunnerConfig *config = task->runner->config;
+        _cleanup_(freep) void *output = NULL, *error = NULL;
+        TaskAttempt attempt = {
+                .spec = task->spec,
+                .unit = task->unit,
+                .state = task->state,
+                .result = task->result,
+                .end = &task->end,
+                .submit_usec = task->submit_usec,
+                .start_usec = task->start_usec,
+                .stop_usec = task->stop_usec,
+                .run_usec = usec_subtract(task->stop_boottime_usec, task->start_boottime_usec),
+                .usage = &task->usage,
+                .notes = task->notes,
+                .with_output = mode != OUTPUT_NONE,
+        };
+        if (output_view(task->output, mode, config->inline_output_bytes, &output, &attempt.output) < 0 ||
+            output_view(task->error, mode, config->inline_output_bytes, &error, &attempt.error) < 0)
+                return NULL;
+        json_object *object = NULL;
+        return task_attempt_to_json(&attempt, &object) < 0 ? NULL : object;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A task and everything it owns at any stage; what happens to it is told in task-run.c. */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+#include <uthash.h>
+
+#include "base/cleanup.h"
+#include "base/usec.h"
+#include "core/admission.h"
+#include "core/capacity.h"
+#include "core/journal-entry.h"
+#include "core/task-attempt.h"
+#include "core/task-spec.h"
+#include "core/task-state.h"
+#include "io/capture.h"
+#include "io/leader-process.h"
+#include "io/systemd1.h"
+
+#define TASK_NOTES_MAX 16
+
+typedef struct Runner Runner;
+typedef struct Task Task;
+typedef struct TaskWaiter TaskWaiter;
+
+typedef struct TaskJournal {
+        LineSplitter output, error;
+        JournalRate rate;
+} TaskJournal;
+
+struct Task {
+        Runner *runner; /* weak */
+        TaskSpec *spec;
+        char *unit;
+
+        TaskState state;
+        TaskEnd end;
+        TaskResult result;
+        TaskUsage usage;
+        usec_t submit_usec, start_usec, stop_usec; /* CLOCK_REALTIME, to show */
+        usec_t start_boottime_usec, stop_boottime_usec;
+        char *notes[TASK_NOTES_MAX + 1]; /* NULL-terminated */
+
+        AdmissionEntry waiting;
+        CapacityCharge charge;
+        Systemd1Call *scope_call;
+        unsigned scope_attempts;
+        bool scope_may_exist;
+        LeaderProcess *leader;
+        bool leader_reported_end; /* it said USAGE: nothing of the task is left */
+        Capture *output, *error;
+        TaskJournal journal;
+        sd_event_source *timeout_source; /* the task's own limit */
+        sd_event_source *retry_source;   /* the scope's name is still taken, or systemd is away */
+        sd_event_source *overdue_source; /* a leader that does not get done */
+
+        TaskWaiter *waiters;
+
+        UT_hash_handle by_id;
+        Task *previous, *next; /* the table's order of submission */
+        uint64_t sequence;
+        Task *previous_finished, *next_finished;
+        size_t kept_bytes; /* charged to the table once finished */
+        unsigned kept_files;
+};
+
+/* Takes over SPEC, whose task_id is set, in every case. */
+int task_new(Runner *runner, TaskSpec *spec, Task **ret);
+Task *task_free(Task *task);
+DEFINE_POINTER_CLEANUP(Task, task_free)
+
+/* Adds a line to the attempt's "executor" notes. Out of memory or too many: it is left out. */
+void task_note(Task *task, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+bool task_is_live(const Task *task);
+
+typedef enum OutputMode {
+        OUTPUT_NONE,
+        OUTPUT_TAIL,
+        OUTPUT_FULL,
+} OutputMode;
+
+/* "none", "tail", "full", or NULL for the default; -EINVAL for anything else. */
+int output_mode_from_string(const char *name);
+
+/* The TaskAttempt as it is now; the caller puts it. NULL when out of memory. */
+json_object *task_to_json(const Task *task, OutputMode mode);
