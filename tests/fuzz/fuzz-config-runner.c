@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A configuration that was accepted holds what its header promises. */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "core/config-runner.h"
+#include "fuzz.h"
+
+static bool is_loopback(const char *ip) {
+        struct in6_addr address;
+
+        if (inet_pton(AF_INET6, ip, &address) == 1)
+                return IN6_IS_ADDR_LOOPBACK(&address);
+
+        return text_after(ip, "127.");
+}
+
+static bool is_address(const char *ip) {
+        unsigned char address[sizeof(struct in6_addr)];
+
+        return inet_pton(AF_INET, ip, address) == 1 || inet_pton(AF_INET6, ip, address) == 1;
+}
+
+static void check_config(const RunnerConfig *config, bool token_given) {
+        FUZZ_CHECK(is_address(config->ip));
+        FUZZ_CHECK(config->port <= UINT16_MAX);
+        FUZZ_CHECK(config->web_threads >= 1 && config->web_threads <= 10000);
+        FUZZ_CHECK(config->default_resources.cores_micro > 0 && config->default_resources.memory_mb > 0);
+        FUZZ_CHECK(config->task_user && *config->task_user);
+        FUZZ_CHECK(config->allowed_users && config->pass_environment && config->allowed_hosts);
+        FUZZ_CHECK(config->queue_max <= 100000);
+        FUZZ_CHECK(config->results_max <= 1000000);
+        FUZZ_CHECK(config->result_ttl_usec <= 30 * 24 * 3600 * USEC_PER_SEC);
+        FUZZ_CHECK(config->output_max_bytes <= UINT64_C(1) << 40);
+        FUZZ_CHECK(config->inline_output_bytes <= 64 * 1024 * 1024);
+        FUZZ_CHECK(config->body_max_bytes >= 1024 && config->body_max_bytes <= 64 * 1024 * 1024);
+        FUZZ_CHECK(!config->tls_cert == !config->tls_key);
+        FUZZ_CHECK(is_loopback(config->ip) || config->insecure || token_given || config->auth_token_file ||
+                   config->tls_client_ca);
+}
+
+static void fuzz_config(const char *text, size_t size, bool token_given) {
+        _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
+        Problem problem = { 0 };
+        int r;
+
+        r = runner_config_parse(text, size, token_given, &config, &problem);
+        fuzz_check_problem(r, &problem, (const int[]){ 400, 413, 0 });
+        FUZZ_CHECK((r < 0) == !config);
+        if (config)
+                check_config(config, token_given);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        fuzz_config((const char *) data, size, false);
+        fuzz_config((const char *) data, size, true);
+        return 0;
+}

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the system tests stand on: waiting for conditions, asking systemd, and daggyr under test.
+
+Everything here runs as root inside a bed (./dev boot), where the service manager and the whole file
+system may be used up. Tests run several at a time, so units, ports and task ids are unique.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+T = TypeVar("T")
+
+SLOWNESS = float(os.environ.get("DAGGYR_TEST_SLOWNESS", "1"))
+"""Every time-out is multiplied by this: sanitizers and emulated machines are slow."""
+
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+_counter = itertools.count(1)
+
+# Below the ports that the kernel hands out by itself, and a range for each worker.
+_ports = itertools.count(20000 + 1000 * int(re.sub(r"\D", "", _worker) or 9))
+
+
+def await_that(predicate: Callable[[], T], timeout: float = 10, what: str = "the condition") -> T:
+    """Calls the predicate until it returns something true, and returns that."""
+    deadline = time.monotonic() + timeout * SLOWNESS
+    pause = 0.005
+    while not (value := predicate()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout * SLOWNESS:g} s in vain for: {what}")
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+    return value
+
+
+def run(*command: str, check: bool = True, **options: Any) -> str:
+    """Runs a command to its end and returns its stdout."""
+    done = subprocess.run(
+        command, text=True, stdout=subprocess.PIPE, timeout=60 * SLOWNESS, check=check, **options
+    )
+    return done.stdout
+
+
+def unit_property(unit: str, name: str) -> str:
+    """A property as systemctl prints it; empty when there is none."""
+    return run("systemctl", "show", "--value", "--property", name, unit).rstrip("\n")
+
+
+def unit_exists(unit: str) -> bool:
+    """Whether systemd still has the unit in memory in any state that matters."""
+    listed = run("systemctl", "list-units", "--all", "--plain", "--no-legend", "--", unit)
+    return bool(listed.strip())
+
+
+def cgroup_folder(unit: str, controller: str = "") -> Path | None:
+    """The unit's cgroup in the hierarchy of a v1 controller, in systemd's own hierarchy without one;
+    on unified v2 both are the same. None when the unit has no cgroup (any more)."""
+    path = unit_property(unit, "ControlGroup")
+    if not path:
+        return None
+    top = Path("/sys/fs/cgroup")
+    if not (top / "cgroup.controllers").exists():
+        top /= controller or "systemd"
+    return top / path.lstrip("/")
+
+
+def cgroup_procs(unit: str) -> list[int]:
+    """The processes in the unit's cgroup, none when it is gone."""
+    folder = cgroup_folder(unit)
+    try:
+        return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()] if folder else []
+    except OSError:
+        return []
+
+
+def open_fds(pid: int) -> dict[int, str]:
+    """What each descriptor of a process is open on."""
+    found = {}
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found[int(link.name)] = os.readlink(link)
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return found
+
+
+def journal_of(unit: str, output: str = "short-precise") -> str:
+    """All that the journal has of a unit so far."""
+    run("journalctl", "--sync")
+    return run("journalctl", "--quiet", "--no-pager", "--unit", unit, "--output", output)
+
+
+def task_id(name: str = "t") -> str:
+    """A task id that no other test uses: scopes of all runners share one name space."""
+    return f"{name}.{_worker}.{next(_counter)}"
+
+
+def scope_of(task: str) -> str:
+    """The unit of a task, its id escaped as systemd does."""
+    escaped = re.sub(
+        rb"[^A-Za-z0-9:_.]", lambda found: b"\\x%02x" % found[0], task.encode()
+    ).decode()
+    return f"daggyr-task-{escaped}.scope"
+
+
+class Runner:
+    """One daggyr of its own, run by systemd from the installed daggyr.service with only the command
+    line, the name and what follows from the name replaced: so it has the account, the rights and the
+    ExecStopPost= of the real one.
+
+    config is the content of its configuration file, properties are further lines for [Service].
+    It is listening once start() returns.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        properties: Mapping[str, str | Iterable[str]] | None = None,
+    ) -> None:
+        self.name = f"daggyr-test-{_worker}-{next(_counter)}"
+        self.unit = f"{self.name}.service"
+        self.config = {"port": next(_ports)} | dict(config or {})
+        self.properties = dict(properties or {})
+        self.url = f"http://127.0.0.1:{self.config['port']}"
+        self.http = requests.Session()
+        self.http.trust_env = False
+        self._unit_file = Path("/run/systemd/system", self.unit)
+        self._config_file = Path("/run/daggyr-test", f"{self.name}.json")
+
+    def __enter__(self) -> Runner:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def start(self) -> Runner:
+        self._config_file.parent.mkdir(mode=0o755, exist_ok=True)
+        self._config_file.write_text(json.dumps(self.config))
+        # A unit that systemd has never heard of needs no daemon-reload.
+        self._unit_file.write_text(self._unit_text())
+        try:
+            run("systemctl", "start", self.unit)
+        except subprocess.CalledProcessError as error:
+            raise AssertionError(f"{self.unit} did not start:\n{self.journal()}") from error
+        return self
+
+    def stop(self) -> None:
+        """Stops it as an administrator would, and insists on an orderly end."""
+        run("systemctl", "stop", self.unit)
+        result = unit_property(self.unit, "Result")
+        assert result == "success", f"{self.unit} ended with {result}"
+
+    def kill9(self) -> None:
+        """Kills the daemon's process, and returns when systemd has noticed."""
+        run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", self.unit)
+        await_that(lambda: self.state in ("failed", "inactive"), what=f"the end of {self.unit}")
+
+    def discard(self) -> None:
+        """Leaves nothing of it behind, whatever state it is in."""
+        run("systemctl", "stop", self.unit, check=False, stderr=subprocess.DEVNULL)
+        run("systemctl", "reset-failed", self.unit, check=False, stderr=subprocess.DEVNULL)
+        self._unit_file.unlink(missing_ok=True)
+        self._config_file.unlink(missing_ok=True)
+        self.http.close()
+
+    @property
+    def state(self) -> str:
+        return unit_property(self.unit, "ActiveState")
+
+    @property
+    def main_pid(self) -> int:
+        return int(unit_property(self.unit, "MainPID"))
+
+    def journal(self) -> str:
+        return journal_of(self.unit)
+
+    def scopes(self) -> list[str]:
+        """The units of its tasks that systemd has, live or about to go."""
+        bound = unit_property(self.unit, "BoundBy").split()
+        return [unit for unit in bound if unit.endswith(".scope") and unit_exists(unit)]
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        options.setdefault("timeout", 60 * SLOWNESS)
+        return self.http.request(method, self.url + path, **options)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return self.request("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> requests.Response:
+        return self.request("PUT", path, **options)
+
+    def delete(self, path: str, **options: Any) -> requests.Response:
+        return self.request("DELETE", path, **options)
+
+    def submit(self, command: list[str], id: str | None = None, **fields: Any) -> str:
+        """Submits a task that must be accepted as a new one; returns its id."""
+        id = id or task_id()
+        answer = self.post(f"/api/v1/task/{id}", json={"command": command} | fields)
+        assert answer.status_code == 202, f"{answer.status_code}: {answer.text}"
+        return id
+
+    def attempt(self, id: str, **parameters: Any) -> dict[str, Any]:
+        """The TaskAttempt of a task that must be known."""
+        answer = self.get(f"/api/v1/task/{id}", params=parameters)
+        assert answer.status_code == 200, f"{answer.status_code}: {answer.text}"
+        return answer.json()
+
+    def wait(self, id: str, seconds: float = 30) -> dict[str, Any]:
+        """The TaskAttempt of a task that must end in time."""
+        attempt = self.attempt(id, wait=seconds * SLOWNESS)
+        assert attempt["state"] not in ("queued", "running"), f"still {attempt['state']}: {attempt}"
+        return attempt
+
+    def run(self, command: list[str], **fields: Any) -> dict[str, Any]:
+        """Submits a task and returns its TaskAttempt when it has ended."""
+        return self.wait(self.submit(command, **fields))
+
+    def _unit_text(self) -> str:
+        lines = ["[Unit]", "Description=daggyr for a test", "", "[Service]"]
+        lines += _installed_service_lines()
+        lines += [f"ExecStart=/usr/bin/daggyr --config {self._config_file}", "Restart=no"]
+        lines += [f"RuntimeDirectory={self.name}"]
+        for name, values in self.properties.items():
+            for value in [values] if isinstance(values, str) else values:
+                lines.append(f"{name}={value}")
+        return "\n".join(lines) + "\n"
+
+
+def _installed_service_lines() -> list[str]:
+    """[Service] of daggyr.service as it was installed, without what a second instance cannot share."""
+    own = ("ExecStart=", "Restart", "RuntimeDirectory=", "Sockets=")
+    text = Path("/usr/lib/systemd/system/daggyr.service").read_text()
+    section = re.search(r"^\[Service\]\n(.*?)(?=^\[|\Z)", text, re.DOTALL | re.MULTILINE)
+    assert section, "daggyr.service has no [Service]"
+    joined = section[1].replace("\\\n", " ")
+    return [line for line in joined.splitlines() if line and not line.startswith((*own, "#", ";"))]

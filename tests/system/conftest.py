@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fixtures of the system tests; what they are made of is in bedlib.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+import bedlib
+from bedlib import Runner
+
+SANITIZER_OPTIONS = [
+    "ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1"
+    ":check_initialization_order=1:strict_init_order=1",
+    "UBSAN_OPTIONS=print_stacktrace=1:print_summary=1:halt_on_error=1",
+]
+
+RUNNERS = pytest.StashKey[list[Runner]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "serial: changes what all tests share, so it runs alone")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sanitizers() -> None:
+    """Has every service started from now on, daggyr among them, run with strict sanitizers."""
+    if os.environ.get("DAGGYR_SANITIZED"):
+        bedlib.run("systemctl", "set-environment", *SANITIZER_OPTIONS)
+
+
+@pytest.fixture
+def start_runner(request: pytest.FixtureRequest) -> Generator[Callable[..., Runner], None, None]:
+    """Starts a Runner with the arguments given, as many as wanted."""
+    runners = request.node.stash.setdefault(RUNNERS, [])
+
+    def start(*arguments: Any, **named: Any) -> Runner:
+        runners.append(Runner(*arguments, **named))
+        return runners[-1].start()
+
+    yield start
+    for runner in runners:
+        runner.discard()
+
+
+@pytest.fixture
+def runner(start_runner: Callable[..., Runner]) -> Runner:
+    """A daggyr with its default configuration."""
+    return start_runner()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """A failure shows what the daemons had to say."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for runner in item.stash.get(RUNNERS, []):
+            report.sections.append((f"journal of {runner.unit}", runner.journal()))
