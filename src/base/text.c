@@ -252,8 +252,10 @@ int text_percent_encode(const char *s, const char *keep, char **ret) {
 
 /* How many bytes the sequence beginning with LEAD has, and within what its second byte must be: table 3-7
  * of the Unicode standard. 0 for a byte that begins none. */
-static size_t
-utf8_expected(unsigned char lead, unsigned char *ret_second_min, unsigned char *ret_second_max) {
+static size_t utf8_expected(
+                unsigned char lead,
+                unsigned char *ret_second_min,
+                unsigned char *ret_second_max) {
         *ret_second_min = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
         *ret_second_max = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
 

@@ -46,8 +46,10 @@ void admission_queue_remove(AdmissionEntry *entry) {
         entry->previous = entry->next = NULL;
 }
 
-AdmissionEntry *
-admission_queue_next(const AdmissionQueue *queue, const Resources *free_amounts, usec_t now_usec) {
+AdmissionEntry *admission_queue_next(
+                const AdmissionQueue *queue,
+                const Resources *free_amounts,
+                usec_t now_usec) {
         for (AdmissionEntry *entry = queue->first; entry; entry = entry->next) {
                 if (resources_fit(&entry->want, free_amounts))
                         return entry;

@@ -40,5 +40,7 @@ void admission_queue_append(
 void admission_queue_remove(AdmissionEntry *entry);
 
 /* The entry that may start now with FREE_AMOUNTS free, still queued, or NULL. Call again after each start. */
-AdmissionEntry *
-admission_queue_next(const AdmissionQueue *queue, const Resources *free_amounts, usec_t now_usec);
+AdmissionEntry *admission_queue_next(
+                const AdmissionQueue *queue,
+                const Resources *free_amounts,
+                usec_t now_usec);

@@ -44,7 +44,7 @@ int capacity_charge(CapacityPool *pool, const Resources *want, CapacityCharge *r
 /* Gives the amount back; does nothing the second time. */
 void capacity_charge_release(CapacityCharge *charge);
 
-/* What systemd grants the tasks' slice; 0 or UINT64_MAX where it sets no limit. */
+/* What systemd grants the tasks' slice. */
 typedef struct SliceLimits {
         uint64_t cpus;             /* EffectiveCPUs; 0: no cpuset in force */
         uint64_t cpu_quota_usec;   /* CPUQuotaPerSecUSec */

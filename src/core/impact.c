@@ -26,14 +26,14 @@ Impact impact_compute(const Resources *request, const Resources *free_amounts) {
         if (!impact.satisfiable)
                 return impact;
 
-        impact.max_impact =
-                        larger(share(request->cores_micro, free_amounts->cores_micro),
-                               share(request->memory_mb, free_amounts->memory_mb));
+        impact.max_impact = larger(
+                        share(request->cores_micro, free_amounts->cores_micro),
+                        share(request->memory_mb, free_amounts->memory_mb));
         for (size_t i = 0; i < request->n_named; i++)
-                impact.max_impact =
-                                larger(impact.max_impact,
-                                       share(request->named[i].amount,
-                                             resources_named_get(free_amounts, request->named[i].name)));
+                impact.max_impact = larger(
+                                impact.max_impact,
+                                share(request->named[i].amount,
+                                      resources_named_get(free_amounts, request->named[i].name)));
         return impact;
 }
 

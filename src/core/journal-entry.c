@@ -49,8 +49,12 @@ void line_splitter_flush(LineSplitter *splitter, LineHandler handler, void *user
 }
 
 /* Hands PARTIAL + PIECE on as one line; without a partial one it is not even copied. */
-static void
-complete_line(LineSplitter *splitter, const char *piece, size_t size, LineHandler handler, void *userdata) {
+static void complete_line(
+                LineSplitter *splitter,
+                const char *piece,
+                size_t size,
+                LineHandler handler,
+                void *userdata) {
         if (splitter->partial.size == 0) {
                 handler(piece, size, userdata);
                 return;

@@ -590,8 +590,11 @@ int json_get_double(json_object *value, double min, double max, double *ret) {
 }
 
 /* Adds the SIZE bytes at BYTES to BUFFER if all of them fit, or none. */
-static bool
-pointer_append(char buffer[static PROBLEM_FIELD_SIZE], size_t *at, const char *bytes, size_t size) {
+static bool pointer_append(
+                char buffer[static PROBLEM_FIELD_SIZE],
+                size_t *at,
+                const char *bytes,
+                size_t size) {
         if (size > PROBLEM_FIELD_SIZE - 1 - *at)
                 return false;
         memcpy(buffer + *at, bytes, size);

@@ -14,7 +14,7 @@
 #include "base/text.h"
 
 #define ORDER_MAGIC       UINT64_C(0x3130525947474144) /* "DAGGYR01" where the low byte comes first */
-#define ORDER_COUNT_MAX   (64 * 1024)
+#define ORDER_COUNT_MAX   65536
 #define ORDER_UMASK_VALID 0777U
 
 /* No padding: what is written is what was set. */
@@ -178,7 +178,7 @@ static int take_list(char **p, uint32_t count, char ***ret) {
 }
 
 int leader_order_decode(void *block, size_t size, LeaderOrder *ret) {
-        _cleanup_(leader_order_done) LeaderOrder order = { 0 };
+        _cleanup_(freep) char **command = NULL, **environment = NULL;
         OrderHead head;
         int r;
 
@@ -196,25 +196,29 @@ int leader_order_decode(void *block, size_t size, LeaderOrder *ret) {
         if (!strings_valid(p, size - sizeof(head), 2 + (uint64_t) head.n_command + head.n_environment))
                 return -EBADMSG;
 
-        order.uid = head.uid;
-        order.gid = head.gid;
-        order.umask = head.umask;
-        order.no_new_privileges = head.no_new_privileges;
-        order.directory_optional = head.directory_optional;
-        order.grace_usec = head.grace_usec;
-        order.unit = take_string(&p);
-        order.directory = take_string(&p);
+        char *unit = take_string(&p);
+        char *directory = take_string(&p);
 
-        r = take_list(&p, head.n_command, &order.command);
+        r = take_list(&p, head.n_command, &command);
         if (r < 0)
                 return r;
 
-        r = take_list(&p, head.n_environment, &order.environment);
+        r = take_list(&p, head.n_environment, &environment);
         if (r < 0)
                 return r;
 
-        *ret = order;
-        order = (LeaderOrder){ 0 };
+        *ret = (LeaderOrder){
+                .uid = head.uid,
+                .gid = head.gid,
+                .umask = head.umask,
+                .no_new_privileges = head.no_new_privileges,
+                .directory_optional = head.directory_optional,
+                .grace_usec = head.grace_usec,
+                .unit = unit,
+                .directory = directory,
+                .command = TAKE_PTR(command),
+                .environment = TAKE_PTR(environment),
+        };
         return 0;
 }
 

@@ -93,7 +93,7 @@ typedef struct LeaderOrder {
         char **environment;          /* NULL-terminated, "NAME=value" */
 } LeaderOrder;
 
-#define LEADER_ORDER_SIZE_MAX (16 * 1024 * 1024)
+#define LEADER_ORDER_SIZE_MAX ((size_t) 16 * 1024 * 1024)
 
 /* Serialises ORDER into one block. -EINVAL without a command, -E2BIG above LEADER_ORDER_SIZE_MAX, -ENOMEM.
  * The caller frees *ret. */

@@ -124,8 +124,11 @@ void resources_subtract(const Resources *a, const Resources *b, Resources *ret) 
         *ret = rest;
 }
 
-static int
-parse_cores(json_object *value, const char *field_path, Resources *resources, Problem *reterr_problem) {
+static int parse_cores(
+                json_object *value,
+                const char *field_path,
+                Resources *resources,
+                Problem *reterr_problem) {
         double cores;
         int r;
 

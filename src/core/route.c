@@ -34,7 +34,13 @@ static bool is_parameter(const Segment *pattern) {
         return pattern->size > 0 && pattern->s[0] == '{';
 }
 
+static bool is_number(const Segment *pattern) {
+        return is_parameter(pattern) && pattern->s[1] == '#';
+}
+
 static bool segment_matches(const Segment *pattern, const Segment *path) {
+        if (is_number(pattern) && strspn(path->s, "0123456789") < path->size)
+                return false;
         if (is_parameter(pattern))
                 return path->size > 0;
 
@@ -85,8 +91,12 @@ static bool pattern_is_same(const char *a, const char *b, const char *path) {
         return pattern_matches(b, path) && !pattern_is_better(a, b) && !pattern_is_better(b, a);
 }
 
-static const Route *
-find_method(const Route *table, size_t n_routes, const char *pattern, const char *path, const char *method) {
+static const Route *find_method(
+                const Route *table,
+                size_t n_routes,
+                const char *pattern,
+                const char *path,
+                const char *method) {
         for (size_t i = 0; i < n_routes; i++)
                 if (streq(table[i].method, method) && pattern_is_same(pattern, table[i].pattern, path))
                         return &table[i];
@@ -120,8 +130,12 @@ static void allow_add(char allow[static ROUTE_ALLOW_SIZE], const char *method) {
         (void) stpcpy(end, method);
 }
 
-static void
-fill_allow(const Route *table, size_t n_routes, const char *pattern, const char *path, RouteMatch *match) {
+static void fill_allow(
+                const Route *table,
+                size_t n_routes,
+                const char *pattern,
+                const char *path,
+                RouteMatch *match) {
         for (size_t i = 0; i < n_routes; i++) {
                 if (!pattern_is_same(pattern, table[i].pattern, path))
                         continue;
@@ -132,8 +146,11 @@ fill_allow(const Route *table, size_t n_routes, const char *pattern, const char 
         }
 }
 
-static int
-take_parameters(const char *pattern, const char *path, RouteMatch *match, Problem *reterr_problem) {
+static int take_parameters(
+                const char *pattern,
+                const char *path,
+                RouteMatch *match,
+                Problem *reterr_problem) {
         Segment wanted, given;
 
         while (next_segment(&pattern, &wanted) && next_segment(&path, &given)) {
@@ -201,17 +218,13 @@ int route_find(const Route *table,
         return 0;
 }
 
-static void query_item_done(QueryItem *item) {
-        free(item->name);
-        free(item->value);
-        *item = (QueryItem){ 0 };
-}
-
 void query_done(Query *query) {
         assert(query);
 
-        for (size_t i = 0; i < query->n_items; i++)
-                query_item_done(&query->items[i]);
+        for (size_t i = 0; i < query->n_items; i++) {
+                free(query->items[i].name);
+                free(query->items[i].value);
+        }
         free(query->items);
         *query = (Query){ 0 };
 }
@@ -230,23 +243,22 @@ static int form_decode(const char *s, size_t size, char **ret) {
 }
 
 static int query_item_parse(const char *s, size_t size, QueryItem *ret) {
-        _cleanup_(query_item_done) QueryItem item = { 0 };
+        _cleanup_(freep) char *name = NULL, *value = NULL;
         int r;
 
         const char *equals = memchr(s, '=', size);
         size_t name_size = equals ? (size_t) (equals - s) : size;
         size_t value_start = equals ? name_size + 1 : size;
 
-        r = form_decode(s, name_size, &item.name);
+        r = form_decode(s, name_size, &name);
         if (r < 0)
                 return r;
 
-        r = form_decode(s + value_start, size - value_start, &item.value);
+        r = form_decode(s + value_start, size - value_start, &value);
         if (r < 0)
                 return r;
 
-        *ret = item;
-        item = (QueryItem){ 0 };
+        *ret = (QueryItem){ .name = TAKE_PTR(name), .value = TAKE_PTR(value) };
         return 0;
 }
 

@@ -12,7 +12,8 @@
 
 typedef struct Route {
         const char *method;  /* "GET" also serves HEAD */
-        const char *pattern; /* "/api/v1/task/{task_id}": {name} stands for one non-empty segment */
+        const char *pattern; /* "/api/v1/task/{task_id}": {name} stands for one non-empty segment, {#name} for
+                                one of digits */
         int id;              /* the program's own enum */
 } Route;
 

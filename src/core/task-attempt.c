@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -79,28 +80,28 @@ static int add_times(json_object *object, const TaskAttempt *attempt) {
         if (r < 0)
                 return r;
 
-        return add_time(object, "stop_time", attempt->stop_usec);
+        return add_time(object, "stop_time", attempt->state == TASK_FINISHED ? attempt->stop_usec : 0);
+}
+
+void task_signal_name(int number, char buffer[static TASK_SIGNAL_NAME_SIZE]) {
+        const char *abbreviation = sigabbrev_np(number);
+
+        if (abbreviation)
+                (void) snprintf(buffer, TASK_SIGNAL_NAME_SIZE, "SIG%s", abbreviation);
+        else if (number >= SIGRTMIN && number <= SIGRTMAX)
+                (void) snprintf(buffer, TASK_SIGNAL_NAME_SIZE, "SIGRTMIN+%d", number - SIGRTMIN);
+        else
+                (void) snprintf(buffer, TASK_SIGNAL_NAME_SIZE, "SIG%d", number);
 }
 
 static int add_signal(json_object *object, int number) {
-        _cleanup_(text_done) Text name = { 0 };
-        const char *abbreviation;
-        int r;
+        char name[TASK_SIGNAL_NAME_SIZE];
 
         if (number <= 0)
                 return json_add_null(object, "signal");
 
-        abbreviation = sigabbrev_np(number);
-        if (abbreviation)
-                r = text_appendf(&name, "SIG%s", abbreviation);
-        else if (number >= SIGRTMIN && number <= SIGRTMAX)
-                r = text_appendf(&name, "SIGRTMIN+%d", number - SIGRTMIN);
-        else
-                r = text_appendf(&name, "SIG%d", number);
-        if (r < 0)
-                return r;
-
-        return json_add_string(object, "signal", name.data);
+        task_signal_name(number, name);
+        return json_add_string(object, "signal", name);
 }
 
 static int add_end(json_object *object, const TaskAttempt *attempt) {

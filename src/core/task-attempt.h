@@ -45,6 +45,11 @@ typedef struct TaskAttempt {
         bool with_output; /* false in lists and for ?output=none: "output" and "error" are left out */
 } TaskAttempt;
 
+#define TASK_SIGNAL_NAME_SIZE sizeof("SIGRTMIN+2147483647")
+
+/* "SIGKILL", "SIGRTMIN+1", or "SIG32" for one without a name. */
+void task_signal_name(int number, char buffer[static TASK_SIGNAL_NAME_SIZE]);
+
 /* The object of docs/openapi.yaml, schema TaskAttempt. While the task is live there is no result: exit_code,
  * signal and stop_time are null. Then exit_code is -1 after a signal, and still null when the command never
  * ran or nobody saw how it ended; signal is its name ("SIGKILL", "SIGRTMIN+1") or null. max_cpu is the

@@ -228,22 +228,21 @@ static int parse_when_full(
 
 /* What a task is when its body says nothing, but for the strings and lists that may be absent. */
 static int task_spec_new(const TaskDefaults *defaults, TaskSpec **ret) {
-        _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
-
-        spec = calloc(1, sizeof(TaskSpec));
+        _cleanup_(task_spec_freep) TaskSpec *spec = calloc(1, sizeof(TaskSpec));
         if (!spec)
                 return -ENOMEM;
 
-        spec->standard_input = strdup("");
+        *spec = (TaskSpec){
+                .standard_input = strdup(""),
+                .resources = defaults->resources,
+                .timeout_usec = USEC_INFINITY,
+                .grace_usec = TASK_GRACE_DEFAULT_USEC,
+                .umask = TASK_UMASK_DEFAULT,
+                .tasks_max = TASK_TASKS_MAX_DEFAULT,
+                .when_full = WHEN_FULL_QUEUE,
+        };
         if (!spec->standard_input)
                 return -ENOMEM;
-
-        spec->resources = defaults->resources;
-        spec->timeout_usec = USEC_INFINITY;
-        spec->grace_usec = TASK_GRACE_DEFAULT_USEC;
-        spec->umask = TASK_UMASK_DEFAULT;
-        spec->tasks_max = TASK_TASKS_MAX_DEFAULT;
-        spec->when_full = WHEN_FULL_QUEUE;
 
         *ret = TAKE_PTR(spec);
         return 0;

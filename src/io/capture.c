@@ -73,10 +73,17 @@ int capture_new(sd_event *event,
         int r = sd_event_add_io(event, &capture->source, capture->fd, EPOLLIN, on_pipe_io, capture);
         if (r < 0)
                 return r;
+        r = sd_event_source_set_enabled(capture->source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
         (void) sd_event_source_set_description(capture->source, "task-output");
         *ret = TAKE_PTR(capture);
         *ret_write_fd = TAKE_FD(write_fd);
         return 0;
+}
+
+int capture_start(Capture *capture) {
+        return sd_event_source_set_enabled(capture->source, SD_EVENT_ON);
 }
 
 Capture *capture_free(Capture *capture) {

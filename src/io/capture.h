@@ -23,6 +23,9 @@ int capture_new(sd_event *event,
                 void *userdata,
                 Capture **ret,
                 int *ret_write_fd);
+/* Starts to read; until then the pipe fills. */
+int capture_start(Capture *capture);
+
 Capture *capture_free(Capture *capture);
 DEFINE_POINTER_CLEANUP(Capture, capture_free)
 

@@ -13,80 +13,23 @@
  * - The path is percent-decoded before the handler sees it, so that "%2F" would read as "/": the
  *   raw target is taken from the log callback instead. */
 
-#include "io/http-server.h"
-
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "base/text.h"
 #include "base/usec.h"
-#include "core/json.h"
+#include "io/http-internal.h"
 #include "io/loop.h"
 
-#define LISTENERS_MAX        16
-#define ANSWER_HEADERS_MAX   8
 #define ACCEPT_BATCH         16
 #define ACCEPT_PAUSE_USEC    (100 * USEC_PER_MSEC)
 #define REQUEST_HEADER_BYTES (32 * 1024)
+#define TOO_LARGE            "the request body is larger than this server accepts"
 #define DISCARD_FACTOR       16 /* a body this many times too long is not even read to its end */
-
-typedef struct Listener {
-        HttpServer *server;
-        int fd;
-        sd_event_source *source;
-} Listener;
-
-struct HttpServer {
-        sd_event *event;
-        HttpServerOptions options;
-        HttpHandlers handlers;
-        void *userdata;
-        struct MHD_Daemon *mhd;
-        sd_event_source *mhd_source, *timer_source, *pump_source, *accept_pause_source;
-        Listener listeners[LISTENERS_MAX];
-        size_t n_listeners;
-        unsigned n_connections;
-        size_t bodies_bytes;
-        HttpRequest *requests; /* all there are, for tear-down */
-        bool accepting, stopping;
-};
-
-typedef enum RequestState {
-        REQUEST_READING,
-        REQUEST_REFUSED,  /* refused while its body was still coming */
-        REQUEST_HANDLED,  /* given to the program, not yet answered */
-        REQUEST_ANSWERED, /* the response is ready to be queued */
-        REQUEST_SENDING,
-} RequestState;
-
-struct HttpRequest {
-        HttpServer *server;
-        HttpRequest *previous, *next;
-        struct MHD_Connection *connection;
-        RequestState state;
-        bool header_seen, suspended, abort;
-        char *target, *query;
-        const char *method; /* libmicrohttpd's, as long as the request */
-        Text body;
-        uint64_t body_received;
-        Problem problem; /* with REQUEST_REFUSED */
-        int status;
-        struct MHD_Response *response;
-        size_t n_headers;
-        char *header_names[ANSWER_HEADERS_MAX], *header_values[ANSWER_HEADERS_MAX];
-        HttpHangupHandler on_hangup;
-        void *hangup_userdata;
-        sd_event_source *hangup_source;
-        void *context;
-        void (*context_release)(void *context);
-};
 
 static void request_free(HttpRequest *request) {
         HttpServer *server = request->server;
@@ -103,6 +46,8 @@ static void request_free(HttpRequest *request) {
         event_source_dropp(&request->hangup_source);
         if (request->response)
                 MHD_destroy_response(request->response);
+        if (request->stream_release)
+                request->stream_release(request->stream_userdata);
         for (size_t i = 0; i < request->n_headers; i++) {
                 free(request->header_names[i]);
                 free(request->header_values[i]);
@@ -255,12 +200,7 @@ static enum MHD_Result request_send(HttpRequest *request) {
         return MHD_queue_response(request->connection, (unsigned) request->status, request->response);
 }
 
-static void request_suspend(HttpRequest *request) {
-        request->suspended = true;
-        MHD_suspend_connection(request->connection);
-}
-
-static void request_resume(HttpRequest *request) {
+void http_request_resume(HttpRequest *request) {
         event_source_dropp(&request->hangup_source);
         if (!request->suspended)
                 return;
@@ -275,27 +215,34 @@ static int on_hangup_io(sd_event_source *source, int fd, uint32_t revents, void 
                 request->on_hangup(request, request->hangup_userdata);
         request->on_hangup = NULL;
         request->abort = true;
-        request->state = REQUEST_ANSWERED;
-        request_resume(request);
+        if (request->state == REQUEST_HANDLED)
+                request->state = REQUEST_ANSWERED;
+        http_request_resume(request);
         return 0;
 }
 
 /* The descriptor stays libmicrohttpd's; it cannot close it as long as the connection is suspended. */
 static int request_watch_hangup(HttpRequest *request) {
-        const union MHD_ConnectionInfo *info =
-                        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+                        request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         if (!info)
                 return -ENOTCONN;
-        int r =
-                        sd_event_add_io(request->server->event,
-                                        &request->hangup_source,
-                                        info->connect_fd,
-                                        EPOLLRDHUP,
-                                        on_hangup_io,
-                                        request);
+        int r = sd_event_add_io(
+                        request->server->event,
+                        &request->hangup_source,
+                        info->connect_fd,
+                        EPOLLRDHUP,
+                        on_hangup_io,
+                        request);
         if (r < 0)
                 return r;
         return sd_event_source_set_description(request->hangup_source, "http-hangup");
+}
+
+void http_request_suspend(HttpRequest *request) {
+        request->suspended = true;
+        MHD_suspend_connection(request->connection);
+        (void) request_watch_hangup(request); /* without it a client that leaves is only noticed later */
 }
 
 static enum MHD_Result request_handle(HttpRequest *request) {
@@ -303,9 +250,7 @@ static enum MHD_Result request_handle(HttpRequest *request) {
         request->server->handlers.on_request(request, request->server->userdata);
         if (request->state == REQUEST_ANSWERED)
                 return request_send(request);
-        request_suspend(request);
-        if (request_watch_hangup(request) < 0)
-                return MHD_YES; /* only means that a client that leaves is noticed later */
+        http_request_suspend(request);
         return MHD_YES;
 }
 
@@ -328,7 +273,7 @@ static enum MHD_Result request_take_body(HttpRequest *request, const char *data,
                 return MHD_YES;
 
         if (request->body_received > server->options.body_bytes_max)
-                request_refuse(request, 413, "the request body is larger than this server accepts");
+                request_refuse(request, 413, TOO_LARGE);
         else if (server->bodies_bytes + size > server->options.bodies_bytes_max)
                 request_refuse(request, 503, "too many request bodies at once");
         else if (text_append_bytes(&request->body, data, size) < 0)
@@ -351,13 +296,11 @@ static enum MHD_Result request_take_header(HttpRequest *request, const char *met
         Problem problem = {};
         request->header_seen = true;
         request->method = method;
-        if (server->handlers.on_header(request, server->userdata, &problem) < 0)
-                http_request_answer_problem(request, &problem, NULL);
-        else if (header_announces_more(request)) {
-                (void) problem_set(
-                                &problem, 413, NULL, "the request body is larger than this server accepts");
-                http_request_answer_problem(request, &problem, NULL);
-        }
+        int r = server->handlers.on_header(request, server->userdata, &problem);
+        if (r >= 0 && header_announces_more(request))
+                r = problem_set(&problem, 413, NULL, TOO_LARGE);
+        if (r < 0)
+                server->handlers.on_refused(request, &problem, server->userdata);
         return request->state == REQUEST_ANSWERED ? request_send(request) : MHD_YES;
 }
 
@@ -386,7 +329,7 @@ static enum MHD_Result on_access(
         case REQUEST_READING:
                 return request_handle(request);
         case REQUEST_REFUSED:
-                http_request_answer_problem(request, &request->problem, NULL);
+                request->server->handlers.on_refused(request, &request->problem, request->server->userdata);
                 return request_send(request);
         case REQUEST_ANSWERED:
                 return request_send(request);
@@ -504,7 +447,7 @@ HttpServer *http_server_free(HttpServer *server) {
         }
         for (HttpRequest *request = server->requests; request; request = request->next) {
                 request->abort = true;
-                request_resume(request);
+                http_request_resume(request);
         }
         if (server->mhd) {
                 (void) MHD_run(server->mhd);
@@ -521,7 +464,7 @@ HttpServer *http_server_free(HttpServer *server) {
 
 int http_server_listen(HttpServer *server, int fd) {
         _cleanup_(fd_close) int owned = fd;
-        if (server->n_listeners >= LISTENERS_MAX)
+        if (server->n_listeners >= HTTP_LISTENERS_MAX)
                 return -ENOSPC;
         if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) /* systemd passes blocking ones */
                 return -errno;
@@ -571,8 +514,8 @@ int http_listen_tcp(const char *ip, uint16_t port, uint16_t *ret_port) {
         } else
                 return -EINVAL;
 
-        _cleanup_(fd_close) int fd =
-                        socket(address.generic.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        _cleanup_(fd_close) int fd = socket(
+                        address.generic.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
         int r = bind_and_listen(fd, &address.generic, size);
@@ -609,8 +552,11 @@ typedef struct HeaderCount {
         size_t n;
 } HeaderCount;
 
-static enum MHD_Result
-count_header(void *userdata, enum MHD_ValueKind kind, const char *key, const char *value) {
+static enum MHD_Result count_header(
+                void *userdata,
+                enum MHD_ValueKind kind,
+                const char *key,
+                const char *value) {
         HeaderCount *count = userdata;
         count->n += strcasecmp(key, count->name) == 0;
         return MHD_YES;
@@ -634,8 +580,8 @@ bool http_request_has_body(const HttpRequest *request) {
 }
 
 bool http_request_over_tcp(const HttpRequest *request) {
-        const union MHD_ConnectionInfo *info =
-                        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+                        request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
         return !info || !info->client_addr || info->client_addr->sa_family != AF_UNIX;
 }
 
@@ -651,102 +597,4 @@ void *http_request_context(const HttpRequest *request) {
 void http_request_on_hangup(HttpRequest *request, HttpHangupHandler handler, void *userdata) {
         request->on_hangup = handler;
         request->hangup_userdata = userdata;
-}
-
-int http_request_add_header(HttpRequest *request, const char *name, const char *value) {
-        if (request->n_headers >= ANSWER_HEADERS_MAX)
-                return -ENOSPC;
-        _cleanup_(freep) char *name_copy = strdup(name), *value_copy = strdup(value);
-        if (!name_copy || !value_copy)
-                return -ENOMEM;
-        request->header_names[request->n_headers] = TAKE_PTR(name_copy);
-        request->header_values[request->n_headers++] = TAKE_PTR(value_copy);
-        return 0;
-}
-
-/* When connections run short, each is given back after its answer instead of idling. */
-static bool server_is_crowded(const HttpServer *server) {
-        return server->n_connections > server->options.connections_max / 2;
-}
-
-static int response_add_headers(HttpRequest *request, const char *content_type) {
-        struct MHD_Response *response = request->response;
-        if (content_type &&
-            MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type) != MHD_YES)
-                return -ENOMEM;
-        if (MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") != MHD_YES ||
-            MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") != MHD_YES)
-                return -ENOMEM;
-        for (size_t i = 0; i < request->n_headers; i++)
-                if (MHD_add_response_header(response, request->header_names[i], request->header_values[i]) !=
-                    MHD_YES)
-                        return -ENOMEM;
-        if (server_is_crowded(request->server) &&
-            MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") != MHD_YES)
-                return -ENOMEM;
-        return 0;
-}
-
-static void request_answered(HttpRequest *request) {
-        request->state = REQUEST_ANSWERED;
-        request->on_hangup = NULL;
-        request_resume(request);
-}
-
-void http_request_answer(
-                HttpRequest *request,
-                int status,
-                const char *content_type,
-                const void *body,
-                size_t size) {
-        request->status = status;
-        request->response = MHD_create_response_from_buffer(size, (void *) body, MHD_RESPMEM_MUST_COPY);
-        if (!request->response || response_add_headers(request, content_type) < 0)
-                request->abort = true;
-        request_answered(request);
-}
-
-void http_request_answer_json(HttpRequest *request, int status, json_object *object) {
-        _cleanup_(json_putp) json_object *owned = object;
-        _cleanup_(freep) char *text = NULL;
-        size_t size = 0;
-        if (owned && json_format(owned, &text, &size) >= 0) {
-                http_request_answer(request, status, "application/json", text, size);
-                return;
-        }
-        Problem problem = {};
-        (void) problem_from_errno(&problem, ENOMEM);
-        http_request_answer_problem(request, &problem, NULL);
-}
-
-static int problem_body(const Problem *problem, json_object *extra, char **ret, size_t *ret_size) {
-        _cleanup_(json_putp) json_object *object = NULL;
-        int r = problem_to_json(problem, &object);
-        if (r < 0)
-                return r;
-        if (extra) {
-                json_object_object_foreach(extra, key, value) {
-                        r = json_add(object, key, json_object_get(value));
-                        if (r < 0)
-                                return r;
-                }
-        }
-        return json_format(object, ret, ret_size);
-}
-
-void http_request_answer_problem(HttpRequest *request, const Problem *problem, json_object *extra) {
-        _cleanup_(json_putp) json_object *owned = extra;
-        _cleanup_(freep) char *text = NULL;
-        size_t size = 0;
-        if (problem_body(problem, owned, &text, &size) < 0) {
-                request->abort = true;
-                request_answered(request);
-                return;
-        }
-        if (problem->retry_after_sec > 0) {
-                char seconds[16];
-                (void) snprintf(seconds, sizeof(seconds), "%u", problem->retry_after_sec);
-                (void) http_request_add_header(request, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
-        }
-        http_request_answer(request, problem->status, "application/problem+json", text, size);
 }

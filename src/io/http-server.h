@@ -31,6 +31,10 @@ typedef struct HttpHandlers {
         /* The whole request is there. Answer it now, or keep the pointer and answer later; then
          * http_request_on_hangup() says when it became invalid instead. */
         void (*on_request)(HttpRequest *request, void *userdata);
+        /* Answer a request that on_header() or the server itself refused (413, 503). */
+        void (*on_refused)(HttpRequest *request, const Problem *problem, void *userdata);
+        /* Called with every answer, for statistics; may be NULL. */
+        void (*on_answered)(HttpRequest *request, int status, void *userdata);
 } HttpHandlers;
 
 int http_server_new(
@@ -93,3 +97,18 @@ void http_request_answer_json(HttpRequest *request, int status, json_object *obj
 /* Answers with application/problem+json, Retry-After if the problem says so, and the members of EXTRA
  * (dropped; may be NULL). */
 void http_request_answer_problem(HttpRequest *request, const Problem *problem, json_object *extra);
+
+/* Gives up to SIZE more bytes of an answer: their number, 0 when there are none yet
+ * (http_request_stream_wake() then asks again), -ENODATA at the end, another negative errno to break off. */
+typedef ssize_t (*HttpStreamReader)(void *userdata, char *buffer, size_t size);
+
+/* Answers piece by piece. RELEASE is called with USERDATA when the request is over, however that comes about;
+ * until then http_request_stream_wake() may be called. */
+void http_request_answer_stream(
+                HttpRequest *request,
+                int status,
+                const char *content_type,
+                HttpStreamReader read,
+                void (*release)(void *userdata),
+                void *userdata);
+void http_request_stream_wake(HttpRequest *request);

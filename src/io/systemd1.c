@@ -336,13 +336,13 @@ static int systemd1_call(
 
         int r = call->unit ? 0 : -ENOMEM;
         if (r >= 0)
-                r =
-                                loop_set_timer(systemd1->event,
-                                               &call->deadline_source,
-                                               usec_add(usec_now(CLOCK_BOOTTIME), CALL_TIMEOUT_USEC),
-                                               on_call_deadline,
-                                               call,
-                                               "systemd1-deadline");
+                r = loop_set_timer(
+                                systemd1->event,
+                                &call->deadline_source,
+                                usec_add(usec_now(CLOCK_BOOTTIME), CALL_TIMEOUT_USEC),
+                                on_call_deadline,
+                                call,
+                                "systemd1-deadline");
         if (r >= 0)
                 r = sd_event_source_set_enabled(systemd1->send_source, SD_EVENT_ONESHOT);
         if (r < 0) {

@@ -159,10 +159,10 @@ int cgroup_open_own(const char *unit, Cgroup **ret) {
                 return -EXDEV;
 
         if (cgroup->trees[TREE_MEMORY] >= 0)
-                cgroup->oom_fd =
-                                openat(cgroup->trees[TREE_MEMORY],
-                                       cgroup->unified ? "memory.events" : "memory.oom_control",
-                                       O_RDONLY | O_CLOEXEC);
+                cgroup->oom_fd = openat(
+                                cgroup->trees[TREE_MEMORY],
+                                cgroup->unified ? "memory.events" : "memory.oom_control",
+                                O_RDONLY | O_CLOEXEC);
         *ret = TAKE_PTR(cgroup);
         return 0;
 }
@@ -187,8 +187,12 @@ static int visit_listed(Cgroup *cgroup, char *list, ProcessVisitor visitor, void
 
 /* Calls VISITOR for every process but this one, in the directory and all below it (root tasks can
  * make cgroups of their own); stops at the first result that is not 0 and returns it. */
-static int
-visit_others(Cgroup *cgroup, int directory_fd, unsigned depth, ProcessVisitor visitor, void *userdata) {
+static int visit_others(
+                Cgroup *cgroup,
+                int directory_fd,
+                unsigned depth,
+                ProcessVisitor visitor,
+                void *userdata) {
         if (depth > CGROUP_DEPTH_MAX)
                 return -ELOOP;
 
@@ -316,9 +320,9 @@ void cgroup_usage(Cgroup *cgroup, LeaderUsage *ret) {
         } else
                 ret->cpu_usec = read_number(cgroup->trees[TREE_CPU], "cpuacct.usage") / 1000;
 
-        ret->memory_peak_bytes =
-                        read_number(cgroup->trees[TREE_MEMORY],
-                                    cgroup->unified ? "memory.peak" : "memory.max_usage_in_bytes");
+        ret->memory_peak_bytes = read_number(
+                        cgroup->trees[TREE_MEMORY],
+                        cgroup->unified ? "memory.peak" : "memory.max_usage_in_bytes");
         read_io(cgroup, ret);
 
         /* The leader itself is no process of the task. */

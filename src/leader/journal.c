@@ -32,13 +32,13 @@ static int relay_send_held(JournalRelay *relay) {
         int r = relay_open(relay);
         if (r < 0)
                 return r;
-        ssize_t n =
-                        sendto(relay->fd,
-                               relay->held,
-                               relay->held_size,
-                               MSG_NOSIGNAL,
-                               &journal_address.generic,
-                               sizeof(journal_address.un));
+        ssize_t n = sendto(
+                        relay->fd,
+                        relay->held,
+                        relay->held_size,
+                        MSG_NOSIGNAL,
+                        &journal_address.generic,
+                        sizeof(journal_address.un));
         return n < 0 ? -errno : 0;
 }
 

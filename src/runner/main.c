@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "core/json.h"
 #include "io/loop.h"
+#include "runner/config-load.h"
 #include "runner/runner.h"
 
 #define SERVICE_ACCOUNT "daggyr"
@@ -86,43 +87,6 @@ static int parse_arguments(int argc, char *argv[]) {
         return 1;
 }
 
-static int read_file(const char *path, Text *ret) {
-        _cleanup_(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-        if (fd < 0)
-                return -errno;
-        char piece[4096];
-        while (ret->size <= CONFIG_SIZE_MAX) {
-                ssize_t n = read(fd, piece, sizeof(piece));
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        return text_append(ret, "");
-                int r = text_append_bytes(ret, piece, (size_t) n);
-                if (r < 0)
-                        return r;
-        }
-        return -EFBIG;
-}
-
-static int load_config(RunnerConfig **ret) {
-        _cleanup_(text_done) Text text = {};
-        if (arg_config) {
-                int r = read_file(arg_config, &text);
-                if (r < 0)
-                        return log_errno(LOG_ERR, r, "Cannot read %s", arg_config);
-        }
-        Problem problem = {};
-        int r = runner_config_parse(text.data ?: "", text.size, false, ret, &problem);
-        if (r < 0)
-                log_line(LOG_ERR,
-                         "%s: %s%s%s",
-                         arg_config ?: "default configuration",
-                         problem.field,
-                         *problem.field ? ": " : "",
-                         problem.detail);
-        return r;
-}
-
 static bool is_user_mode(void) {
         if (arg_scope != SCOPE_AUTOMATIC)
                 return arg_scope == SCOPE_USER;
@@ -130,27 +94,6 @@ static bool is_user_mode(void) {
                 return false;
         _cleanup_(account_done) Account account = {};
         return account_by_name(SERVICE_ACCOUNT, &account) < 0 || account.uid != geteuid();
-}
-
-static int check_task_user(const RunnerConfig *config) {
-        _cleanup_(account_done) Account account = {};
-        int r = account_by_name(config->task_user, &account);
-        if (r == -ENOENT) {
-                log_line(LOG_ERR,
-                         "There is no account \"%s\" to run tasks as: create it (systemd-sysusers does, from the "
-                         "file that comes with daggyr) or name another as \"task_user\"",
-                         config->task_user);
-                return r;
-        }
-        if (r < 0)
-                return log_errno(LOG_ERR, r, "Cannot look up the account \"%s\"", config->task_user);
-        if (account.uid == geteuid() || account.uid == 0) {
-                log_line(LOG_ERR,
-                         "Tasks must not run as \"%s\", the account that may talk to systemd",
-                         config->task_user);
-                return -EPERM;
-        }
-        return 0;
 }
 
 static int print_capacity(const Runner *runner) {
@@ -194,22 +137,21 @@ static void on_ready(void *userdata) {
 
 static int run(int ready_fd) {
         _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
-        int r = load_config(&config);
+        int r = runner_config_load(arg_config, &config);
         if (r < 0)
                 return r;
         bool user_mode = is_user_mode();
-        if (!user_mode) {
-                r = check_task_user(config);
-                if (r < 0)
-                        return r;
-        }
+        if (!user_mode)
+                r = runner_config_check_task_user(config);
+        if (r < 0)
+                return r;
 
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(runner_freep) Runner *runner = NULL;
         Startup startup = { .ready_fd = ready_fd };
         r = loop_new(&event);
         if (r >= 0)
-                r = runner_new(event, TAKE_PTR(config), user_mode, on_ready, &startup, &runner);
+                r = runner_new(event, arg_config, TAKE_PTR(config), user_mode, on_ready, &startup, &runner);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot set up");
         startup.runner = runner;

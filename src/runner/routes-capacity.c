@@ -8,8 +8,6 @@
 
 #define RETRY_SOON_SEC 1
 
-typedef void (*CapacityAnswer)(Runner *runner, HttpRequest *request, const RequestContext *context);
-
 static int capacity_members(const Runner *runner, json_object *object) {
         Resources free_amounts;
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
@@ -26,10 +24,10 @@ static int capacity_members(const Runner *runner, json_object *object) {
         if (r >= 0)
                 r = json_add_u64(tasks, "queued", n_queued);
         if (r >= 0)
-                r =
-                                json_add_u64(tasks,
-                                             "running",
-                                             runner->tasks.n_tasks - runner->tasks.n_finished - n_queued);
+                r = json_add_u64(
+                                tasks,
+                                "running",
+                                runner->tasks.n_tasks - runner->tasks.n_finished - n_queued);
         if (r >= 0)
                 r = json_add_bool(object, "draining", runner->draining || runner->stopping);
         if (r >= 0)
@@ -49,12 +47,12 @@ static int facts_members(const Runner *runner, json_object *facts) {
         if (r >= 0)
                 r = json_add_string(facts, "system_state", systemd->system_state);
         if (r >= 0)
-                r =
-                                json_add_string(facts,
-                                                "virtualization",
-                                                systemd->virtualization && *systemd->virtualization ?
-                                                                systemd->virtualization :
-                                                                "none");
+                r = json_add_string(
+                                facts,
+                                "virtualization",
+                                systemd->virtualization && *systemd->virtualization ?
+                                                systemd->virtualization :
+                                                "none");
         if (r >= 0)
                 r = json_add_string(facts, "slice", TASK_SLICE);
         if (r >= 0)
@@ -71,12 +69,14 @@ json_object *capacity_brief(const Runner *runner) {
         return TAKE_PTR(object);
 }
 
+json_object *runner_facts_json(const Runner *runner) {
+        _cleanup_(json_putp) json_object *facts = json_object_new_object();
+        return facts && facts_members(runner, facts) >= 0 ? TAKE_PTR(facts) : NULL;
+}
+
 static json_object *capacity_full(const Runner *runner) {
-        _cleanup_(json_putp) json_object *object = capacity_brief(runner), *facts = json_object_new_object();
-        if (!object || !facts || facts_members(runner, facts) < 0 ||
-            json_add(object, "facts", TAKE_PTR(facts)) < 0)
-                return NULL;
-        return TAKE_PTR(object);
+        _cleanup_(json_putp) json_object *object = capacity_brief(runner);
+        return object && json_add(object, "facts", runner_facts_json(runner)) >= 0 ? TAKE_PTR(object) : NULL;
 }
 
 /* A request that waits for systemd's word on the slice, which may have changed within the last second. */
@@ -84,7 +84,7 @@ typedef struct FreshRequest {
         Runner *runner;
         HttpRequest *request;
         const RequestContext *context;
-        CapacityAnswer answer;
+        FreshAnswer answer;
         CapacityWaiter *waiter;
 } FreshRequest;
 
@@ -100,11 +100,11 @@ static void on_fresh_hangup(HttpRequest *request, void *userdata) {
         free(fresh);
 }
 
-static void answer_when_fresh(
+void answer_when_fresh(
                 Runner *runner,
                 HttpRequest *request,
                 const RequestContext *context,
-                CapacityAnswer answer) {
+                FreshAnswer answer) {
         FreshRequest *fresh = malloc(sizeof(*fresh));
         CapacityWaiter *waiter = NULL;
         if (!fresh) {

@@ -6,6 +6,7 @@
 #include "core/json.h"
 #include "runner/routes.h"
 #include "runner/runner.h"
+#include "runner/task-output.h"
 #include "runner/task-run.h"
 #include "runner/task-submit.h"
 #include "runner/task-wait.h"
@@ -31,20 +32,6 @@ static int parse_output_mode(const Query *query, OutputMode *ret, Problem *probl
         return 0;
 }
 
-static int parse_body(HttpRequest *request, json_object **ret, Problem *problem) {
-        size_t size;
-        const char *body = http_request_body(request, &size);
-        return json_parse(body, size, ret, problem);
-}
-
-static int
-submit_body(Runner *runner, json_object *body, const char *task_id, TaskSubmission *ret, Problem *problem) {
-        TaskDefaults defaults = { .resources = runner->config->default_resources };
-        TaskSpec *spec = NULL;
-        int r = task_spec_parse(body, task_id, &defaults, &spec, problem);
-        return r < 0 ? r : task_submit(runner, spec, ret, problem);
-}
-
 static void answer_submission(HttpRequest *request, const TaskSubmission *submission) {
         _cleanup_(freep) char *id = NULL, *location = NULL;
         if (text_percent_encode(submission->task->spec->task_id, "-._~:", &id) >= 0 &&
@@ -59,9 +46,15 @@ void route_task_submit(Runner *runner, HttpRequest *request, const RequestContex
         TaskSubmission submission = {};
         _cleanup_(json_putp) json_object *body = NULL;
         const char *task_id = context->match.n_parameters > 0 ? context->match.parameters[0] : NULL;
-        int r = parse_body(request, &body, &problem);
+        int r = route_parse_body(request, &body, &problem);
         if (r >= 0)
-                r = submit_body(runner, body, task_id, &submission, &problem);
+                r = task_submit_json(
+                                runner,
+                                body,
+                                task_id,
+                                http_request_header(request, "Daggyr-Lease"),
+                                &submission,
+                                &problem);
         if (r < 0)
                 http_request_answer_problem(
                                 request, &problem, submission.is_full ? capacity_brief(runner) : NULL);
@@ -103,4 +96,29 @@ void route_task_delete(Runner *runner, HttpRequest *request, const RequestContex
         }
         task_stop(task, STOP_REQUESTED, task->spec->grace_usec);
         task_wait_add(task, request, 202, OUTPUT_FULL, wait_usec);
+}
+
+void route_task_output(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        const char *stream = query_get(&context->query, "stream") ?: "stdout";
+        const char *offset_text = query_get(&context->query, "offset");
+        const char *follow = query_get(&context->query, "follow") ?: "false";
+        uint64_t offset = 0;
+        Task *task = find_task(runner, context, &problem);
+        int r = task ? 0 : -ENOENT;
+        if (r >= 0 && !streq(stream, "stdout") && !streq(stream, "stderr"))
+                r = problem_set(&problem, 400, "/stream", "must be stdout or stderr");
+        if (r >= 0 && offset_text && text_parse_u64(offset_text, 0, UINT64_MAX, &offset) < 0)
+                r = problem_set(&problem, 400, "/offset", "must be a number of bytes");
+        if (r >= 0 && !streq(follow, "true") && !streq(follow, "false"))
+                r = problem_set(&problem, 400, "/follow", "must be true or false");
+        if (r < 0)
+                http_request_answer_problem(request, &problem, NULL);
+        else
+                task_output_answer(
+                                task,
+                                request,
+                                streq(stream, "stderr") ? TASK_STREAM_ERROR : TASK_STREAM_OUTPUT,
+                                offset,
+                                streq(follow, "true"));
 }

@@ -7,9 +7,11 @@
 #include "core/json.h"
 #include "runner/routes.h"
 #include "runner/runner.h"
+#include "runner/task-submit.h"
 #include "runner/task.h"
 
 #define LIST_LIMIT 1000
+#define BATCH_MAX  1000
 
 typedef struct ListFilter {
         const char *state;
@@ -98,4 +100,67 @@ void route_tasks_list(Runner *runner, HttpRequest *request, const RequestContext
                 http_request_answer_problem(request, &problem, NULL);
         else
                 http_request_answer_json(request, 200, task_list(runner, &filter));
+}
+
+/* One element of the answer to a batch: {"task_id","status","attempt"|"problem"}. */
+static json_object *batch_outcome(
+                const Runner *runner,
+                const TaskSubmission *submission,
+                const char *task_id,
+                const Problem *problem) {
+        _cleanup_(json_putp) json_object *object = json_object_new_object();
+        json_object *problem_json = NULL;
+        int r = object ? 0 : -ENOMEM;
+        if (r >= 0)
+                r = json_add_string(object, "task_id", task_id);
+        if (r >= 0)
+                r = json_add_u64(
+                                object,
+                                "status",
+                                problem->status                    ? (uint64_t) problem->status :
+                                                submission->is_new ? 202 :
+                                                                     200);
+        if (r >= 0 && problem->status == 0)
+                r = json_add(object, "attempt", task_to_json(submission->task, OUTPUT_NONE));
+        else if (r >= 0) {
+                r = problem_to_json(problem, &problem_json);
+                if (r >= 0)
+                        r = json_add(object, "problem", problem_json);
+        }
+        return r < 0 ? NULL : TAKE_PTR(object);
+}
+
+static json_object *submit_one(Runner *runner, json_object *element, const char *lease_id) {
+        TaskSubmission submission = {};
+        Problem problem = {};
+        json_object *id = NULL;
+        if (task_submit_json(runner, element, NULL, lease_id, &submission, &problem) >= 0) {
+                runner_admit(runner); /* so that the next one sees what is left */
+                return batch_outcome(runner, &submission, submission.task->spec->task_id, &problem);
+        }
+        bool named = json_object_is_type(element, json_type_object) &&
+                        json_object_object_get_ex(element, "task_id", &id) &&
+                        json_object_is_type(id, json_type_string);
+        return batch_outcome(runner, &submission, named ? json_object_get_string(id) : NULL, &problem);
+}
+
+void route_tasks_submit(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        _cleanup_(json_putp) json_object *body = NULL, *outcomes = json_object_new_array();
+        int r = route_parse_body(request, &body, &problem);
+        if (r >= 0 &&
+            (!json_object_is_type(body, json_type_array) || json_object_array_length(body) > BATCH_MAX))
+                r = problem_set(&problem, 400, NULL, "must be an array of at most %d tasks", BATCH_MAX);
+        if (r < 0) {
+                http_request_answer_problem(request, &problem, NULL);
+                return;
+        }
+        const char *lease_id = http_request_header(request, "Daggyr-Lease");
+        for (size_t i = 0; outcomes && i < json_object_array_length(body); i++)
+                if (json_append(outcomes, submit_one(runner, json_object_array_get_idx(body, i), lease_id)) <
+                    0) {
+                        http_request_answer_json(request, 200, NULL);
+                        return;
+                }
+        http_request_answer_json(request, 200, TAKE_PTR(outcomes));
 }

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "io/leader-process.h"
 #include "io/loop.h"
+#include "runner/config-load.h"
 #include "runner/routes.h"
 #include "runner/task-run.h"
 #include "runner/task.h"
@@ -25,25 +26,25 @@
 #define ACCEPT_ANYWAY_USEC    (3 * USEC_PER_SEC)
 #define STATUS_INTERVAL_USEC  (200 * USEC_PER_MSEC)
 
-static void get_effective_capacity(const Runner *runner, const SliceLimits *limits, Resources *ret) {
+static void runner_update_capacity(Runner *runner) {
         HostCapacity host = {
                 .cores_micro = runner->facts.cpus * CORES_MICRO_PER_CORE,
                 .memory_mb = runner->facts.memory_mb,
         };
-        if (limits)
-                host_capacity_limit(&host, limits);
-        capacity_effective(&host, &runner->config->capacity_overrides, ret);
-}
-
-static void on_capacity(const SliceLimits *limits, void *userdata) {
-        Runner *runner = userdata;
         Resources total;
-        get_effective_capacity(runner, limits, &total);
+        host_capacity_limit(&host, &runner->slice_limits);
+        capacity_effective(&host, &runner->config->capacity_overrides, &total);
         if (resources_equal(&total, &runner->pool.total))
                 return;
         capacity_pool_set_total(&runner->pool, &total);
         runner_admit_soon(runner);
         runner_status_changed(runner);
+}
+
+static void on_capacity(const SliceLimits *limits, void *userdata) {
+        Runner *runner = userdata;
+        runner->slice_limits = *limits;
+        runner_update_capacity(runner);
 }
 
 bool runner_is_ready(const Runner *runner) {
@@ -70,6 +71,10 @@ static int on_status(sd_event_source *source, uint64_t usec, void *userdata) {
                         runner->waiting.n_entries,
                         (double) free_amounts.cores_micro / (double) CORES_MICRO_PER_CORE,
                         (double) runner->pool.total.cores_micro / (double) CORES_MICRO_PER_CORE);
+        if (runner->told_revision != runner->pool.revision) {
+                runner->told_revision = runner->pool.revision;
+                event_stream_send(runner->events, "capacity", capacity_brief(runner));
+        }
         return 0;
 }
 
@@ -96,8 +101,11 @@ static int on_time_to_admit(sd_event_source *source, uint64_t usec, void *userda
         return 0;
 }
 
-static void
-admit_later(Runner *runner, sd_event_source **source, usec_t delay_usec, const char *description) {
+static void admit_later(
+                Runner *runner,
+                sd_event_source **source,
+                usec_t delay_usec,
+                const char *description) {
         (void) loop_set_timer(
                         runner->event,
                         source,
@@ -120,14 +128,9 @@ static void runner_expire(Runner *runner) {
                         runner->event, &runner->expiry_source, next, on_expiry, runner, "runner-expiry");
 }
 
-static int on_admit(sd_event_source *source, void *userdata) {
-        Runner *runner = userdata;
-        runner_expire(runner);
-        if (runner->stopping && n_live(runner) == 0)
-                return sd_event_exit(runner->event, EXIT_SUCCESS);
+void runner_admit(Runner *runner) {
         if (!runner_is_ready(runner) || runner->waiting.n_entries == 0)
-                return 0;
-
+                return;
         for (;;) {
                 Resources free_amounts;
                 capacity_pool_free_amounts(&runner->pool, &free_amounts);
@@ -138,7 +141,7 @@ static int on_admit(sd_event_source *source, void *userdata) {
                 Task *task = (Task *) ((char *) entry - offsetof(Task, waiting));
                 if (task_start(task) == -EAGAIN) {
                         admit_later(runner, &runner->shortage_source, SHORTAGE_PAUSE_USEC, "runner-shortage");
-                        return 0;
+                        return;
                 }
         }
         /* What waits may come to fit when an administrator gives the slice more. */
@@ -147,7 +150,44 @@ static int on_admit(sd_event_source *source, void *userdata) {
                 admit_later(runner, &runner->patience_source, CAPACITY_RECHECK_USEC, "runner-recheck");
         }
         runner_status_changed(runner);
+}
+
+static int on_admit(sd_event_source *source, void *userdata) {
+        Runner *runner = userdata;
+        runner_expire(runner);
+        if (runner->stopping && n_live(runner) == 0)
+                return sd_event_exit(runner->event, EXIT_SUCCESS);
+        if (runner->host_going_down && n_live(runner) == runner->waiting.n_entries)
+                login1_release_delay(runner->login1); /* nothing runs any more */
+        runner_admit(runner);
         return 0;
+}
+
+void runner_set_draining(Runner *runner, bool draining) {
+        if (runner->draining == draining)
+                return;
+        runner->draining = draining;
+        runner->pool.revision++;
+        log_line(LOG_INFO, draining ? "Draining: no new tasks are started" : "Taking tasks again");
+        runner_admit_soon(runner);
+        runner_status_changed(runner);
+}
+
+static int on_lease_expired(sd_event_source *source, uint64_t usec, void *userdata) {
+        runner_lease_changed(userdata);
+        return 0;
+}
+
+void runner_lease_changed(Runner *runner) {
+        bool live = lease_is_live(&runner->lease, usec_now(CLOCK_BOOTTIME));
+        event_stream_send(runner->events, "lease", runner_lease_json(runner));
+        (void) loop_set_timer(
+                        runner->event,
+                        &runner->lease_source,
+                        live ? runner->lease.expires_usec : USEC_INFINITY,
+                        on_lease_expired,
+                        runner,
+                        "runner-lease");
 }
 
 void runner_task_finished(Runner *runner) {
@@ -249,24 +289,71 @@ static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo
         return 0;
 }
 
+static void runner_apply_limits(Runner *runner) {
+        runner->tasks.limits = (TaskLimits){
+                .finished_max = runner->config->results_max,
+                .finished_bytes_max = RESULTS_BYTES_MAX,
+                .finished_files_max = runner->n_descriptors / 4,
+                .finished_ttl_usec = runner->config->result_ttl_usec,
+        };
+}
+
+/* What listens, and how, stays as it is until a restart. Tasks are not touched. */
+static int runner_reload(Runner *runner) {
+        _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
+        _cleanup_(freep) char *token = NULL;
+        int r = runner_config_load(runner->config_path, &config);
+        if (r >= 0 && !runner->user_mode)
+                r = runner_config_check_task_user(config);
+        if (r >= 0)
+                r = runner_token_load(config, &token);
+        if (r < 0)
+                return r;
+        if (!streq(config->ip, runner->config->ip) || config->port != runner->config->port)
+                log_line(LOG_NOTICE, "A new address takes effect with the next restart");
+        runner_config_free(runner->config);
+        runner->config = TAKE_PTR(config);
+        free(runner->token);
+        runner->token = TAKE_PTR(token);
+        runner_apply_limits(runner);
+        runner_update_capacity(runner);
+        runner_admit_soon(runner);
+        return 0;
+}
+
+static int on_reload_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, usec_now(CLOCK_MONOTONIC));
+        int r = runner_reload(userdata);
+        log_line(LOG_INFO, r < 0 ? "Keeping the configuration as it was" : "Configuration reloaded");
+        (void) sd_notify(false, "READY=1");
+        return 0;
+}
+
+static int watch_signal(Runner *runner, size_t i, int signal, sd_event_signal_handler_t handler) {
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, signal);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                return -errno;
+        return sd_event_add_signal(runner->event, &runner->signal_sources[i], signal, handler, runner);
+}
+
 static int runner_watch_signals(Runner *runner) {
-        static const int signals[] = { SIGTERM, SIGINT };
-        for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
-                sigset_t set;
-                sigemptyset(&set);
-                sigaddset(&set, signals[i]);
-                if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                        return -errno;
-                int r = sd_event_add_signal(
-                                runner->event,
-                                &runner->signal_sources[i],
-                                signals[i],
-                                on_stop_signal,
-                                runner);
-                if (r < 0)
-                        return r;
-        }
+        int r = watch_signal(runner, 0, SIGTERM, on_stop_signal);
+        if (r >= 0)
+                r = watch_signal(runner, 1, SIGINT, on_stop_signal);
+        if (r >= 0)
+                r = watch_signal(runner, 2, SIGHUP, on_reload_signal);
+        if (r < 0)
+                return r;
         return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -errno : 0;
+}
+
+static void on_going_down(bool going_down, void *userdata) {
+        Runner *runner = userdata;
+        runner->host_going_down = going_down;
+        runner_set_draining(runner, going_down);
+        runner_admit_soon(runner);
 }
 
 /* As many descriptors as the hard limit allows: select() is used nowhere. */
@@ -279,8 +366,8 @@ static uint64_t raise_descriptor_limit(void) {
         return limit.rlim_cur;
 }
 
-static int runner_make_http(Runner *runner, uint64_t n_descriptors) {
-        uint64_t connections = n_descriptors / 4;
+static int runner_make_http(Runner *runner) {
+        uint64_t connections = runner->n_descriptors / 4;
         return http_server_new(
                         runner->event,
                         &(HttpServerOptions){
@@ -315,6 +402,12 @@ static int runner_init(Runner *runner) {
         runner->output_directory = choose_output_directory();
         if (!runner->output_directory)
                 return -ENOMEM;
+        r = runner_token_load(runner->config, &runner->token);
+        if (r < 0)
+                return r;
+        r = event_stream_new(runner->event, &runner->events);
+        if (r < 0)
+                return r;
         r = runner_watch_signals(runner);
         if (r < 0)
                 return r;
@@ -328,20 +421,15 @@ static int runner_init(Runner *runner) {
         if (r < 0)
                 return r;
 
-        uint64_t n_descriptors = raise_descriptor_limit();
-        runner->tasks.limits = (TaskLimits){
-                .finished_max = runner->config->results_max,
-                .finished_bytes_max = RESULTS_BYTES_MAX,
-                .finished_files_max = n_descriptors / 4,
-                .finished_ttl_usec = runner->config->result_ttl_usec,
-        };
-        Resources total;
-        get_effective_capacity(runner, NULL, &total);
-        capacity_pool_set_total(&runner->pool, &total);
-        return runner_make_http(runner, n_descriptors);
+        runner->n_descriptors = raise_descriptor_limit();
+        runner_apply_limits(runner);
+        runner->slice_limits = (SliceLimits){ .cpu_quota_usec = UINT64_MAX, .memory_max_bytes = UINT64_MAX };
+        runner_update_capacity(runner);
+        return runner_make_http(runner);
 }
 
 int runner_new(sd_event *event,
+               const char *config_path,
                RunnerConfig *config,
                bool user_mode,
                RunnerReady on_ready,
@@ -353,6 +441,7 @@ int runner_new(sd_event *event,
                 return -ENOMEM;
         runner->leader_fd = -EBADF;
         runner->event = sd_event_ref(event);
+        runner->config_path = config_path;
         runner->config = TAKE_PTR(owned);
         runner->user_mode = user_mode;
         runner->on_ready = on_ready;
@@ -369,21 +458,25 @@ Runner *runner_free(Runner *runner) {
                 return NULL;
         http_server_free(runner->http); /* first: requests point to tasks */
         task_table_done(&runner->tasks);
+        event_stream_free(runner->events);
         stale_scopes_free(runner->stale_scopes);
         own_unit_free(runner->own_unit);
         capacity_watch_free(runner->capacity_watch);
         systemd1_free(runner->systemd1);
+        login1_free(runner->login1);
         event_source_dropp(&runner->admit_source);
         event_source_dropp(&runner->patience_source);
         event_source_dropp(&runner->shortage_source);
         event_source_dropp(&runner->status_source);
         event_source_dropp(&runner->expiry_source);
         event_source_dropp(&runner->accept_source);
+        event_source_dropp(&runner->lease_source);
         for (size_t i = 0; i < sizeof(runner->signal_sources) / sizeof(*runner->signal_sources); i++)
                 event_source_dropp(&runner->signal_sources[i]);
         account_done(&runner->daemon_account);
         fd_close(&runner->leader_fd);
         free(runner->output_directory);
+        free(runner->token);
         runner_config_free(runner->config);
         sd_event_unref(runner->event);
         free(runner);
@@ -440,6 +533,8 @@ int runner_start(Runner *runner) {
         int r = runner_listen(runner);
         if (r >= 0)
                 r = runner_connect(runner);
+        if (r >= 0)
+                r = login1_new(runner->event, on_going_down, runner, &runner->login1);
         if (r < 0)
                 return r;
         /* The first client of an activated daggyr should not see a half-started one; but where systemd stays

@@ -11,11 +11,15 @@
 #include "core/admission.h"
 #include "core/capacity.h"
 #include "core/config-runner.h"
+#include "core/lease.h"
 #include "io/accounts.h"
 #include "io/host.h"
 #include "io/http-server.h"
+#include "io/login1.h"
 #include "io/systemd1.h"
 #include "runner/capacity-watch.h"
+#include "runner/event-stream.h"
+#include "runner/metrics.h"
 #include "runner/own-unit.h"
 #include "runner/stale-scopes.h"
 #include "runner/task-table.h"
@@ -28,7 +32,9 @@ typedef struct Runner Runner;
 typedef void (*RunnerReady)(void *userdata);
 
 struct Runner {
+        const char *config_path; /* NULL: defaults only */
         RunnerConfig *config;
+        char *token;    /* that clients over TCP must show, or NULL */
         bool user_mode; /* the calling user's systemd; tasks run as that user */
         sd_event *event;
         HostFacts facts;
@@ -42,24 +48,34 @@ struct Runner {
         OwnUnit *own_unit;         /* what task scopes are bound to */
         StaleScopes *stale_scopes; /* of an earlier run, until they are gone */
         CapacityWatch *capacity_watch;
+        SliceLimits slice_limits; /* as last heard */
+        Login1 *login1;
         HttpServer *http;
 
         CapacityPool pool;
         AdmissionQueue waiting;
         TaskTable tasks;
-        bool systemd_ready; /* connected, own unit known, stale scopes gone: tasks may start */
+        Lease lease;
+        EventStream *events;
+        Metrics metrics;
+        uint64_t told_revision; /* of the capacity, in the last event */
+        bool systemd_ready;     /* connected, own unit known, stale scopes gone: tasks may start */
         bool draining;
         bool stopping;
+        bool host_going_down;
+        uint64_t n_descriptors; /* the process may have */
 
         RunnerReady on_ready;
         void *ready_userdata;
         sd_event_source *admit_source, *patience_source, *shortage_source, *status_source, *expiry_source,
-                        *accept_source;
+                        *accept_source, *lease_source;
         sd_event_source *signal_sources[3];
 };
 
-/* Takes over CONFIG in every case. */
+/* CONFIG_PATH is where CONFIG, which it takes over in every case, came from and is read again from on SIGHUP.
+ */
 int runner_new(sd_event *event,
+               const char *config_path,
                RunnerConfig *config,
                bool user_mode,
                RunnerReady on_ready,
@@ -81,8 +97,17 @@ void runner_stop(Runner *runner);
  * start. */
 void runner_admit_soon(Runner *runner);
 
+/* The same at once. */
+void runner_admit(Runner *runner);
+
 /* Lets the status line follow. */
 void runner_status_changed(Runner *runner);
+
+/* Drains (no new starts, running tasks go on) or takes it back. */
+void runner_set_draining(Runner *runner, bool draining);
+
+/* Call when the lease was granted, renewed or released. */
+void runner_lease_changed(Runner *runner);
 
 /* Call when a task reached its end. */
 void runner_task_finished(Runner *runner);

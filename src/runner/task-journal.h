@@ -6,12 +6,6 @@
 
 #include "runner/task.h"
 
-typedef enum TaskStream {
-        TASK_STREAM_OUTPUT,
-        TASK_STREAM_ERROR,
-        _TASK_STREAM_MAX,
-} TaskStream;
-
 void task_journal_started(Task *task);
 
 /* SIZE more bytes of a stream; with SIZE 0 its end: what is left without line break is a line. */

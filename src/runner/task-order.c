@@ -43,8 +43,11 @@ typedef struct Environment {
 } Environment;
 
 /* Sets NAME, replacing an earlier value. */
-static int
-environment_set(Environment *environment, const char *name, size_t name_length, const char *value) {
+static int environment_set(
+                Environment *environment,
+                const char *name,
+                size_t name_length,
+                const char *value) {
         _cleanup_(freep) char *entry = NULL;
         if (asprintf(&entry, "%.*s=%s", (int) name_length, name, value) < 0) {
                 entry = NULL;
@@ -69,8 +72,11 @@ static void environment_done(Environment *environment) {
         environment->list = text_list_free(environment->list);
 }
 
-static int
-set_base(Environment *environment, const TaskSpec *spec, const char *unit, const Account *account) {
+static int set_base(
+                Environment *environment,
+                const TaskSpec *spec,
+                const char *unit,
+                const Account *account) {
         const char *const base[][2] = {
                 { "PATH", TASK_PATH },
                 { "HOME", account->home },

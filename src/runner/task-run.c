@@ -26,6 +26,7 @@
 #include "runner/runner.h"
 #include "runner/task-journal.h"
 #include "runner/task-order.h"
+#include "runner/task-output.h"
 #include "runner/task-wait.h"
 
 #define MB UINT64_C(1048576)
@@ -68,7 +69,10 @@ static void task_finish(Task *task) {
         event_source_dropp(&task->overdue_source);
         task->leader = leader_process_free(task->leader);
         capacity_charge_release(&task->charge);
+        metrics_count_ended(&runner->metrics, task);
         task_wait_answer_all(task);
+        task_output_wake(task);
+        task_send_event(task);
         task_table_finished(&runner->tasks, task);
         runner_task_finished(runner);
 }
@@ -181,13 +185,13 @@ static void on_scope_started(int error, const char *message, void *userdata) {
         if (task->end.stop != STOP_NONE)
                 return; /* killed, and soon gone */
         if (error == -EEXIST && task->scope_attempts < SCOPE_ATTEMPTS_MAX)
-                error =
-                                loop_set_timer(task->runner->event,
-                                               &task->retry_source,
-                                               usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_RETRY_USEC),
-                                               on_scope_retry,
-                                               task,
-                                               "task-scope-retry");
+                error = loop_set_timer(
+                                task->runner->event,
+                                &task->retry_source,
+                                usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_RETRY_USEC),
+                                on_scope_retry,
+                                task,
+                                "task-scope-retry");
         else if (error >= 0)
                 error = leader_process_go(task->leader);
         if (error < 0)
@@ -239,9 +243,13 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static void on_command_started(Task *task) {
         task_event(task, TASK_EVENT_STARTED);
+        (void) capture_start(task->output);
+        (void) capture_start(task->error);
         task->start_usec = usec_now(CLOCK_REALTIME);
         task->start_boottime_usec = usec_now(CLOCK_BOOTTIME);
         task_note_started(task);
+        metrics_count_started(&task->runner->metrics, task);
+        task_send_event(task);
         task_journal_started(task);
         (void) loop_set_timer(
                         task->runner->event,
@@ -300,6 +308,7 @@ static void on_output(Capture *capture, const char *bytes, size_t size, void *us
         Task *task = userdata;
         task_journal_output(
                         task, capture == task->error ? TASK_STREAM_ERROR : TASK_STREAM_OUTPUT, bytes, size);
+        task_output_wake(task);
 }
 
 /* Nobody of the task is left: what the pipes hold is all there will be. */
@@ -358,14 +367,14 @@ static void on_leader_exit(void *userdata) {
 
 static int task_open_captures(Task *task, int *ret_output_fd, int *ret_error_fd) {
         Runner *runner = task->runner;
-        int r =
-                        capture_new(runner->event,
-                                    runner->output_directory,
-                                    runner->config->output_max_bytes,
-                                    on_output,
-                                    task,
-                                    &task->output,
-                                    ret_output_fd);
+        int r = capture_new(
+                        runner->event,
+                        runner->output_directory,
+                        runner->config->output_max_bytes,
+                        on_output,
+                        task,
+                        &task->output,
+                        ret_output_fd);
         if (r < 0)
                 return r;
         return capture_new(
@@ -420,7 +429,22 @@ static bool is_shortage(int error) {
         return error == -EAGAIN || error == -EMFILE || error == -ENFILE || error == -ENOMEM;
 }
 
+/* A command of no strings at all, which only a DaggyR server can send: nothing to make a scope for. */
+static void task_fail_without_command(Task *task) {
+        admission_queue_remove(&task->waiting);
+        task_event(task, TASK_EVENT_ADMITTED);
+        task_event(task, TASK_EVENT_START_FAILED);
+        task->end.admitted = true;
+        task->end.exec_error = ENOENT;
+        task_note(task, "could not execute the command: none was given");
+        task_finish(task);
+}
+
 int task_start(Task *task) {
+        if (!task->spec->command[0]) {
+                task_fail_without_command(task);
+                return 0;
+        }
         _cleanup_(account_done) Account account = {};
         Problem problem = {};
         int r = task_account(task->runner, task->spec, &account, &problem);

@@ -56,7 +56,11 @@ static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmissio
         return 0;
 }
 
-int task_submit(Runner *runner, TaskSpec *spec, TaskSubmission *ret, Problem *reterr_problem) {
+int task_submit(Runner *runner,
+                TaskSpec *spec,
+                const char *lease_id,
+                TaskSubmission *ret,
+                Problem *reterr_problem) {
         _cleanup_(task_spec_freep) TaskSpec *owned = spec;
         *ret = (TaskSubmission){};
         int r = choose_id(owned);
@@ -70,7 +74,13 @@ int task_submit(Runner *runner, TaskSpec *spec, TaskSubmission *ret, Problem *re
                 ret->task = existing;
                 return 0;
         }
-        r = check_takes_tasks(runner, owned, ret, reterr_problem);
+        r = lease_check(&runner->lease,
+                        lease_id,
+                        runner->config->require_lease,
+                        usec_now(CLOCK_BOOTTIME),
+                        reterr_problem);
+        if (r >= 0)
+                r = check_takes_tasks(runner, owned, ret, reterr_problem);
         if (r < 0)
                 return r;
 
@@ -84,7 +94,22 @@ int task_submit(Runner *runner, TaskSpec *spec, TaskSubmission *ret, Problem *re
                         &runner->waiting, &task->waiting, &task->spec->resources, usec_now(CLOCK_BOOTTIME));
         runner_admit_soon(runner);
         runner_status_changed(runner);
+        task_send_event(task);
+        metrics_count_submitted(&runner->metrics);
         ret->task = TAKE_PTR(task);
         ret->is_new = true;
         return 0;
+}
+
+int task_submit_json(
+                Runner *runner,
+                json_object *body,
+                const char *task_id,
+                const char *lease_id,
+                TaskSubmission *ret,
+                Problem *reterr_problem) {
+        TaskDefaults defaults = { .resources = runner->config->default_resources };
+        TaskSpec *spec = NULL;
+        int r = task_spec_parse(body, task_id, &defaults, &spec, reterr_problem);
+        return r < 0 ? r : task_submit(runner, spec, lease_id, ret, reterr_problem);
 }

@@ -15,7 +15,20 @@ typedef struct TaskSubmission {
         bool is_full; /* refused with 409 because of "when_full": the answer shows the capacity */
 } TaskSubmission;
 
-/* Decides on SPEC, which it takes over in every case, and queues it. Refused: 409 for an id that is taken
- * by another specification or a runner that is full, 422 for what can never run, 403 for a user, 429 for a
- * full queue, 503 while draining. */
-int task_submit(Runner *runner, TaskSpec *spec, TaskSubmission *ret, Problem *reterr_problem);
+/* Decides on SPEC, which it takes over in every case, submitted under lease LEASE_ID (NULL: none), and queues
+ * it. Refused: 423 for the lease, 409 for an id that is taken by another specification or a runner that is
+ * full, 422 for what can never run, 403 for a user, 429 for a full queue, 503 while draining. */
+int task_submit(Runner *runner,
+                TaskSpec *spec,
+                const char *lease_id,
+                TaskSubmission *ret,
+                Problem *reterr_problem);
+
+/* The same for a specification as JSON, under the id TASK_ID or, with NULL, the one it names itself. */
+int task_submit_json(
+                Runner *runner,
+                json_object *body,
+                const char *task_id,
+                const char *lease_id,
+                TaskSubmission *ret,
+                Problem *reterr_problem);

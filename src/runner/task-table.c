@@ -39,10 +39,10 @@ static bool is_finished_listed(const TaskTable *table, const Task *task) {
 static void unlist_finished(TaskTable *table, Task *task) {
         if (!is_finished_listed(table, task))
                 return;
-        *(task->previous_finished ? &task->previous_finished->next_finished : &table->oldest_finished) =
-                        task->next_finished;
-        *(task->next_finished ? &task->next_finished->previous_finished : &table->newest_finished) =
-                        task->previous_finished;
+        *(task->previous_finished ? &task->previous_finished->next_finished :
+                                    &table->oldest_finished) = task->next_finished;
+        *(task->next_finished ? &task->next_finished->previous_finished :
+                                &table->newest_finished) = task->previous_finished;
         table->n_finished--;
         table->finished_bytes -= task->kept_bytes;
         table->finished_files -= task->kept_files;

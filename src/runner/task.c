@@ -9,7 +9,9 @@
 #include "core/json.h"
 #include "core/unit-name.h"
 #include "io/loop.h"
+#include "runner/event-stream.h"
 #include "runner/runner.h"
+#include "runner/task-output.h"
 #include "runner/task-wait.h"
 
 #define OUTPUT_TAIL_BYTES (8 * 1024)
@@ -34,6 +36,7 @@ Task *task_free(Task *task) {
         if (!task)
                 return NULL;
         task_waiters_drop(task);
+        task_output_drop(task);
         admission_queue_remove(&task->waiting);
         task->scope_call = systemd1_call_cancel(task->scope_call);
         task->leader = leader_process_free(task->leader);
@@ -93,8 +96,10 @@ static int output_view(
         if (mode == OUTPUT_NONE)
                 return 0;
 
-        uint64_t wanted =
-                        mode == OUTPUT_TAIL && bytes_max > OUTPUT_TAIL_BYTES ? OUTPUT_TAIL_BYTES : bytes_max;
+        if (mode == OUTPUT_ALL)
+                bytes_max = UINT64_MAX;
+        uint64_t wanted = mode == OUTPUT_TAIL && bytes_max > OUTPUT_TAIL_BYTES ? OUTPUT_TAIL_BYTES :
+                                                                                 bytes_max;
         uint64_t size = store->bytes_kept < wanted ? store->bytes_kept : wanted;
         uint64_t offset = mode == OUTPUT_TAIL ? store->bytes_kept - size : 0;
         ret->truncated |= size < store->bytes_kept;
@@ -137,4 +142,15 @@ json_object *task_to_json(const Task *task, OutputMode mode) {
                 return NULL;
         json_object *object = NULL;
         return task_attempt_to_json(&attempt, &object) < 0 ? NULL : object;
+}
+
+void task_send_event(const Task *task) {
+        json_object *object = json_object_new_object();
+        if (object &&
+            (json_add_string(object, "task_id", task->spec->task_id) < 0 ||
+             json_add_string(object, "unit", task->unit) < 0 ||
+             json_add_string(object, "state", task_state_public(task->state, task->result)) < 0 ||
+             json_add_string(object, "result", task_result_to_string(task->result)) < 0))
+                object = (json_object_put(object), NULL);
+        event_stream_send(task->runner->events, "task", object);
 }

@@ -27,6 +27,13 @@
 typedef struct Runner Runner;
 typedef struct Task Task;
 typedef struct TaskWaiter TaskWaiter;
+typedef struct TaskReader TaskReader;
+
+typedef enum TaskStream {
+        TASK_STREAM_OUTPUT,
+        TASK_STREAM_ERROR,
+        _TASK_STREAM_MAX,
+} TaskStream;
 
 typedef struct TaskJournal {
         LineSplitter output, error;
@@ -59,7 +66,8 @@ struct Task {
         sd_event_source *retry_source;   /* the scope's name is still taken, or systemd is away */
         sd_event_source *overdue_source; /* a leader that does not get done */
 
-        TaskWaiter *waiters;
+        TaskWaiter *waiters; /* for its end */
+        TaskReader *readers; /* of its output */
 
         UT_hash_handle by_id;
         Task *previous, *next; /* the table's order of submission */
@@ -82,11 +90,15 @@ bool task_is_live(const Task *task);
 typedef enum OutputMode {
         OUTPUT_NONE,
         OUTPUT_TAIL,
-        OUTPUT_FULL,
+        OUTPUT_FULL, /* up to inline_output_bytes of each stream */
+        OUTPUT_ALL,  /* all that was captured; only for the DaggyR endpoints */
 } OutputMode;
 
 /* "none", "tail", "full", or NULL for the default; -EINVAL for anything else. */
 int output_mode_from_string(const char *name);
+
+/* Tells those who listen to /api/v1/events what has become of it. */
+void task_send_event(const Task *task);
 
 /* The TaskAttempt as it is now; the caller puts it. NULL when out of memory. */
 json_object *task_to_json(const Task *task, OutputMode mode);

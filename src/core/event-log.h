@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The last events of a server, as text/event-stream (WHATWG HTML, section 9.2), for clients that read at
+ * their own pace. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/text.h"
+
+#define EVENT_LOG_MAX 1024
+
+typedef struct EventLog {
+        char *events[EVENT_LOG_MAX]; /* formatted; that of id N stands at N modulo the size */
+        uint64_t first_id, next_id;  /* ids in between are there */
+} EventLog;
+
+/* FIRST_ID > 0: what a later process starts with should be higher than what an earlier one ended with. */
+void event_log_init(EventLog *log, uint64_t first_id);
+void event_log_done(EventLog *log);
+
+/* Adds an event of TYPE ("task") with DATA (JSON in one line). -ENOMEM: it is left out, its id is skipped. */
+int event_log_add(EventLog *log, const char *type, const char *data);
+
+/* The id to go on with for a client that has seen LAST_ID: the one after it, or the oldest there is. An id
+ * that this process never gave goes on with what comes next. */
+uint64_t event_log_after(const EventLog *log, uint64_t last_id);
+
+/* The text of event ID, NULL when it came to nothing. ID must be one of first_id … next_id - 1. */
+const char *event_log_get(const EventLog *log, uint64_t id);

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Small files, whole. */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/text.h"
+
+/* Appends all of the file at PATH. -EFBIG when it is larger than SIZE_MAX_BYTES, -EISDIR and so on. */
+int file_read_all(const char *path, size_t size_max_bytes, Text *ret);

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <stdio.h>
+
+#include "core/json.h"
+#include "io/http-internal.h"
+
+#define STREAM_BLOCK_BYTES (32 * 1024)
+
+int http_request_add_header(HttpRequest *request, const char *name, const char *value) {
+        if (request->n_headers >= HTTP_ANSWER_HEADERS_MAX)
+                return -ENOSPC;
+        _cleanup_(freep) char *name_copy = strdup(name), *value_copy = strdup(value);
+        if (!name_copy || !value_copy)
+                return -ENOMEM;
+        request->header_names[request->n_headers] = TAKE_PTR(name_copy);
+        request->header_values[request->n_headers++] = TAKE_PTR(value_copy);
+        return 0;
+}
+
+/* When connections run short, each is given back after its answer instead of idling. */
+static bool server_is_crowded(const HttpServer *server) {
+        return server->n_connections > server->options.connections_max / 2;
+}
+
+static int response_add_headers(HttpRequest *request, const char *content_type) {
+        struct MHD_Response *response = request->response;
+        if (content_type &&
+            MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type) != MHD_YES)
+                return -ENOMEM;
+        if (MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") != MHD_YES ||
+            MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") != MHD_YES)
+                return -ENOMEM;
+        for (size_t i = 0; i < request->n_headers; i++)
+                if (MHD_add_response_header(response, request->header_names[i], request->header_values[i]) !=
+                    MHD_YES)
+                        return -ENOMEM;
+        if (server_is_crowded(request->server) &&
+            MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") != MHD_YES)
+                return -ENOMEM;
+        return 0;
+}
+
+static void request_answered(HttpRequest *request, int status) {
+        HttpServer *server = request->server;
+        request->status = status;
+        request->state = REQUEST_ANSWERED;
+        request->on_hangup = NULL;
+        if (server->handlers.on_answered && !request->abort)
+                server->handlers.on_answered(request, status, server->userdata);
+        http_request_resume(request);
+}
+
+void http_request_answer(
+                HttpRequest *request,
+                int status,
+                const char *content_type,
+                const void *body,
+                size_t size) {
+        request->response = MHD_create_response_from_buffer(size, (void *) body, MHD_RESPMEM_MUST_COPY);
+        if (!request->response || response_add_headers(request, content_type) < 0)
+                request->abort = true;
+        request_answered(request, status);
+}
+
+static ssize_t on_stream_read(void *userdata, uint64_t position, char *buffer, size_t size) {
+        HttpRequest *request = userdata;
+        if (request->abort)
+                return MHD_CONTENT_READER_END_WITH_ERROR;
+        ssize_t n = request->stream_read(request->stream_userdata, buffer, size);
+        if (n < 0)
+                return n == -ENODATA ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+        request->stream_idle = n == 0;
+        if (n == 0)
+                http_request_suspend(request);
+        return n;
+}
+
+void http_request_answer_stream(
+                HttpRequest *request,
+                int status,
+                const char *content_type,
+                HttpStreamReader read,
+                void (*release)(void *userdata),
+                void *userdata) {
+        request->stream_read = read;
+        request->stream_release = release;
+        request->stream_userdata = userdata;
+        request->response = MHD_create_response_from_callback(
+                        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_stream_read, request, NULL);
+        if (!request->response || response_add_headers(request, content_type) < 0)
+                request->abort = true;
+        request_answered(request, status);
+}
+
+void http_request_stream_wake(HttpRequest *request) {
+        if (!request->stream_idle)
+                return;
+        request->stream_idle = false;
+        http_request_resume(request);
+}
+
+void http_request_answer_json(HttpRequest *request, int status, json_object *object) {
+        _cleanup_(json_putp) json_object *owned = object;
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0;
+        if (owned && json_format(owned, &text, &size) >= 0) {
+                http_request_answer(request, status, "application/json", text, size);
+                return;
+        }
+        Problem problem = {};
+        (void) problem_from_errno(&problem, ENOMEM);
+        http_request_answer_problem(request, &problem, NULL);
+}
+
+static int problem_body(const Problem *problem, json_object *extra, char **ret, size_t *ret_size) {
+        _cleanup_(json_putp) json_object *object = NULL;
+        int r = problem_to_json(problem, &object);
+        if (r < 0)
+                return r;
+        if (extra) {
+                json_object_object_foreach(extra, key, value) {
+                        r = json_add(object, key, json_object_get(value));
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return json_format(object, ret, ret_size);
+}
+
+void http_request_answer_problem(HttpRequest *request, const Problem *problem, json_object *extra) {
+        _cleanup_(json_putp) json_object *owned = extra;
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0;
+        if (problem_body(problem, owned, &text, &size) < 0) {
+                request->abort = true;
+                request_answered(request, problem->status);
+                return;
+        }
+        if (problem->retry_after_sec > 0) {
+                char seconds[16];
+                (void) snprintf(seconds, sizeof(seconds), "%u", problem->retry_after_sec);
+                (void) http_request_add_header(request, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
+        }
+        http_request_answer(request, problem->status, "application/problem+json", text, size);
+}

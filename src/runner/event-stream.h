@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* GET /api/v1/events: what happens, to everybody who listens. */
+#pragma once
+
+#include <json-c/json.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "io/http-server.h"
+
+typedef struct EventStream EventStream;
+
+int event_stream_new(sd_event *event, EventStream **ret);
+
+/* The server must be gone before: its requests read from here. */
+EventStream *event_stream_free(EventStream *stream);
+DEFINE_POINTER_CLEANUP(EventStream, event_stream_free)
+
+/* Tells everybody; takes over DATA. NULL (out of memory) leaves the event out. */
+void event_stream_send(EventStream *stream, const char *type, json_object *data);
+
+/* Answers REQUEST with events for as long as its client stays: those after LAST_EVENT_ID (a header; may be
+ * NULL) and all to come. */
+void event_stream_answer(EventStream *stream, HttpRequest *request, const char *last_event_id);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The two endpoints of Daggy's own agent, so that a DaggyR server's "agent" executor works unchanged: POST
+ * blocks until the task has ended and answers 200 whatever became of it, DELETE acknowledges anything, errors
+ * are {"error": "…"}.
+ *
+ * It differs from that agent where it fails its users: a second POST of a task that runs joins it instead of
+ * killing it, DELETE is served however busy the host is, and kills reach every process. */
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/text.h"
+#include "core/json.h"
+#include "core/request-guard.h"
+#include "core/unit-name.h"
+#include "runner/routes.h"
+#include "runner/runner.h"
+#include "runner/task-run.h"
+#include "runner/task-submit.h"
+#include "runner/task-wait.h"
+
+/* "run_id:task_id", as the task API shows it; what an id cannot hold is percent-encoded. */
+static int daggyr_task_id(const RequestContext *context, char **ret) {
+        uint64_t run_id;
+        _cleanup_(freep) char *task = NULL;
+        int r = text_parse_u64(context->match.parameters[0], 0, UINT64_MAX, &run_id);
+        if (r < 0)
+                return -ENOENT;
+        r = text_percent_encode(context->match.parameters[1], "._:-", &task);
+        if (r < 0)
+                return r;
+        if (asprintf(ret, "%" PRIu64 ":%s", run_id, task) < 0) {
+                *ret = NULL;
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+void daggyr_answer_error(HttpRequest *request, int status, const char *message) {
+        json_object *object = json_object_new_object();
+        if (object && json_add_string(object, "error", message) < 0)
+                object = (json_object_put(object), NULL);
+        http_request_answer_json(request, status, object);
+}
+
+int daggyr_check_header(
+                const Runner *runner,
+                const HttpRequest *request,
+                const RequestContext *context,
+                Problem *problem) {
+        uint64_t number;
+        if (text_parse_u64(context->match.parameters[0], 0, UINT64_MAX, &number) < 0)
+                return problem_set(problem, 404, NULL, "the run id must be a decimal number");
+        if (streq(http_request_method(request), "DELETE"))
+                return 0;
+        if (guard_check_content_type(http_request_header(request, "Content-Type"), problem) < 0)
+                return problem_set(problem, 409, NULL, "Unsupported Content-Type");
+        const char *length = http_request_header(request, "Content-Length");
+        uint64_t body_max = runner->config->body_max_bytes;
+        if (length && text_parse_u64(length, 0, UINT64_MAX, &number) >= 0 && number > body_max)
+                return problem_set(
+                                problem,
+                                409,
+                                NULL,
+                                "Payload too big (%" PRIu64 " > %" PRIu64 ")",
+                                number,
+                                body_max);
+        return 0;
+}
+
+void daggyr_answer_refused(const Runner *runner, HttpRequest *request, const Problem *problem) {
+        _cleanup_(freep) char *message = NULL;
+        if (problem->status == 413) {
+                if (asprintf(&message, "Payload too big (> %" PRIu64 ")", runner->config->body_max_bytes) < 0)
+                        message = NULL;
+                daggyr_answer_error(request, 409, message ?: problem->detail);
+                return;
+        }
+        daggyr_answer_error(request, problem->status, problem->detail);
+}
+
+static int submit_details(
+                Runner *runner,
+                HttpRequest *request,
+                const char *task_id,
+                TaskSubmission *ret,
+                Problem *problem) {
+        TaskDefaults defaults = { .resources = runner->config->default_resources };
+        _cleanup_(json_putp) json_object *body = NULL;
+        TaskSpec *spec = NULL;
+        int r = route_parse_body(request, &body, problem);
+        if (r >= 0)
+                r = task_spec_parse_daggyr(body, task_id, &defaults, &spec, problem);
+        if (r < 0)
+                return r;
+        /* A DaggyR server retries under the same name: what has ended runs anew. */
+        Task *earlier = task_table_find(&runner->tasks, task_id);
+        if (earlier && !task_is_live(earlier))
+                task_table_remove(&runner->tasks, earlier);
+        return task_submit(runner, spec, http_request_header(request, "Daggyr-Lease"), ret, problem);
+}
+
+static void answer_refused_details(HttpRequest *request, const Problem *problem) {
+        if (problem->status != 400) {
+                daggyr_answer_error(request, problem->status == 422 ? 409 : problem->status, problem->detail);
+                return;
+        }
+        _cleanup_(freep) char *message = NULL;
+        if (asprintf(&message, "Parsing error: %s %s", problem->field, problem->detail) < 0)
+                message = NULL;
+        daggyr_answer_error(request, 409, message ?: problem->detail);
+}
+
+void route_daggyr_run(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        TaskSubmission submission = {};
+        _cleanup_(freep) char *task_id = NULL;
+        int r = daggyr_task_id(context, &task_id);
+        if (r < 0)
+                (void) problem_from_errno(&problem, r);
+        else
+                r = submit_details(runner, request, task_id, &submission, &problem);
+        if (r < 0)
+                answer_refused_details(request, &problem);
+        else
+                task_wait_add(submission.task, request, 200, OUTPUT_ALL, USEC_INFINITY);
+}
+
+void route_daggyr_stop(Runner *runner, HttpRequest *request, const RequestContext *context) {
+        _cleanup_(freep) char *task_id = NULL;
+        Task *task = daggyr_task_id(context, &task_id) < 0 ? NULL : task_table_find(&runner->tasks, task_id);
+        if (task)
+                task_stop(task, STOP_REQUESTED, task->spec->grace_usec);
+        http_request_answer(request, 200, NULL, NULL, 0);
+}
