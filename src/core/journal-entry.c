@@ -71,11 +71,11 @@ void line_splitter_feed(
                 LineHandler handler,
                 void *userdata) {
         while (size > 0) {
+                /* One byte more than fits may still be the line's end. */
                 size_t room = JOURNAL_LINE_MAX - splitter->partial.size;
-                size_t window = size < room ? size : room;
-                const char *end = memchr(bytes, '\n', window);
-                size_t length = end ? (size_t) (end - bytes) : window;
-                if (end || window == room)
+                const char *end = memchr(bytes, '\n', size <= room ? size : room + 1);
+                size_t length = end ? (size_t) (end - bytes) : size <= room ? size : room;
+                if (end || size > room)
                         complete_line(splitter, bytes, length, handler, userdata);
                 else
                         (void) text_append_bytes(&splitter->partial, bytes, length);

@@ -7,11 +7,11 @@
 
 #include "io/loop.h"
 
-/* A pipe's default size: one read empties it, and no turn of the loop takes longer than copying this. */
-#define PIECE_BYTES (64 * 1024)
+/* A quarter of a pipe: with many chatty tasks the loop comes round to everything else within a millisecond. */
+#define PIECE_BYTES (16 * 1024)
 
 /* Enough turns to empty the largest pipe that an unprivileged task can make of ours (F_SETPIPE_SZ, 1 MiB). */
-#define FINISH_PIECES_MAX 64
+#define FINISH_PIECES_MAX 256
 
 struct Capture {
         int fd;

@@ -335,6 +335,8 @@ static void bodies_must_be_json(void **state) {
                 { "*/json", 415 },
                 { "text/json", 415 },
                 { "text/plain", 415 },
+                { "application/yaml", 415 },
+                { "x/json", 415 },
                 { "text/plain; charset=application/json", 415 },
                 { "text/plain;+json", 415 },
                 { "application/x-www-form-urlencoded", 415 },

@@ -25,6 +25,7 @@ enum {
         HEAD_GET,
         OTHER_NAME_GET,
         OTHER_NAME_PUT,
+        NUMBER,
 };
 
 /* The pattern with parameters only stands first, to lose nonetheless. */
@@ -43,6 +44,7 @@ static const Route table[] = {
         { "GET", "/head", HEAD_GET },
         { "GET", "/other/{a}", OTHER_NAME_GET },
         { "PUT", "/other/{b}", OTHER_NAME_PUT },
+        { "GET", "/number/{#n}/{x}", NUMBER },
 };
 
 static int find(const char *method, const char *path, RouteMatch *ret, Problem *ret_problem) {
@@ -66,6 +68,8 @@ static void paths_lead_to_their_routes(void **state) {
                 { "DELETE", "/api/v1/12/7", DAGGYR_STOP, { "12", "7" } },
                 { "PUT", "/other/x", OTHER_NAME_PUT, { "x" } },
                 { "GET", "/other/x", OTHER_NAME_GET, { "x" } },
+                { "GET", "/number/0/x", NUMBER, { "0", "x" } },
+                { "GET", "/number/0123456789/7", NUMBER, { "0123456789", "7" } },
                 { "HEAD", "/ready", READY, { 0 } },
                 { "HEAD", "/api/v1/task/7", TASK_GET, { "7" } },
                 { "HEAD", "/head", HEAD_ITSELF, { 0 } },
@@ -158,6 +162,12 @@ static void other_paths_lead_nowhere(void **state) {
                 "/api/v1/task/7/output/8",
                 "/api/v2/task/7",
                 "http://localhost/ready",
+                "/number//x",
+                "/number/x/7",
+                "/number/7x/7",
+                "/number/-7/7",
+                "/number/%37/7",
+                "/number/7",
         };
 
         for (FOREACH_ROW(path, paths)) {

@@ -189,6 +189,7 @@ static void a_live_task_tells_nothing_of_its_end(void **state) {
                 attempt.result = TASK_RESULT_NONE;
                 attempt.end = &end;
                 check_member("live", &attempt, "result", "null");
+                check_member("live", &attempt, "stop_time", "null");
                 check_member("live", &attempt, "succeeded", "false");
                 check_member("live", &attempt, "killed", "false");
                 check_member("live", &attempt, "exit_code", "null");

@@ -347,6 +347,24 @@ static void other_limits_of_devices_are_refused(void **state) {
                 check_refused("IOReadBandwidthMax", row->value, row->field);
 }
 
+static void there_are_up_to_64_devices(void **state) {
+        for (size_t beyond = 0; beyond < 2; beyond++) {
+                _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
+                _cleanup_(text_done) Text value = { 0 };
+                Problem problem;
+
+                check_int("append", text_append(&value, "{\"/dev/a\":1"), 0);
+                for (size_t i = 1; i < TASK_PROPERTY_DEVICE_LIMITS_MAX + beyond; i++)
+                        check_int("append", text_appendf(&value, ",\"/dev/a%zu\":1", i), 0);
+                check_int("append", text_append(&value, "}"), 0);
+
+                properties = parse_one("IOReadIOPSMax", value.data, &problem);
+                check_int("devices", properties != NULL, beyond == 0);
+                if (beyond > 0)
+                        check_problem("devices", &problem, 400, "/properties/IOReadIOPSMax");
+        }
+}
+
 static void what_daggyr_sets_itself_is_refused_with_advice(void **state) {
         static const struct {
                 const char *name, *advice;
@@ -405,9 +423,9 @@ static void everything_else_is_refused(void **state) {
 }
 
 static void several_properties_keep_their_order(void **state) {
-        _cleanup_(json_putp) json_object *object =
-                        json_of("{\"IOWeight\":7,\"AllowedCPUs\":\"0\",\"IPAddressDeny\":[\"any\"],"
-                                "\"IPAddressAllow\":[\"localhost\"],\"IOReadIOPSMax\":{\"/dev/vda\":1}}");
+        _cleanup_(json_putp) json_object *object = json_of(
+                        "{\"IOWeight\":7,\"AllowedCPUs\":\"0\",\"IPAddressDeny\":[\"any\"],"
+                        "\"IPAddressAllow\":[\"localhost\"],\"IOReadIOPSMax\":{\"/dev/vda\":1}}");
         _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
         Problem problem = { 0 };
 
@@ -463,9 +481,9 @@ static int try_parse(void *userdata) {
 }
 
 static void without_memory_there_are_no_properties(void **state) {
-        _cleanup_(json_putp) json_object *object =
-                        json_of("{\"AllowedCPUs\":\"0\",\"IPAddressDeny\":[\"any\"],"
-                                "\"IOReadIOPSMax\":{\"/dev/vda\":1,\"/dev/vdb\":2}}");
+        _cleanup_(json_putp)
+                        json_object *object = json_of("{\"AllowedCPUs\":\"0\",\"IPAddressDeny\":[\"any\"],"
+                                                      "\"IOReadIOPSMax\":{\"/dev/vda\":1,\"/dev/vdb\":2}}");
 
         fail_alloc_loop(try_parse, object);
 }
@@ -482,6 +500,7 @@ int main(void) {
                 cmocka_unit_test(there_are_up_to_256_addresses),
                 cmocka_unit_test(limits_of_devices_are_read),
                 cmocka_unit_test(other_limits_of_devices_are_refused),
+                cmocka_unit_test(there_are_up_to_64_devices),
                 cmocka_unit_test(what_daggyr_sets_itself_is_refused_with_advice),
                 cmocka_unit_test(everything_else_is_refused),
                 cmocka_unit_test(several_properties_keep_their_order),

@@ -143,9 +143,13 @@ static int try_name(void *userdata) {
 }
 
 static void without_memory_there_is_no_name(void **state) {
-        _cleanup_(freep) char *id = repeat("-", 128);
+        /* The Text grows in doublings from 64 bytes: in one of these names at the hash, in one at the suffix.
+         */
+        for (size_t n = 1; n <= TASK_ID_MAX; n++) {
+                _cleanup_(freep) char *id = repeat("-", n);
 
-        fail_alloc_loop(try_name, id);
+                fail_alloc_loop(try_name, id);
+        }
 }
 
 int main(void) {
