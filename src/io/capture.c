@@ -7,7 +7,8 @@
 
 #include "io/loop.h"
 
-/* A quarter of a pipe: with many chatty tasks the loop comes round to everything else within a millisecond. */
+/* A quarter of a pipe: with many chatty tasks the loop comes round to everything else within a millisecond.
+ */
 #define PIECE_BYTES (16 * 1024)
 
 /* Enough turns to empty the largest pipe that an unprivileged task can make of ours (F_SETPIPE_SZ, 1 MiB). */

@@ -28,10 +28,12 @@ struct LeaderProcess {
 };
 
 int leader_executable_open(const char *path) {
-        int fd = open(path, O_PATH | O_CLOEXEC);
+        _cleanup_(fd_close) int fd = open(path, O_PATH | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        return fd;
+        /* The child names it by number after its own descriptors are in place. */
+        int high_fd = fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FD_MIN);
+        return high_fd < 0 ? -errno : high_fd;
 }
 
 /* An anonymous file with these bytes, for reading only from its start. */

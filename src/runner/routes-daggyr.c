@@ -124,7 +124,7 @@ void route_daggyr_run(Runner *runner, HttpRequest *request, const RequestContext
         if (r < 0)
                 answer_refused_details(request, &problem);
         else
-                task_wait_add(submission.task, request, 200, OUTPUT_ALL, USEC_INFINITY);
+                task_wait_add(submission.task, request, 200, OUTPUT_DAGGYR, USEC_INFINITY);
 }
 
 void route_daggyr_stop(Runner *runner, HttpRequest *request, const RequestContext *context) {

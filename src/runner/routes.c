@@ -56,8 +56,8 @@ static const Route routes[] = {
         { "POST", "/api/v1/lease", ROUTE_LEASE_ACQUIRE },
         { "PUT", "/api/v1/lease/{lease_id}", ROUTE_LEASE_RENEW },
         { "DELETE", "/api/v1/lease/{lease_id}", ROUTE_LEASE_RELEASE },
-        { "POST", "/api/v1/{run_id}/{task_id}", ROUTE_DAGGYR_RUN },
-        { "DELETE", "/api/v1/{run_id}/{task_id}", ROUTE_DAGGYR_STOP },
+        { "POST", "/api/v1/{#run_id}/{task_id}", ROUTE_DAGGYR_RUN },
+        { "DELETE", "/api/v1/{#run_id}/{task_id}", ROUTE_DAGGYR_STOP },
 };
 
 static const char *const no_query[] = { NULL };

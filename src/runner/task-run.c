@@ -277,15 +277,17 @@ static void on_exec_failed(Task *task, const LeaderMessage *message) {
 
 static void on_main_exited(Task *task, const LeaderMessage *message) {
         task_event(task, TASK_EVENT_MAIN_EXITED);
+        if (message->stopped_by_system)
+                task_end_stop(&task->end, STOP_REQUESTED);
         task->end.main_exited = true;
         task->end.exit_code = message->exit_code;
         task->end.signal = message->signal;
         task->end.core_dumped = message->core_dumped;
-        if (message->stopped_by_system && task->end.stop == STOP_NONE)
-                task->end.stop = STOP_REQUESTED;
-        if (message->signal > 0)
-                task_note(task, "ended by signal SIG%s", sigabbrev_np(message->signal) ?: "?");
-        else
+        char signal_name[TASK_SIGNAL_NAME_SIZE];
+        if (message->signal > 0) {
+                task_signal_name(message->signal, signal_name);
+                task_note(task, "ended by signal %s", signal_name);
+        } else
                 task_note(task, "exited with status %d", message->exit_code);
         if (message->leftovers)
                 task_note(task, "left processes behind, which were stopped");
@@ -472,7 +474,7 @@ void task_stop(Task *task, StopReason reason, usec_t grace_usec) {
         if (task->state == TASK_FINISHED)
                 return;
         if (task->end.stop == STOP_NONE && task->state != TASK_ENDING) {
-                task->end.stop = reason;
+                task_end_stop(&task->end, reason);
                 task_note(task,
                           reason == STOP_TIMEOUT                  ? "exceeded its timeout" :
                                           reason == STOP_SHUTDOWN ? "daggyr is shutting down" :

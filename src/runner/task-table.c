@@ -3,6 +3,9 @@
 /* An allocation that fails inside uthash must not end the process: the element is then simply not in. */
 #define HASH_NONFATAL_OOM 1
 
+/* clang warns of uthash's (2.3.0) switch wherever one of its macros is expanded. */
+#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
+
 #include "runner/task-table.h"
 
 #include "core/task-spec.h"

@@ -96,7 +96,7 @@ static int output_view(
         if (mode == OUTPUT_NONE)
                 return 0;
 
-        if (mode == OUTPUT_ALL)
+        if (mode == OUTPUT_DAGGYR)
                 bytes_max = UINT64_MAX;
         uint64_t wanted = mode == OUTPUT_TAIL && bytes_max > OUTPUT_TAIL_BYTES ? OUTPUT_TAIL_BYTES :
                                                                                  bytes_max;
@@ -141,7 +141,9 @@ json_object *task_to_json(const Task *task, OutputMode mode) {
             output_view(task->error, mode, config->inline_output_bytes, &error, &attempt.error) < 0)
                 return NULL;
         json_object *object = NULL;
-        return task_attempt_to_json(&attempt, &object) < 0 ? NULL : object;
+        int r = mode == OUTPUT_DAGGYR ? task_attempt_to_json_daggyr(&attempt, &object) :
+                                        task_attempt_to_json(&attempt, &object);
+        return r < 0 ? NULL : object;
 }
 
 void task_send_event(const Task *task) {

@@ -90,8 +90,8 @@ bool task_is_live(const Task *task);
 typedef enum OutputMode {
         OUTPUT_NONE,
         OUTPUT_TAIL,
-        OUTPUT_FULL, /* up to inline_output_bytes of each stream */
-        OUTPUT_ALL,  /* all that was captured; only for the DaggyR endpoints */
+        OUTPUT_FULL,   /* up to inline_output_bytes of each stream */
+        OUTPUT_DAGGYR, /* all that was captured, and the attempt in the form a DaggyR server reads */
 } OutputMode;
 
 /* "none", "tail", "full", or NULL for the default; -EINVAL for anything else. */

@@ -12,7 +12,8 @@ static bool is_loopback(const char *ip) {
         struct in6_addr address;
 
         if (inet_pton(AF_INET6, ip, &address) == 1)
-                return IN6_IS_ADDR_LOOPBACK(&address);
+                return IN6_IS_ADDR_LOOPBACK(&address) ||
+                                (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == 127);
 
         return text_after(ip, "127.");
 }
@@ -32,10 +33,10 @@ static void check_config(const RunnerConfig *config, bool token_given) {
         FUZZ_CHECK(config->allowed_users && config->pass_environment && config->allowed_hosts);
         FUZZ_CHECK(config->queue_max <= 100000);
         FUZZ_CHECK(config->results_max <= 1000000);
-        FUZZ_CHECK(config->result_ttl_usec <= 30 * 24 * 3600 * USEC_PER_SEC);
+        FUZZ_CHECK(config->result_ttl_usec <= UINT64_C(30) * 24 * 3600 * USEC_PER_SEC);
         FUZZ_CHECK(config->output_max_bytes <= UINT64_C(1) << 40);
-        FUZZ_CHECK(config->inline_output_bytes <= 64 * 1024 * 1024);
-        FUZZ_CHECK(config->body_max_bytes >= 1024 && config->body_max_bytes <= 64 * 1024 * 1024);
+        FUZZ_CHECK(config->inline_output_bytes <= UINT64_C(64) * 1024 * 1024);
+        FUZZ_CHECK(config->body_max_bytes >= 1024 && config->body_max_bytes <= UINT64_C(64) * 1024 * 1024);
         FUZZ_CHECK(!config->tls_cert == !config->tls_key);
         FUZZ_CHECK(is_loopback(config->ip) || config->insecure || token_given || config->auth_token_file ||
                    config->tls_client_ca);

@@ -16,8 +16,8 @@ static const Route table[] = {
         { "DELETE", "/api/v1/task/{task_id}", 5 },
         { "GET", "/api/v1/task/{task_id}/output", 6 },
         { "PUT", "/api/v1/lease/{lease_id}", 7 },
-        { "POST", "/api/v1/{run_id}/{task_id}", 8 },
-        { "DELETE", "/api/v1/{run_id}/{task_id}", 9 },
+        { "POST", "/api/v1/{#run_id}/{task_id}", 8 },
+        { "DELETE", "/api/v1/{#run_id}/{task_id}", 9 },
 };
 
 #define N_ROUTES (sizeof(table) / sizeof(table[0]))

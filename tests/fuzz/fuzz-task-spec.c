@@ -58,7 +58,7 @@ static void fuzz_task_spec(json_object *object, const char *task_id) {
         r = task_spec_parse(object, task_id, &defaults, &spec, &problem);
         fuzz_check_problem(r, &problem, (const int[]){ 400, 0 });
         FUZZ_CHECK((r < 0) == !spec);
-        if (r < 0)
+        if (!spec)
                 return;
 
         FUZZ_CHECK(spec->command[0] != NULL);
@@ -80,7 +80,7 @@ static void fuzz_daggyr(json_object *object) {
         r = task_spec_parse_daggyr(object, "1:%2F", &defaults, &spec, &problem);
         fuzz_check_problem(r, &problem, (const int[]){ 400, 0 });
         FUZZ_CHECK((r < 0) == !spec);
-        if (r < 0)
+        if (!spec)
                 return;
 
         FUZZ_CHECK(spec->command != NULL);

@@ -670,10 +670,10 @@ static int try_parse_daggyr(void *userdata) {
 }
 
 static void without_memory_there_is_no_specification(void **state) {
-        _cleanup_(json_putp) json_object *body =
-                        json_of("{\"command\":[\"a\",\"b\"],\"environment\":{\"A\":\"1\"},\"user\":\"a\","
-                                "\"working_directory\":\"/\",\"stdin\":\"x\",\"labels\":{\"a\":\"b\"},"
-                                "\"properties\":{\"AllowedCPUs\":\"0\"}}");
+        _cleanup_(json_putp) json_object *body = json_of(
+                        "{\"command\":[\"a\",\"b\"],\"environment\":{\"A\":\"1\"},\"user\":\"a\","
+                        "\"working_directory\":\"/\",\"stdin\":\"x\",\"labels\":{\"a\":\"b\"},"
+                        "\"properties\":{\"AllowedCPUs\":\"0\"}}");
         _cleanup_(json_putp) json_object *empty = json_of("{}");
 
         fail_alloc_loop(try_parse, body);
