@@ -30,8 +30,8 @@
 #define LEADER_FD_STDIN   5
 #define LEADER_FD_FEED    6
 
-/* Each message fits in a socket buffer of the default size. */
-#define LEADER_MESSAGE_MAX (64 * 1024)
+/* The feed is a stream of entries, each after its size as a uint32_t. */
+#define LEADER_ENTRY_MAX (64 * 1024)
 
 typedef enum LeaderMessageType {
         LEADER_GO,
@@ -77,6 +77,7 @@ typedef struct LeaderMessage {
         int32_t stopped_by_system; /* EXITED, EMPTY: somebody but daggyr sent the leader SIGTERM (systemctl
                                       stop) */
         uint64_t grace_usec;       /* STOP */
+        uint64_t entries_lost;     /* USAGE: journal entries that journald did not take */
         LeaderUsage usage;         /* EMPTY, USAGE */
 } LeaderMessage;
 

@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -27,6 +28,7 @@
 
 #define ACCEPT_BATCH         16
 #define ACCEPT_PAUSE_USEC    (100 * USEC_PER_MSEC)
+#define LINGER_USEC          (1 * USEC_PER_SEC)
 #define REQUEST_HEADER_BYTES (32 * 1024)
 #define TOO_LARGE            "the request body is larger than this server accepts"
 #define DISCARD_FACTOR       16 /* a body this many times too long is not even read to its end */
@@ -437,6 +439,28 @@ int http_server_new(
         return 0;
 }
 
+static bool server_has_answers_to_send(const HttpServer *server) {
+        for (const HttpRequest *request = server->requests; request; request = request->next)
+                if (!request->abort &&
+                    (request->state == REQUEST_ANSWERED || request->state == REQUEST_SENDING))
+                        return true;
+        return false;
+}
+
+/* What was answered should arrive, or clients would take an orderly end for a crash; everything else is
+ * broken off. */
+static void server_finish_requests(HttpServer *server) {
+        for (HttpRequest *request = server->requests; request; request = request->next) {
+                bool is_sending = request->state == REQUEST_ANSWERED || request->state == REQUEST_SENDING;
+                request->abort |= !is_sending || request->stream_idle;
+                http_request_resume(request);
+        }
+        usec_t deadline = usec_add(usec_now(CLOCK_BOOTTIME), LINGER_USEC);
+        while (server->mhd && MHD_run(server->mhd) == MHD_YES && server_has_answers_to_send(server) &&
+               usec_now(CLOCK_BOOTTIME) < deadline)
+                (void) poll(NULL, 0, 1);
+}
+
 HttpServer *http_server_free(HttpServer *server) {
         if (!server)
                 return NULL;
@@ -445,14 +469,9 @@ HttpServer *http_server_free(HttpServer *server) {
                 event_source_dropp(&server->listeners[i].source);
                 fd_close(&server->listeners[i].fd);
         }
-        for (HttpRequest *request = server->requests; request; request = request->next) {
-                request->abort = true;
-                http_request_resume(request);
-        }
-        if (server->mhd) {
-                (void) MHD_run(server->mhd);
+        server_finish_requests(server);
+        if (server->mhd)
                 MHD_stop_daemon(server->mhd);
-        }
         event_source_dropp(&server->mhd_source);
         event_source_dropp(&server->timer_source);
         event_source_dropp(&server->pump_source);

@@ -13,16 +13,24 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/text.h"
 #include "io/loop.h"
 
 /* Descriptors for the child are first moved above those it expects, so that no dup2() hits one still needed.
  */
 #define CHILD_FD_MIN (LEADER_FD_FEED + 1)
 
+/* Holds the burst that the journal's rate limit lets pass (see core/journal-entry.h) at ordinary line
+ * lengths. */
+#define FEED_PENDING_MAX (2 * 1024 * 1024)
+
 struct LeaderProcess {
         pid_t pid;
         int pid_fd, control_fd, feed_fd;
-        sd_event_source *control_source, *exit_source;
+        sd_event_source *control_source, *exit_source, *feed_source;
+        Text pending;  /* entries on their way into the feed … */
+        size_t sent;   /* … less so many bytes */
+        bool finished; /* to be told once the feed has everything */
         LeaderHandlers handlers;
         void *userdata;
 };
@@ -156,6 +164,33 @@ static int on_exit_io(sd_event_source *source, int fd, uint32_t revents, void *u
         return 0;
 }
 
+static int leader_tell(LeaderProcess *leader, const LeaderMessage *message) {
+        ssize_t n = send(leader->control_fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL);
+        return n < 0 ? -errno : 0;
+}
+
+static void feed_done(LeaderProcess *leader) {
+        (void) sd_event_source_set_enabled(leader->feed_source, SD_EVENT_OFF);
+        leader->pending.size = leader->sent = 0;
+        if (leader->finished)
+                (void) leader_tell(leader, &(LeaderMessage){ .type = LEADER_FINISH });
+}
+
+static int on_feed_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        LeaderProcess *leader = userdata;
+        ssize_t n = send(
+                        fd,
+                        leader->pending.data + leader->sent,
+                        leader->pending.size - leader->sent,
+                        MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN)
+                return 0;
+        leader->sent += n > 0 ? (size_t) n : 0;
+        if (n < 0 || leader->sent == leader->pending.size) /* a leader that is gone reads no more */
+                feed_done(leader);
+        return 0;
+}
+
 static int leader_watch(LeaderProcess *leader, sd_event *event) {
         leader->pid_fd = (int) syscall(SYS_pidfd_open, leader->pid, 0);
         if (leader->pid_fd < 0)
@@ -173,14 +208,21 @@ static int leader_watch(LeaderProcess *leader, sd_event *event) {
         r = sd_event_source_set_priority(leader->exit_source, LOOP_PRIORITY_PROCESS + 1);
         if (r < 0)
                 return r;
+        r = sd_event_add_io(event, &leader->feed_source, leader->feed_fd, EPOLLOUT, on_feed_io, leader);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(leader->feed_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(leader->feed_source, "leader-feed");
         (void) sd_event_source_set_description(leader->control_source, "leader-control");
         (void) sd_event_source_set_description(leader->exit_source, "leader-exit");
         return 0;
 }
 
-static int socket_pair(int *ret_ours, int *ret_theirs) {
+static int socket_pair(int type, int *ret_ours, int *ret_theirs) {
         int fds[2];
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+        if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) < 0)
                 return -errno;
         *ret_ours = fds[0];
         *ret_theirs = fds[1];
@@ -209,10 +251,10 @@ int leader_process_spawn(
         };
 
         _cleanup_(fd_close) int control = -EBADF, feed = -EBADF;
-        int r = socket_pair(&leader->control_fd, &control);
+        int r = socket_pair(SOCK_SEQPACKET, &leader->control_fd, &control);
         if (r < 0)
                 return r;
-        r = socket_pair(&leader->feed_fd, &feed);
+        r = socket_pair(SOCK_STREAM, &leader->feed_fd, &feed);
         if (r < 0)
                 return r;
         _cleanup_(fd_close) int order_fd = order_file(order);
@@ -238,6 +280,8 @@ LeaderProcess *leader_process_free(LeaderProcess *leader) {
                 return NULL;
         event_source_dropp(&leader->control_source);
         event_source_dropp(&leader->exit_source);
+        event_source_dropp(&leader->feed_source);
+        text_done(&leader->pending);
         if (leader->pid > 0) {
                 (void) kill(leader->pid, SIGKILL);
                 (void) waitpid(leader->pid, NULL, 0);
@@ -253,11 +297,6 @@ pid_t leader_process_pid(const LeaderProcess *leader) {
         return leader->pid;
 }
 
-static int leader_tell(LeaderProcess *leader, const LeaderMessage *message) {
-        ssize_t n = send(leader->control_fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL);
-        return n < 0 ? -errno : 0;
-}
-
 int leader_process_go(LeaderProcess *leader) {
         return leader_tell(leader, &(LeaderMessage){ .type = LEADER_GO });
 }
@@ -267,12 +306,24 @@ int leader_process_stop(LeaderProcess *leader, usec_t grace_usec) {
 }
 
 int leader_process_finish(LeaderProcess *leader) {
-        return leader_tell(leader, &(LeaderMessage){ .type = LEADER_FINISH });
+        leader->finished = true;
+        return leader->pending.size > 0 ? 0 : leader_tell(leader, &(LeaderMessage){ .type = LEADER_FINISH });
 }
 
 int leader_process_feed(LeaderProcess *leader, const void *entry, size_t size) {
-        ssize_t n = send(leader->feed_fd, entry, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-        return n < 0 ? -errno : 0;
+        if (size > LEADER_ENTRY_MAX - sizeof(uint32_t) || leader->pending.size + size > FEED_PENDING_MAX)
+                return -EAGAIN;
+        uint32_t length = (uint32_t) size;
+        size_t before = leader->pending.size;
+        int r = text_append_bytes(&leader->pending, &length, sizeof(length));
+        if (r >= 0)
+                r = text_append_bytes(&leader->pending, entry, size);
+        if (r < 0) {
+                leader->pending.size = before;
+                return r;
+        }
+        /* Sent with all that the present turn of the loop adds. */
+        return sd_event_source_set_enabled(leader->feed_source, SD_EVENT_ON);
 }
 
 void leader_process_kill(LeaderProcess *leader) {

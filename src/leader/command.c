@@ -4,15 +4,18 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 
 /* What the child says through the pipe when it cannot become the command. */
 typedef struct Failure {
@@ -88,6 +91,41 @@ static void child_signals(void) {
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static const char *environment_get(char *const *environment, const char *name) {
+        for (; *environment; environment++) {
+                const char *value = text_after(*environment, name);
+                if (value && *value == '=')
+                        return value + 1;
+        }
+        return NULL;
+}
+
+/* As execvpe() with the task's own PATH, but without its last resort of handing the file to a shell. Returns
+ * errno. */
+static int child_execute(const LeaderOrder *order) {
+        const char *name = order->command[0];
+        if (strchr(name, '/') || !*name) {
+                (void) execve(name, order->command, order->environment);
+                return errno;
+        }
+        int error = ENOENT;
+        const char *directories = environment_get(order->environment, "PATH") ?: "";
+        for (const char *p = directories; *p;) {
+                size_t length = strcspn(p, ":");
+                char path[PATH_MAX];
+                int n = snprintf(path, sizeof(path), "%.*s/%s", (int) length, p, name);
+                p += length + (p[length] == ':');
+                if (n < 0 || (size_t) n >= sizeof(path))
+                        continue;
+                (void) execve(path, order->command, order->environment);
+                if (errno == EACCES)
+                        error = EACCES; /* there is one further on, perhaps; if not, that is the news */
+                else if (errno != ENOENT && errno != ENOTDIR)
+                        return errno;
+        }
+        return error;
+}
+
 /* Runs in the child; returns only on failure. */
 static Failure child_become(const LeaderOrder *order) {
         int r = child_streams();
@@ -109,9 +147,7 @@ static Failure child_become(const LeaderOrder *order) {
             (!order->directory_optional || chdir("/") < 0))
                 return (Failure){ LEADER_STEP_DIRECTORY, errno };
 
-        environ = order->environment; /* so that execvp() searches the task's own PATH */
-        execvp(order->command[0], order->command);
-        return (Failure){ LEADER_STEP_EXEC, errno };
+        return (Failure){ LEADER_STEP_EXEC, child_execute(order) };
 }
 
 int command_start(const LeaderOrder *order, pid_t *ret_pid, LeaderStep *reterr_step) {

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <poll.h>
+#include <stdbool.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -20,41 +22,65 @@ static const union {
         struct sockaddr generic;
 } journal_address = { .un = { .sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket" } };
 
-static int relay_open(JournalRelay *relay) {
-        if (relay->fd >= 0)
-                return 0;
-        relay->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        return relay->fd < 0 ? -errno : 0;
-}
-
 /* -EAGAIN when there is no room; anything else is final for this entry. */
-static int relay_send_held(JournalRelay *relay) {
-        int r = relay_open(relay);
-        if (r < 0)
-                return r;
+static int send_entry(JournalRelay *relay, const char *entry, size_t size) {
+        if (relay->fd < 0)
+                relay->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (relay->fd < 0)
+                return -errno;
         ssize_t n = sendto(
                         relay->fd,
-                        relay->held,
-                        relay->held_size,
+                        entry,
+                        size,
                         MSG_NOSIGNAL,
                         &journal_address.generic,
                         sizeof(journal_address.un));
         return n < 0 ? -errno : 0;
 }
 
+/* The entry at the start of the buffer, or NULL when not all of it has come. */
+static const char *next_entry(const JournalRelay *relay, size_t *ret_size) {
+        uint32_t size;
+        if (relay->end - relay->start < sizeof(size))
+                return NULL;
+        memcpy(&size, relay->buffer + relay->start, sizeof(size));
+        if (relay->end - relay->start - sizeof(size) < size)
+                return NULL;
+        *ret_size = size;
+        return relay->buffer + relay->start + sizeof(size);
+}
+
+static int pass_on(JournalRelay *relay) {
+        const char *entry;
+        size_t size;
+        while ((entry = next_entry(relay, &size))) {
+                int r = send_entry(relay, entry, size);
+                if (r == -EAGAIN)
+                        return r;
+                relay->n_lost += r < 0;
+                relay->start += sizeof(uint32_t) + size;
+        }
+        return 0;
+}
+
 int journal_relay(JournalRelay *relay, int feed_fd) {
         for (;;) {
-                if (relay->held_size > 0) {
-                        if (relay_send_held(relay) == -EAGAIN)
-                                return -EAGAIN;
-                        relay->held_size = 0;
-                }
-                ssize_t n = recv(feed_fd, relay->held, sizeof(relay->held), MSG_DONTWAIT);
-                if (n < 0)
-                        return errno == EAGAIN ? 0 : -EPIPE;
-                if (n == 0)
+                int r = pass_on(relay);
+                if (r < 0)
+                        return r;
+                memmove(relay->buffer, relay->buffer + relay->start, relay->end - relay->start);
+                relay->end -= relay->start;
+                relay->start = 0;
+                ssize_t n = recv(
+                                feed_fd,
+                                relay->buffer + relay->end,
+                                sizeof(relay->buffer) - relay->end,
+                                MSG_DONTWAIT);
+                if (n < 0 && errno == EAGAIN)
+                        return 0;
+                if (n <= 0)
                         return -EPIPE;
-                relay->held_size = (size_t) n;
+                relay->end += (size_t) n;
         }
 }
 
@@ -63,7 +89,30 @@ static bool relay_is_flushed(const JournalRelay *relay) {
         return relay->fd < 0 || ioctl(relay->fd, SIOCOUTQ, &unread) < 0 || unread == 0;
 }
 
-void journal_relay_flush(JournalRelay *relay, usec_t deadline_usec) {
+static void count_rest_as_lost(JournalRelay *relay, int feed_fd) {
+        size_t size;
+        while (next_entry(relay, &size)) {
+                relay->n_lost++;
+                relay->start += sizeof(uint32_t) + size;
+                ssize_t n = 0;
+                if (relay->start > LEADER_ENTRY_MAX) {
+                        memmove(relay->buffer, relay->buffer + relay->start, relay->end - relay->start);
+                        relay->end -= relay->start;
+                        relay->start = 0;
+                }
+                if (relay->end < sizeof(relay->buffer))
+                        n = recv(feed_fd,
+                                 relay->buffer + relay->end,
+                                 sizeof(relay->buffer) - relay->end,
+                                 MSG_DONTWAIT);
+                relay->end += n > 0 ? (size_t) n : 0;
+        }
+}
+
+void journal_relay_finish(JournalRelay *relay, int feed_fd, usec_t deadline_usec) {
+        while (journal_relay(relay, feed_fd) == -EAGAIN && usec_now(CLOCK_BOOTTIME) < deadline_usec)
+                (void) poll(&(struct pollfd){ .fd = relay->fd, .events = POLLOUT }, 1, FLUSH_POLL_MSEC);
+        count_rest_as_lost(relay, feed_fd);
         while (!relay_is_flushed(relay) && usec_now(CLOCK_BOOTTIME) < deadline_usec)
                 (void) poll(NULL, 0, FLUSH_POLL_MSEC);
 }

@@ -33,7 +33,8 @@
 /* On cgroup v1 nobody tells us of OOM kills, so we look. */
 #define OOM_POLL_USEC (1 * USEC_PER_SEC)
 
-#define JOURNAL_FLUSH_USEC (500 * USEC_PER_MSEC)
+/* How long a journald that takes nothing may hold up the end of a task. */
+#define JOURNAL_FLUSH_USEC (2 * USEC_PER_SEC)
 
 typedef enum Phase {
         PHASE_PARKED,  /* no command yet */
@@ -50,7 +51,7 @@ typedef struct Leader {
         pid_t main_pid;
         int signal_fd;
         JournalRelay relay;
-        bool feed_open;
+        bool feed_open, relay_is_full;
         bool stopping; /* SIGTERM was sent to everybody */
         bool stopped_by_system;
         usec_t kill_usec; /* when SIGKILL follows; USEC_INFINITY while not stopping */
@@ -225,13 +226,16 @@ static void leader_on_time(Leader *leader) {
 }
 
 static void leader_relay(Leader *leader) {
-        if (leader->feed_open && journal_relay(&leader->relay, LEADER_FD_FEED) == -EPIPE)
-                leader->feed_open = false;
+        if (!leader->feed_open)
+                return;
+        int r = journal_relay(&leader->relay, LEADER_FD_FEED);
+        leader->relay_is_full = r == -EAGAIN;
+        leader->feed_open = r != -EPIPE;
 }
 
 static void leader_run(Leader *leader) {
         while (leader->phase != PHASE_FINISHED) {
-                bool held = leader->relay.held_size > 0;
+                bool held = leader->relay_is_full;
                 int oom_fd = leader->cgroup ? cgroup_oom_fd(leader->cgroup) : -EBADF;
                 struct pollfd fds[] = {
                         { .fd = leader->signal_fd, .events = POLLIN },
@@ -254,12 +258,12 @@ static void leader_run(Leader *leader) {
 
 /* The last words: what the feed still holds, then the final reading. */
 static void leader_finish(Leader *leader) {
-        usec_t deadline = now() + JOURNAL_FLUSH_USEC;
-        while (leader->feed_open && journal_relay(&leader->relay, LEADER_FD_FEED) == -EAGAIN &&
-               now() < deadline)
-                (void) poll(&(struct pollfd){ .fd = leader->relay.fd, .events = POLLOUT }, 1, 10);
-        journal_relay_flush(&leader->relay, deadline);
-        report(&(LeaderMessage){ .type = LEADER_USAGE, .usage = leader_usage(leader) });
+        journal_relay_finish(&leader->relay, LEADER_FD_FEED, now() + JOURNAL_FLUSH_USEC);
+        report(&(LeaderMessage){
+                        .type = LEADER_USAGE,
+                        .entries_lost = leader->relay.n_lost,
+                        .usage = leader_usage(leader),
+        });
 }
 
 static int leader_read_order(LeaderOrder *ret) {

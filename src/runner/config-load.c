@@ -29,6 +29,10 @@ static int credential_path(char **ret) {
         return 0;
 }
 
+static const char *config_name(const char *path) {
+        return path ?: "default configuration";
+}
+
 int runner_config_load(const char *path, RunnerConfig **ret) {
         _cleanup_(text_done) Text text = {};
         _cleanup_(freep) char *credential = NULL;
@@ -42,20 +46,21 @@ int runner_config_load(const char *path, RunnerConfig **ret) {
         if (r < 0)
                 log_line(LOG_ERR,
                          "%s: %s%s%s",
-                         path ?: "default configuration",
+                         config_name(path),
                          problem.field,
                          *problem.field ? ": " : "",
                          problem.detail);
         return r;
 }
 
-int runner_config_check_task_user(const RunnerConfig *config) {
+int runner_config_check_task_user(const char *path, const RunnerConfig *config) {
         _cleanup_(account_done) Account account = {};
         int r = account_by_name(config->task_user, &account);
         if (r == -ENOENT) {
                 log_line(LOG_ERR,
-                         "There is no account \"%s\" to run tasks as: create it (systemd-sysusers does, from the "
-                         "file that comes with daggyr) or name another as \"task_user\"",
+                         "%s: /task_user: there is no account \"%s\": create it (systemd-sysusers does, from the "
+                         "file that comes with daggyr) or name another",
+                         config_name(path),
                          config->task_user);
                 return r;
         }
@@ -63,7 +68,8 @@ int runner_config_check_task_user(const RunnerConfig *config) {
                 return log_errno(LOG_ERR, r, "Cannot look up the account \"%s\"", config->task_user);
         if (account.uid == geteuid() || account.uid == 0) {
                 log_line(LOG_ERR,
-                         "Tasks must not run as \"%s\", an account that may talk to systemd",
+                         "%s: /task_user: \"%s\" is an account that may talk to systemd, which tasks must not be",
+                         config_name(path),
                          config->task_user);
                 return -EPERM;
         }

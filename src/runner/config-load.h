@@ -9,7 +9,7 @@
 int runner_config_load(const char *path, RunnerConfig **ret);
 
 /* -ENOENT when there is no such account, -EPERM when tasks would run as root or as the daemon itself. */
-int runner_config_check_task_user(const RunnerConfig *config);
+int runner_config_check_task_user(const char *path, const RunnerConfig *config);
 
 /* Reads the token that clients over TCP must show: the file that the configuration names, or the credential
  * "daggyr.token" of the unit. *ret is NULL when there is neither. */

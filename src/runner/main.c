@@ -142,7 +142,7 @@ static int run(int ready_fd) {
                 return r;
         bool user_mode = is_user_mode();
         if (!user_mode)
-                r = runner_config_check_task_user(config);
+                r = runner_config_check_task_user(arg_config, config);
         if (r < 0)
                 return r;
 

@@ -41,8 +41,9 @@ static int check_may_lease(const Runner *runner, Problem *problem) {
         const char *state = capacity_watch_facts(runner->capacity_watch)->system_state;
         if (runner_is_ready(runner) && system_state_admits(state))
                 return 0;
+        int r = problem_set(problem, 503, NULL, "this runner is draining or its host is going down");
         problem->retry_after_sec = 5;
-        return problem_set(problem, 503, NULL, "this runner is draining or its host is going down");
+        return r;
 }
 
 static void answer_acquire(Runner *runner, HttpRequest *request, const RequestContext *context) {

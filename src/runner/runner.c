@@ -304,7 +304,7 @@ static int runner_reload(Runner *runner) {
         _cleanup_(freep) char *token = NULL;
         int r = runner_config_load(runner->config_path, &config);
         if (r >= 0 && !runner->user_mode)
-                r = runner_config_check_task_user(config);
+                r = runner_config_check_task_user(runner->config_path, config);
         if (r >= 0)
                 r = runner_token_load(config, &token);
         if (r < 0)

@@ -47,15 +47,21 @@ static void entry_send(Task *task, const Text *entry) {
                 task->journal.rate.n_dropped++;
 }
 
-static void message_send(Task *task, int priority, const char *message_id, const char *message) {
+/* RESULT is NULL while there is none. */
+static void message_send(
+                Task *task,
+                int priority,
+                const char *message_id,
+                const char *result,
+                const char *message) {
         if (!task->runner->config->journal)
                 return;
         _cleanup_(text_done) Text entry = {};
         int r = entry_begin(&entry, task, "daggyr", priority);
         if (r >= 0)
                 r = journal_entry_add_string(&entry, "MESSAGE_ID", message_id);
-        if (r >= 0 && task->result != TASK_RESULT_NONE)
-                r = journal_entry_add_string(&entry, "DAGGYR_RESULT", task_result_to_string(task->result));
+        if (r >= 0 && result)
+                r = journal_entry_add_string(&entry, "DAGGYR_RESULT", result);
         if (r >= 0)
                 r = journal_entry_add_string(&entry, "MESSAGE", message);
         if (r >= 0)
@@ -67,7 +73,7 @@ void task_journal_started(Task *task) {
         if (asprintf(&message, "Started task %s: %s", task->spec->task_id, task->spec->command[0]) < 0)
                 message = NULL;
         else
-                message_send(task, LOG_INFO, MESSAGE_ID_TASK_STARTED, message);
+                message_send(task, LOG_INFO, MESSAGE_ID_TASK_STARTED, NULL, message);
 }
 
 typedef struct LineContext {
@@ -124,5 +130,6 @@ void task_journal_finished(Task *task) {
         message_send(task,
                      result == TASK_RESULT_SUCCESS ? LOG_INFO : LOG_NOTICE,
                      MESSAGE_ID_TASK_FINISHED,
+                     task_result_to_string(result),
                      message);
 }

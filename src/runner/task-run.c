@@ -123,7 +123,11 @@ static void task_settle(Task *task) {
                         task_note(task, "the scope was killed before the command was executed");
                 }
         } else if (task->state == TASK_RUNNING) {
+                /* Only SIGKILL to the whole scope can do that, so it hit the main process as well. */
                 task_event(task, TASK_EVENT_LEADER_LOST);
+                task->end.main_exited = true;
+                task->end.exit_code = -1;
+                task->end.signal = SIGKILL;
                 task_note(task, "the scope was killed from outside");
         }
         if (task->scope_may_exist && !task->leader_reported_end)
@@ -347,6 +351,7 @@ static void on_report(const LeaderMessage *message, void *userdata) {
                 break;
         case LEADER_USAGE:
                 task_take_usage(task, &message->usage);
+                task->journal.rate.n_dropped += message->entries_lost;
                 task->leader_reported_end = true;
                 break;
         case LEADER_GO:

@@ -271,7 +271,7 @@ static void every_step_has_words(void **state) {
 }
 
 static void a_message_fits_the_socket_buffer(void **state) {
-        assert_true(sizeof(LeaderMessage) < LEADER_MESSAGE_MAX);
+        assert_true(sizeof(LeaderMessage) < LEADER_ENTRY_MAX);
 }
 
 int main(void) {
