@@ -11,13 +11,17 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+
+import openapi
 
 T = TypeVar("T")
 
@@ -83,6 +87,43 @@ def cgroup_procs(unit: str) -> list[int]:
         return []
 
 
+def processes_of(task: str) -> list[int]:
+    """The processes that have a task's environment, in whatever cgroup and session they are."""
+    mark = f"DAGGYR_TASK_ID={task}".encode()
+    return [pid for pid, environment in _all_proc_files("environ") if mark in environment.split(b"\0")]
+
+
+def _all_proc_files(name: str) -> Iterator[tuple[int, bytes]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            yield int(folder.name), (folder / name).read_bytes()
+        except (FileNotFoundError, ProcessLookupError):  # gone meanwhile
+            pass
+
+
+def remains_of(task: str) -> list[str]:
+    """All that is left of a task on this machine: processes, cgroups of every hierarchy, its unit."""
+    scope = scope_of(task)
+    top = Path("/sys/fs/cgroup")
+    remains = [f"process {pid}" for pid in processes_of(task)]
+    for pattern in (f"daggyr.slice/{scope}", f"*/daggyr.slice/{scope}"):
+        remains += map(str, top.glob(pattern))
+    return remains + [scope] * unit_exists(scope)
+
+
+def await_nothing_left(*tasks: str) -> None:
+    """systemd takes a moment to remove an empty scope."""
+    for task in tasks:
+        await_that(lambda: not remains_of(task), what=f"nothing of {task} to be left")
+
+
+def open_folder() -> Path:
+    """A new folder that tasks, whoever they run as, may write to."""
+    folder = Path(tempfile.mkdtemp(prefix="daggyr-test-"))
+    folder.chmod(0o1777)
+    return folder
+
+
 def open_fds(pid: int) -> dict[int, str]:
     """What each descriptor of a process is open on."""
     found = {}
@@ -111,6 +152,39 @@ def scope_of(task: str) -> str:
         rb"[^A-Za-z0-9:_.]", lambda found: b"\\x%02x" % found[0], task.encode()
     ).decode()
     return f"daggyr-task-{escaped}.scope"
+
+
+ROOMY = {"capacity_overrides": {"cores": 32, "memory_mb": 65536}}
+"""A configuration under which capacity is not what a test has to think of."""
+
+PYTHON = "/usr/bin/python3"
+
+BROOD_SIZE = 5
+_BROOD = """
+setsid sleep infinity &
+(sleep infinity &)
+(setsid sh -c 'sleep infinity & exec sleep infinity' &)
+exec sleep infinity
+"""
+
+
+def submit_brood(runner: Runner, stubborn: bool = False, **fields: Any) -> str:
+    """Submits a task of several processes: double-forked ones, in sessions of their own, orphans, and
+    with stubborn all of them deaf to SIGTERM. Returns its id when all are there."""
+    script = "trap '' TERM\n" * stubborn + _BROOD
+    id = runner.submit(["sh", "-c", script], **fields)
+    await_that(lambda: _names(processes_of(id)) == ["sleep"] * BROOD_SIZE, what=f"the brood of {id}")
+    return id
+
+
+def _names(pids: list[int]) -> list[str]:
+    names = []
+    for pid in pids:
+        try:
+            names.append(Path(f"/proc/{pid}/comm").read_text().strip())
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return names
 
 
 class Runner:
@@ -186,12 +260,15 @@ class Runner:
 
     def scopes(self) -> list[str]:
         """The units of its tasks that systemd has, live or about to go."""
-        bound = unit_property(self.unit, "BoundBy").split()
+        # Names with a backslash come quoted, and it doubled.
+        bound = unit_property(self.unit, "BoundBy").replace('"', "").replace(r"\\", "\\").split()
         return [unit for unit in bound if unit.endswith(".scope") and unit_exists(unit)]
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         options.setdefault("timeout", 60 * SLOWNESS)
-        return self.http.request(method, self.url + path, **options)
+        answer = self.http.request(method, self.url + path, **options)
+        openapi.check(answer, streamed=options.get("stream", False))
+        return answer
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.request("GET", path, **options)
@@ -220,7 +297,7 @@ class Runner:
 
     def wait(self, id: str, seconds: float = 30) -> dict[str, Any]:
         """The TaskAttempt of a task that must end in time."""
-        attempt = self.attempt(id, wait=seconds * SLOWNESS)
+        attempt = self.attempt(id, wait=min(300, seconds * SLOWNESS))
         assert attempt["state"] not in ("queued", "running"), f"still {attempt['state']}: {attempt}"
         return attempt
 
@@ -247,3 +324,65 @@ def _installed_service_lines() -> list[str]:
     assert section, "daggyr.service has no [Service]"
     joined = section[1].replace("\\\n", " ")
     return [line for line in joined.splitlines() if line and not line.startswith((*own, "#", ";"))]
+
+
+class ShellRunner(Runner):
+    """A daggyr that is no service: root has started it as from a shell. With daemonize by "daggyr -d"."""
+
+    def __init__(self, config: Mapping[str, Any] | None = None, daemonize: bool = False) -> None:
+        super().__init__(config)
+        self._daemonize = daemonize
+        self._pid = 0
+        self._stderr = Path("/run/daggyr-test", f"{self.name}.stderr")
+
+    def start(self) -> ShellRunner:
+        self._config_file.parent.mkdir(mode=0o755, exist_ok=True)
+        self._config_file.write_text(json.dumps(self.config))
+        command = ["/usr/bin/daggyr", "--config", str(self._config_file)]
+        with self._stderr.open("w") as stderr:
+            if self._daemonize:
+                run(*command, "-d", stdin=subprocess.DEVNULL, stderr=stderr)
+                self._pid = self._find_pid()
+            else:
+                child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
+                self._pid = child.pid
+                self._child = child
+                await_that(self._answers, what=f"an answer of {self.name}: {self.journal()}")
+        return self
+
+    def kill9(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        self._reap()
+
+    def discard(self) -> None:
+        try:
+            os.kill(self._pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._reap()
+        self._config_file.unlink(missing_ok=True)
+        self.http.close()
+
+    @property
+    def main_pid(self) -> int:
+        return self._pid
+
+    def journal(self) -> str:
+        return self._stderr.read_text()
+
+    def _reap(self) -> None:
+        if not self._daemonize:
+            self._child.wait(timeout=60 * SLOWNESS)
+        await_that(lambda: not Path(f"/proc/{self._pid}").exists(), what=f"the end of {self.name}")
+
+    def _find_pid(self) -> int:
+        mark = str(self._config_file).encode()
+        found = [pid for pid, line in _all_proc_files("cmdline") if mark in line.split(b"\0")]
+        assert len(found) == 1, f"processes of {self.name}: {found}"
+        return found[0]
+
+    def _answers(self) -> bool:
+        try:
+            return self.get("/ready").status_code == 200
+        except requests.ConnectionError:
+            return False
