@@ -34,7 +34,7 @@
 #define OOM_POLL_USEC (1 * USEC_PER_SEC)
 
 /* How long a journald that takes nothing may hold up the end of a task. */
-#define JOURNAL_FLUSH_USEC (2 * USEC_PER_SEC)
+#define JOURNAL_FLUSH_USEC (5 * USEC_PER_SEC)
 
 typedef enum Phase {
         PHASE_PARKED,  /* no command yet */

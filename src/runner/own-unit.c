@@ -95,6 +95,7 @@ static int on_unit(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_e
                 return 0;
         }
         own_unit->path = strdup(path);
+        own_unit->slot = sd_bus_slot_unref(own_unit->slot);
         int r = own_unit->path ? 0 : -ENOMEM;
         if (r >= 0)
                 r = sd_bus_call_method_async(
