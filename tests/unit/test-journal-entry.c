@@ -12,7 +12,10 @@ typedef struct Lines {
 static void keep(const char *line, size_t size, void *userdata) {
         Lines *lines = userdata;
         assert_true(lines->n < N_ELEMENTS(lines->items));
-        lines->items[lines->n] = strndup(line, size);
+        char *copy = calloc(1, size + 1); /* not strndup(): LINE is not NUL-terminated */
+        assert_non_null(copy);
+        memcpy(copy, line, size);
+        lines->items[lines->n] = copy;
         lines->sizes[lines->n++] = size;
 }
 
