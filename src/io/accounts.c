@@ -24,8 +24,13 @@ static int account_copy(const struct passwd *entry, Account *ret) {
         };
         if (!account.name || !account.home || !account.shell)
                 return -ENOMEM;
-        *ret = account;
-        account = (Account){};
+        *ret = (Account){
+                .name = TAKE_PTR(account.name),
+                .home = TAKE_PTR(account.home),
+                .shell = TAKE_PTR(account.shell),
+                .uid = account.uid,
+                .gid = account.gid,
+        };
         return 0;
 }
 

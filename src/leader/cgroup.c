@@ -72,7 +72,7 @@ static int file_read(int directory_fd, const char *name, Text *ret) {
                 if (r < 0)
                         return r;
         }
-        return text_append(ret, "");
+        return text_append(ret, ""); /* so that there is a NUL even after nothing */
 }
 
 static bool path_ends_with_unit(const char *path, const char *unit) {
@@ -287,7 +287,7 @@ static uint64_t read_number(int directory_fd, const char *name) {
         _cleanup_(text_done) Text content = {};
         if (directory_fd < 0 || file_read(directory_fd, name, &content) < 0)
                 return 0;
-        return strtoull(content.data, NULL, 10);
+        return strtoull(content.data ?: "", NULL, 10);
 }
 
 /* Sums the numbers that follow WORD on all lines: "8:0 rbytes=1 wbytes=2 …" with "rbytes=" on v2, "8:0 Read
@@ -306,8 +306,8 @@ static void read_io(Cgroup *cgroup, LeaderUsage *ret) {
         const char *file = cgroup->unified ? "io.stat" : "blkio.throttle.io_service_bytes";
         if (cgroup->trees[TREE_IO] < 0 || file_read(cgroup->trees[TREE_IO], file, &content) < 0)
                 return;
-        ret->io_read_bytes = sum_after(content.data, cgroup->unified ? "rbytes=" : " Read ");
-        ret->io_write_bytes = sum_after(content.data, cgroup->unified ? "wbytes=" : " Write ");
+        ret->io_read_bytes = sum_after(content.data ?: "", cgroup->unified ? "rbytes=" : " Read ");
+        ret->io_write_bytes = sum_after(content.data ?: "", cgroup->unified ? "wbytes=" : " Write ");
 }
 
 void cgroup_usage(Cgroup *cgroup, LeaderUsage *ret) {

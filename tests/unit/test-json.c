@@ -657,8 +657,8 @@ static int try_build(void *userdata) {
 }
 
 static void failing_allocations_are_reported(void **state) {
-        _cleanup_(json_putp) json_object *object =
-                        json_of("{\"count\":1,\"name\":\"abc\",\"words\":[\"a\",\"b\"]}");
+        _cleanup_(json_putp) json_object *object = json_of(
+                        "{\"count\":1,\"name\":\"abc\",\"words\":[\"a\",\"b\"]}");
 
         fail_alloc_loop(try_parse_and_format, NULL);
         fail_alloc_loop(try_dispatch, object);
