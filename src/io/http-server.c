@@ -546,6 +546,22 @@ int http_listen_tcp(const char *ip, uint16_t port, uint16_t *ret_port) {
         return TAKE_FD(fd);
 }
 
+bool http_socket_is_local(int fd) {
+        union {
+                struct sockaddr generic;
+                struct sockaddr_in in;
+                struct sockaddr_in6 in6;
+        } address = {};
+        socklen_t size = sizeof(address);
+        if (getsockname(fd, &address.generic, &size) < 0)
+                return false;
+        if (address.generic.sa_family == AF_INET)
+                return ntohl(address.in.sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+        if (address.generic.sa_family == AF_INET6)
+                return IN6_IS_ADDR_LOOPBACK(&address.in6.sin6_addr);
+        return address.generic.sa_family == AF_UNIX;
+}
+
 unsigned http_server_n_connections(const HttpServer *server) {
         return server->n_connections;
 }

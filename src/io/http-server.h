@@ -59,6 +59,10 @@ void http_server_accept(HttpServer *server);
  * Returns the descriptor. */
 int http_listen_tcp(const char *ip, uint16_t port, uint16_t *ret_port);
 
+/* Whether only this machine can connect to the listening socket FD: it is AF_UNIX, or bound to a loopback
+ * address. */
+bool http_socket_is_local(int fd);
+
 unsigned http_server_n_connections(const HttpServer *server);
 
 const char *http_request_method(const HttpRequest *request);

@@ -43,6 +43,10 @@ int runner_config_load(const char *path, RunnerConfig **ret) {
                 return log_errno(LOG_ERR, r, "Cannot read %s", path);
         Problem problem = {};
         r = runner_config_parse(text.data ?: "", text.size, credential != NULL, ret, &problem);
+        if (r >= 0 && (*ret)->tls_cert) {
+                *ret = runner_config_free(*ret);
+                r = problem_set(&problem, 501, "/tls", "HTTPS is not served yet");
+        }
         if (r < 0)
                 log_line(LOG_ERR,
                          "%s: %s%s%s",

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
@@ -135,9 +136,22 @@ static void on_ready(void *userdata) {
                 detach(&startup->ready_fd);
 }
 
+/* So that SIGHUP finds the file again wherever the daemon is by then. */
+static int make_config_path_absolute(void) {
+        if (!arg_config)
+                return 0;
+        static char absolute[PATH_MAX];
+        if (!realpath(arg_config, absolute))
+                return log_errno(LOG_ERR, errno, "Cannot read %s", arg_config);
+        arg_config = absolute;
+        return 0;
+}
+
 static int run(int ready_fd) {
         _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
-        int r = runner_config_load(arg_config, &config);
+        int r = make_config_path_absolute();
+        if (r >= 0)
+                r = runner_config_load(arg_config, &config);
         if (r < 0)
                 return r;
         bool user_mode = is_user_mode();

@@ -191,7 +191,7 @@ static int format_process(const Runner *runner, Text *text) {
                            "daggyr_draining",
                            "gauge",
                            "1 while no new tasks are started.",
-                           runner->draining || runner->stopping);
+                           runner_is_draining(runner));
         if (r >= 0)
                 r = single(text,
                            "daggyr_leased",

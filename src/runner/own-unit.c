@@ -51,7 +51,7 @@ static void make_scope(OwnUnit *own_unit) {
                         own_unit->systemd1,
                         &(ScopeParameters){
                                         .name = own_unit->name,
-                                        .slice = "system.slice",
+
                                         .description = "daggyr, started from a shell",
                                         .pid = getpid(),
                                         .cpu_quota_usec = UINT64_MAX,
@@ -90,8 +90,13 @@ static int on_main_pid(sd_bus_message *reply, void *userdata, sd_bus_error *rete
 static int on_unit(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
         OwnUnit *own_unit = userdata;
         const char *path;
-        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "o", &path) < 0) {
+        if (sd_bus_message_is_method_error(reply, "org.freedesktop.systemd1.NoUnitForPID")) {
                 make_scope(own_unit);
+                return 0;
+        }
+        /* Not heard, or not told: a service that left its unit for a scope now would be a service no more. */
+        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "o", &path) < 0) {
+                own_unit->handler(-EIO, "systemd did not say which unit daggyr is in", own_unit->userdata);
                 return 0;
         }
         own_unit->path = strdup(path);

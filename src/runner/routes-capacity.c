@@ -29,7 +29,7 @@ static int capacity_members(const Runner *runner, json_object *object) {
                                 "running",
                                 runner->tasks.n_tasks - runner->tasks.n_finished - n_queued);
         if (r >= 0)
-                r = json_add_bool(object, "draining", runner->draining || runner->stopping);
+                r = json_add_bool(object, "draining", runner_is_draining(runner));
         if (r >= 0)
                 r = json_add_u64(object, "revision", runner->pool.revision);
         return r;

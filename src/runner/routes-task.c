@@ -71,8 +71,8 @@ static Task *find_task(Runner *runner, const RequestContext *context, Problem *p
 
 void route_task_get(Runner *runner, HttpRequest *request, const RequestContext *context) {
         Problem problem = {};
-        usec_t wait_usec;
-        OutputMode mode;
+        usec_t wait_usec = 0;
+        OutputMode mode = OUTPUT_FULL;
         Task *task = find_task(runner, context, &problem);
         if (!task || parse_wait(&context->query, &wait_usec, &problem) < 0 ||
             parse_output_mode(&context->query, &mode, &problem) < 0)

@@ -172,9 +172,15 @@ static int on_header(HttpRequest *request, void *userdata, Problem *reterr_probl
         if (!context)
                 return problem_from_errno(reterr_problem, ENOMEM);
         http_request_set_context(request, context, context_free);
-        int r = find_route(request, context, reterr_problem);
-        if (r >= 0)
-                r = check_guard(runner, request, reterr_problem);
+
+        /* What a web page sends is refused as such wherever it leads; but in the form of where it leads. */
+        Problem route_problem = {};
+        int found = find_route(request, context, &route_problem);
+        int r = check_guard(runner, request, reterr_problem);
+        if (r >= 0 && found < 0) {
+                *reterr_problem = route_problem;
+                r = found;
+        }
         if (r >= 0)
                 r = check_token(runner, request, context, reterr_problem);
         if (r < 0)

@@ -47,8 +47,12 @@ static void on_capacity(const SliceLimits *limits, void *userdata) {
         runner_update_capacity(runner);
 }
 
+bool runner_is_draining(const Runner *runner) {
+        return runner->draining || runner->host_going_down || runner->stopping;
+}
+
 bool runner_is_ready(const Runner *runner) {
-        return runner->systemd_ready && !runner->draining && !runner->stopping;
+        return runner->systemd_ready && !runner_is_draining(runner);
 }
 
 static size_t n_live(const Runner *runner) {
@@ -59,10 +63,10 @@ static int on_status(sd_event_source *source, uint64_t usec, void *userdata) {
         Runner *runner = userdata;
         Resources free_amounts;
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
-        const char *state = runner->stopping   ? "stopping: " :
-                        runner->draining       ? "draining: " :
-                        !runner->systemd_ready ? "no connection to systemd: " :
-                                                 "";
+        const char *state = runner->stopping       ? "stopping: " :
+                        runner_is_draining(runner) ? "draining: " :
+                        !runner->systemd_ready     ? "no connection to systemd: " :
+                                                     "";
         (void) sd_notifyf(
                         false,
                         "STATUS=%s%zu running, %zu waiting, %.1f of %.1f cores free",
@@ -163,14 +167,18 @@ static int on_admit(sd_event_source *source, void *userdata) {
         return 0;
 }
 
+static void runner_drain_changed(Runner *runner) {
+        runner->pool.revision++;
+        runner_admit_soon(runner);
+        runner_status_changed(runner);
+}
+
 void runner_set_draining(Runner *runner, bool draining) {
         if (runner->draining == draining)
                 return;
         runner->draining = draining;
-        runner->pool.revision++;
         log_line(LOG_INFO, draining ? "Draining: no new tasks are started" : "Taking tasks again");
-        runner_admit_soon(runner);
-        runner_status_changed(runner);
+        runner_drain_changed(runner);
 }
 
 static int on_lease_expired(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -352,8 +360,9 @@ static int runner_watch_signals(Runner *runner) {
 static void on_going_down(bool going_down, void *userdata) {
         Runner *runner = userdata;
         runner->host_going_down = going_down;
-        runner_set_draining(runner, going_down);
-        runner_admit_soon(runner);
+        log_line(LOG_INFO,
+                 going_down ? "The host is going down: no new tasks are started" : "The host stays up");
+        runner_drain_changed(runner);
 }
 
 /* As many descriptors as the hard limit allows: select() is used nowhere. */
@@ -471,7 +480,7 @@ Runner *runner_free(Runner *runner) {
         event_source_dropp(&runner->expiry_source);
         event_source_dropp(&runner->accept_source);
         event_source_dropp(&runner->lease_source);
-        for (size_t i = 0; i < sizeof(runner->signal_sources) / sizeof(*runner->signal_sources); i++)
+        for (size_t i = 0; i < RUNNER_SIGNALS; i++)
                 event_source_dropp(&runner->signal_sources[i]);
         account_done(&runner->daemon_account);
         fd_close(&runner->leader_fd);
@@ -486,10 +495,17 @@ Runner *runner_free(Runner *runner) {
 static int runner_listen_passed(Runner *runner, int n_passed) {
         for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n_passed; fd++) {
                 int r = sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, true);
+                if (r == 0)
+                        r = -ENOTSOCK;
+                if (r > 0 && !runner->token && !runner->config->insecure && !http_socket_is_local(fd)) {
+                        log_line(LOG_ERR,
+                                 "Descriptor %d from systemd listens to other machines, which takes \"auth\" or "
+                                 "\"insecure\": true",
+                                 fd);
+                        return -EPERM;
+                }
                 if (r > 0)
                         r = http_server_listen(runner->http, fd);
-                else if (r == 0)
-                        r = -ENOTSOCK;
                 if (r < 0)
                         return log_errno(LOG_ERR, r, "Cannot listen on descriptor %d from systemd", fd);
         }

@@ -26,6 +26,8 @@
 
 #define TASK_SLICE "daggyr.slice"
 
+#define RUNNER_SIGNALS 3 /* SIGTERM, SIGINT, SIGHUP */
+
 typedef struct Runner Runner;
 
 /* Told once, when the runner listens and may start tasks. */
@@ -60,7 +62,7 @@ struct Runner {
         Metrics metrics;
         uint64_t told_revision; /* of the capacity, in the last event */
         bool systemd_ready;     /* connected, own unit known, stale scopes gone: tasks may start */
-        bool draining;
+        bool draining;          /* by request */
         bool stopping;
         bool host_going_down;
         uint64_t n_descriptors; /* the process may have */
@@ -69,7 +71,7 @@ struct Runner {
         void *ready_userdata;
         sd_event_source *admit_source, *patience_source, *shortage_source, *status_source, *expiry_source,
                         *accept_source, *lease_source;
-        sd_event_source *signal_sources[3];
+        sd_event_source *signal_sources[RUNNER_SIGNALS];
 };
 
 /* CONFIG_PATH is where CONFIG, which it takes over in every case, came from and is read again from on SIGHUP.
@@ -112,5 +114,8 @@ void runner_lease_changed(Runner *runner);
 /* Call when a task reached its end. */
 void runner_task_finished(Runner *runner);
 
-/* Whether the runner takes new tasks at all. */
+/* Whether it takes no new tasks: told to drain, or on its way down with the host or alone. */
+bool runner_is_draining(const Runner *runner);
+
+/* Whether tasks may start now. */
 bool runner_is_ready(const Runner *runner);

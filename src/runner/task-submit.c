@@ -37,7 +37,7 @@ static bool fits_right_now(const Runner *runner, const TaskSpec *spec) {
 }
 
 static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmission *ret, Problem *problem) {
-        if (runner->draining || runner->stopping)
+        if (runner_is_draining(runner))
                 return refuse_for_now(problem, 503, "this runner is draining and takes no new tasks");
         if (runner->systemd_ready && !resources_fit(&spec->resources, &runner->pool.total))
                 return problem_set(problem, 422, "/resources", "this runner can never offer these resources");

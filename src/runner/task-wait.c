@@ -24,7 +24,7 @@ static void waiter_free(TaskWaiter *waiter) {
 
 static void waiter_answer(TaskWaiter *waiter) {
         HttpRequest *request = waiter->request;
-        int status = task_is_live(waiter->task) ? waiter->status : 200;
+        int status = waiter->status;
         json_object *attempt = task_to_json(waiter->task, waiter->mode);
         waiter_free(waiter);
         http_request_answer_json(request, status, attempt);

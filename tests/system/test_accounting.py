@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a task has used, as its attempt tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedlib import PYTHON, ROOMY, SLOWNESS, Runner, cgroup_folder, open_folder, task_id
+
+MB = 1 << 20
+SLICE = "daggyr.slice"
+
+
+@pytest.fixture
+def runner(start_runner: Callable[..., Runner]) -> Runner:
+    """A daggyr with room for everything."""
+    return start_runner(ROOMY)
+
+
+def burn(seconds: float) -> list[str]:
+    """A command that uses so much CPU time, all in all, as soon as that is more than what it takes to start."""
+    script = f"import time\nwhile time.process_time() < {seconds}: pass"
+    return [PYTHON, "-S", "-E", "-c", script]
+
+
+def slice_cpu_seconds() -> float:
+    """The slice's own counter, of all its scopes that ever were."""
+    folder = cgroup_folder(SLICE, "cpuacct")
+    assert folder, "no slice yet"
+    usage = folder / "cpuacct.usage"
+    if usage.exists():
+        return int(usage.read_text()) / 1e9
+    return int((folder / "cpu.stat").read_text().split()[1]) / 1e6
+
+
+def slice_written_bytes(device: str) -> int | None:
+    """What the slice wrote to a block device ("8:0"); None where the hierarchy does not count."""
+    folder = cgroup_folder(SLICE, "blkio")
+    if not folder:
+        return None
+    v1, v2 = folder / "blkio.throttle.io_service_bytes_recursive", folder / "io.stat"
+    if v1.exists():
+        lines = [line.split() for line in v1.read_text().splitlines()]
+        return sum(int(line[2]) for line in lines if line[:2] == [device, "Write"])
+    if v2.exists():
+        fields = [line.split() for line in v2.read_text().splitlines() if line.startswith(f"{device} ")]
+        return sum(int(word[7:]) for line in fields for word in line if word.startswith("wbytes="))
+    return None
+
+
+def test_a_task_of_5_ms_has_figures(runner: Runner) -> None:
+    """Lost: the costs of short tasks, which together may be most of the work."""
+    script = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done"
+    for _ in range(20):
+        attempt = runner.run(["sh", "-c", script])
+        usage = attempt["usage"]
+        assert 0.001 <= usage["cpu_time"] < 0.1 * SLOWNESS
+        assert 100_000 <= usage["memory_peak"] < 64 * MB
+        assert attempt["max_rss"] == usage["memory_peak"]
+        assert 1 <= usage["tasks_peak"] <= 2
+        assert 1 <= attempt["max_cpu"] <= 1000
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0])
+def test_cpu_time_is_that_of_the_work(runner: Runner, seconds: float) -> None:
+    """Lost: bills and plans that are made of these figures."""
+    attempt = runner.run(burn(seconds), resources={"cores": 2})
+    assert seconds <= attempt["usage"]["cpu_time"] < seconds * 1.05 + 0.03 * SLOWNESS
+
+
+def test_cpu_time_is_zero_for_a_task_that_sleeps(runner: Runner) -> None:
+    """Lost: telling tasks that wait from those that work."""
+    attempt = runner.run(["sleep", "1"])
+    assert attempt["usage"]["cpu_time"] < 0.05 * SLOWNESS
+    assert attempt["max_cpu"] <= 5 * SLOWNESS
+
+
+def test_cpu_time_has_also_what_detached_processes_used(runner: Runner) -> None:
+    """Lost: work could be hidden in daemons."""
+    script = f"(setsid {PYTHON} -c 'import time\nwhile time.process_time() < 0.5: pass\nprint(1)' > done &); "
+    script = f"cd {open_folder()}; {script} until [ -s done ]; do sleep 0.05; done"
+    attempt = runner.run(["sh", "-c", script])
+    assert 0.5 <= attempt["usage"]["cpu_time"] < 0.5 + 0.3 * SLOWNESS
+
+
+@pytest.mark.parametrize("megabytes", [20, 200])
+def test_the_peak_of_memory_is_what_the_task_had_at_most(runner: Runner, megabytes: int) -> None:
+    """Lost: knowing how much memory to ask for the next time."""
+    script = f"x = bytearray({megabytes << 20}); del x; import time; time.sleep(0.1)"
+    usage = runner.run([PYTHON, "-c", script])["usage"]
+    assert megabytes * MB <= usage["memory_peak"] < (megabytes + 30 * SLOWNESS) * MB
+
+
+def test_the_peak_of_memory_is_of_all_processes_together(runner: Runner) -> None:
+    """Lost: the same for tasks of many processes, each of them small."""
+    one = f"{PYTHON} -c 'x = bytearray({30 * MB}); import time; time.sleep(1)'"
+    usage = runner.run(["sh", "-c", f"{one} & {one} & {one} & wait"])["usage"]
+    assert 90 * MB <= usage["memory_peak"] < (90 + 60 * SLOWNESS) * MB
+
+
+def test_the_peak_of_tasks_counts_processes_and_threads(runner: Runner) -> None:
+    """Lost: knowing how many a task needs, before tasks_max stops it."""
+    attempt = runner.run(["sh", "-c", "sleep 0.5 & sleep 0.5 & sleep 0.5 & wait"])
+    peak = attempt["usage"]["tasks_peak"]
+    folder = cgroup_folder(SLICE, "pids")
+    if folder and not (folder / "pids.peak").exists():
+        pytest.skip("this kernel has no pids.peak")
+    assert peak == 4
+
+
+def test_direct_writes_are_counted_where_the_kernel_does(runner: Runner) -> None:
+    """Lost: finding the task that wears out the disk."""
+    folder = Path("/var/tmp")
+    device = folder.stat().st_dev
+    name = f"{device >> 8}:{device & 255}"
+    file = folder / f"daggyr-test-{task_id()}"
+    file.touch()
+    file.chmod(0o666)
+    runner.run(["true"])  # for the slice to be there
+    before = slice_written_bytes(name)
+    command = ["dd", "if=/dev/zero", f"of={file}", "bs=1M", "count=8", "oflag=direct", "conv=notrunc"]
+    attempt = runner.run(command)
+    file.unlink()
+    after = slice_written_bytes(name)
+    if attempt["exit_code"] != 0 or before is None or after is None or after - before < 8 * MB:
+        pytest.skip("writes below /var/tmp do not reach a block device whose bytes are counted here")
+    assert 8 * MB <= attempt["usage"]["io_write_bytes"] < 10 * MB
+
+
+def test_figures_come_also_from_a_task_that_was_killed(runner: Runner) -> None:
+    """Lost: the figures of just those tasks that went wrong."""
+    spin = [PYTHON, "-c", f"x = bytearray({50 * MB})\nwhile True: pass"]
+    usage = runner.run(spin, timeout=1, grace=0)["usage"]
+    assert 0.3 < usage["cpu_time"] < 1 + 0.5 * SLOWNESS
+    assert usage["memory_peak"] >= 50 * MB
+
+
+def test_a_live_task_has_no_figures_yet(runner: Runner) -> None:
+    """Lost: half of a figure would be taken for the whole."""
+    id = runner.submit(["sleep", "infinity"])
+    usage: dict[str, Any] = runner.attempt(id)["usage"]
+    assert set(usage.values()) == {0}
+
+
+@pytest.mark.serial
+def test_the_sum_over_1000_tasks_is_the_slices(
+    start_runner: Callable[..., Runner], record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """Lost: trust in the figures. What each task says would not add up to what the machine did."""
+    n_tasks = 1000 if SLOWNESS == 1 else 200
+    runner = start_runner({"capacity_overrides": {"cores": 2, "memory_mb": 65536}})
+    runner.run(["true"])
+    before = slice_cpu_seconds()
+    batch = [{"task_id": task_id(), "command": burn(0.02)} for _ in range(n_tasks)]
+    assert runner.post("/api/v1/tasks", json=batch).status_code == 200
+    attempts = [runner.wait(task["task_id"], seconds=200) for task in batch]
+    told = sum(attempt["usage"]["cpu_time"] for attempt in attempts)
+    counted = slice_cpu_seconds() - before
+    print(f"{n_tasks} tasks: {told:.3f} s in sum, {counted:.3f} s in {SLICE}, {100 * told / counted:.2f} %")
+    record_testsuite_property("accounting_told_percent", round(100 * told / counted, 2))
+    assert {attempt["result"] for attempt in attempts} == {"success"}
+    assert told == pytest.approx(counted, rel=0.05)
