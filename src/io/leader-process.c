@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "base/text.h"
+#include "io/file.h"
 #include "io/loop.h"
 
 /* Descriptors for the child are first moved above those it expects, so that no dup2() hits one still needed.
@@ -23,6 +24,9 @@
 /* Holds the burst that the journal's rate limit lets pass (see core/journal-entry.h) at ordinary line
  * lengths. */
 #define FEED_PENDING_MAX (2 * 1024 * 1024)
+
+/* /proc/PID/cgroup has a line for each hierarchy, 13 at most. */
+#define CGROUP_LINES_MAX (64 * 1024)
 
 struct LeaderProcess {
         pid_t pid;
@@ -173,7 +177,7 @@ static void feed_done(LeaderProcess *leader) {
         (void) sd_event_source_set_enabled(leader->feed_source, SD_EVENT_OFF);
         leader->pending.size = leader->sent = 0;
         if (leader->finished)
-                (void) leader_tell(leader, &(LeaderMessage){ .type = LEADER_FINISH });
+                (void) shutdown(leader->feed_fd, SHUT_WR);
 }
 
 static int on_feed_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
@@ -185,8 +189,9 @@ static int on_feed_io(sd_event_source *source, int fd, uint32_t revents, void *u
                         MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN)
                 return 0;
-        leader->sent += n > 0 ? (size_t) n : 0;
-        if (n < 0 || leader->sent == leader->pending.size) /* a leader that is gone reads no more */
+        if (n < 0) /* a leader that is gone reads no more */
+                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        else if ((leader->sent += (size_t) n) == leader->pending.size)
                 feed_done(leader);
         return 0;
 }
@@ -297,6 +302,16 @@ pid_t leader_process_pid(const LeaderProcess *leader) {
         return leader->pid;
 }
 
+bool leader_process_is_in(const LeaderProcess *leader, const char *unit) {
+        char path[sizeof("/proc//cgroup") + 3 * sizeof(leader->pid)];
+        (void) snprintf(path, sizeof(path), "/proc/%d/cgroup", (int) leader->pid);
+        _cleanup_(text_done) Text lines = {};
+        if (file_read_all(path, CGROUP_LINES_MAX, &lines) < 0)
+                return false;
+        const char *found = strstr(lines.data, unit);
+        return found && found > lines.data && found[-1] == '/' && found[strlen(unit)] == '\n';
+}
+
 int leader_process_go(LeaderProcess *leader) {
         return leader_tell(leader, &(LeaderMessage){ .type = LEADER_GO });
 }
@@ -305,9 +320,24 @@ int leader_process_stop(LeaderProcess *leader, usec_t grace_usec) {
         return leader_tell(leader, &(LeaderMessage){ .type = LEADER_STOP, .grace_usec = grace_usec });
 }
 
+/* Says so at once, or a journal that takes nothing could hold it up for ever; that it has everything the
+ * feed's end tells. */
 int leader_process_finish(LeaderProcess *leader) {
         leader->finished = true;
-        return leader->pending.size > 0 ? 0 : leader_tell(leader, &(LeaderMessage){ .type = LEADER_FINISH });
+        if (leader->pending.size == 0)
+                feed_done(leader);
+        return leader_tell(leader, &(LeaderMessage){ .type = LEADER_FINISH });
+}
+
+uint64_t leader_process_unfed(const LeaderProcess *leader) {
+        uint64_t n = 0;
+        for (size_t start = 0; start < leader->pending.size;) {
+                uint32_t size;
+                memcpy(&size, leader->pending.data + start, sizeof(size));
+                start += sizeof(size) + size;
+                n += start > leader->sent;
+        }
+        return n;
 }
 
 int leader_process_feed(LeaderProcess *leader, const void *entry, size_t size) {

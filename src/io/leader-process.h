@@ -44,6 +44,9 @@ DEFINE_POINTER_CLEANUP(LeaderProcess, leader_process_free)
 
 pid_t leader_process_pid(const LeaderProcess *leader);
 
+/* Whether systemd has put it into the unit. */
+bool leader_process_is_in(const LeaderProcess *leader, const char *unit);
+
 /* Negative errno when the leader cannot be told, which means that it is gone or about to be. */
 int leader_process_go(LeaderProcess *leader);
 int leader_process_stop(LeaderProcess *leader, usec_t grace_usec);
@@ -51,6 +54,9 @@ int leader_process_finish(LeaderProcess *leader);
 
 /* Hands over one journal entry. -EAGAIN when the feed is full: the entry is lost to the journal. */
 int leader_process_feed(LeaderProcess *leader, const void *entry, size_t size);
+
+/* Entries that the leader has not, or not wholly, taken so far. */
+uint64_t leader_process_unfed(const LeaderProcess *leader);
 
 /* SIGKILL to the leader alone. */
 void leader_process_kill(LeaderProcess *leader);

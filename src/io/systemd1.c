@@ -85,7 +85,18 @@ static int on_call_deadline(sd_event_source *source, uint64_t usec, void *userda
         return 0;
 }
 
+/* What the bus says of a systemd that re-executes itself in the middle of a call (NoReply, seen on 252), or
+ * when the connection ends: nobody knows whether the call took effect. */
+static bool is_about_absence(const sd_bus_error *error) {
+        return sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY) ||
+                        sd_bus_error_has_name(error, SD_BUS_ERROR_DISCONNECTED) ||
+                        sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+                        sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER);
+}
+
 static int call_errno(const sd_bus_error *error) {
+        if (is_about_absence(error))
+                return -ENOTCONN;
         if (sd_bus_error_has_name(error, "org.freedesktop.systemd1.UnitExists"))
                 return -EEXIST;
         if (sd_bus_error_has_name(error, "org.freedesktop.systemd1.NoSuchUnit"))
@@ -365,18 +376,17 @@ static int manager_message(Systemd1 *systemd1, const char *method, sd_bus_messag
                         method);
 }
 
-/* What every task's scope has. An OOM kill is the leader's to answer ("continue"), the same way on cgroup v1,
- * where systemd never hears of it. */
+/* What every task's scope has. Before= makes systemd stop the unit that it is bound to first, which then ends
+ * its tasks in its own way and tells why; when that unit dies there is no order to keep, and BindsTo= acts at
+ * once. An OOM kill is the leader's to answer ("continue"), the same way on cgroup v1, where systemd never
+ * hears of it. */
 static int append_scope_properties(sd_bus_message *m, const ScopeParameters *p) {
         int r = sd_bus_message_append(
                         m,
-                        "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)",
+                        "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)",
                         "Description",
                         "s",
                         p->description,
-                        "Slice",
-                        "s",
-                        p->slice,
                         "CollectMode",
                         "s",
                         "inactive-or-failed",
@@ -418,7 +428,19 @@ static int append_scope_properties(sd_bus_message *m, const ScopeParameters *p) 
                                 "t",
                                 UINT64_C(0));
         if (r >= 0 && p->bound_to)
-                r = sd_bus_message_append(m, "(sv)", "BindsTo", "as", 1, p->bound_to);
+                r = sd_bus_message_append(
+                                m,
+                                "(sv)(sv)",
+                                "BindsTo",
+                                "as",
+                                1,
+                                p->bound_to,
+                                "Before",
+                                "as",
+                                1,
+                                p->bound_to);
+        if (r >= 0 && p->slice)
+                r = sd_bus_message_append(m, "(sv)", "Slice", "s", p->slice);
         return r;
 }
 

@@ -45,7 +45,7 @@ Systemd1Call *systemd1_call_cancel(Systemd1Call *call);
 
 typedef struct ScopeParameters {
         const char *name;
-        const char *slice;
+        const char *slice; /* NULL for systemd's default */
         const char *description;
         const char *bound_to;      /* unit whose end ends the scope, or NULL */
         pid_t pid;                 /* becomes the scope's first process: our own unreaped child */

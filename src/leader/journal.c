@@ -109,9 +109,16 @@ static void count_rest_as_lost(JournalRelay *relay, int feed_fd) {
         }
 }
 
+/* The feed's end, not its being empty, says that daggyr has nothing more. */
 void journal_relay_finish(JournalRelay *relay, int feed_fd, usec_t deadline_usec) {
-        while (journal_relay(relay, feed_fd) == -EAGAIN && usec_now(CLOCK_BOOTTIME) < deadline_usec)
-                (void) poll(&(struct pollfd){ .fd = relay->fd, .events = POLLOUT }, 1, FLUSH_POLL_MSEC);
+        int r;
+        while ((r = journal_relay(relay, feed_fd)) != -EPIPE && usec_now(CLOCK_BOOTTIME) < deadline_usec) {
+                struct pollfd awaited = { .fd = feed_fd, .events = POLLIN };
+                if (r == -EAGAIN)
+                        awaited = (struct pollfd){ .fd = relay->fd, .events = POLLOUT };
+                (void) poll(&awaited, 1, FLUSH_POLL_MSEC);
+        }
+        (void) shutdown(feed_fd, SHUT_RD); /* what daggyr cannot send from now on, it counts itself */
         count_rest_as_lost(relay, feed_fd);
         while (!relay_is_flushed(relay) && usec_now(CLOCK_BOOTTIME) < deadline_usec)
                 (void) poll(NULL, 0, FLUSH_POLL_MSEC);

@@ -20,7 +20,7 @@ typedef struct JournalRelay {
  * dropped: a log must not hold up a task. */
 int journal_relay(JournalRelay *relay, int feed_fd);
 
-/* Goes on until the feed is empty and journald has taken everything off its socket, DEADLINE_USEC
+/* Goes on until the feed has ended and journald has taken everything off its socket, DEADLINE_USEC
  * (CLOCK_BOOTTIME) at most, and counts what is then left as lost. journald looks up the sender's cgroup only
  * when it reads, so a leader that exited earlier would lose its entries' unit. */
 void journal_relay_finish(JournalRelay *relay, int feed_fd, usec_t deadline_usec);

@@ -38,6 +38,9 @@
 /* What a leader may take longer than the grace period before it is helped. */
 #define OVERDUE_USEC (5 * USEC_PER_SEC)
 
+/* What it may take to pass the last lines on (see src/leader). */
+#define JOURNAL_USEC (5 * USEC_PER_SEC)
+
 #define CLEAR_RETRY_USEC (1 * USEC_PER_SEC)
 
 static void task_event(Task *task, TaskEvent event) {
@@ -169,26 +172,37 @@ static void task_arm_overdue(Task *task, usec_t grace_usec) {
 
 static int task_start_scope(Task *task);
 
+static void on_scope_started(int error, const char *message, void *userdata);
+
 static int on_scope_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
         event_source_dropp(&task->retry_source);
         int r = task_start_scope(task);
         if (r < 0)
-                task_start_failed(task, r, "could not ask systemd for the scope");
+                on_scope_started(r, "could not ask systemd for the scope", task);
         return 0;
+}
+
+/* For as long as systemd is away the leader stays parked: the task waits. */
+static bool scope_is_worth_a_retry(Task *task, int error) {
+        return error == -ENOTCONN || (error == -EEXIST && task->scope_attempts++ < SCOPE_ATTEMPTS_MAX);
 }
 
 static void on_scope_started(int error, const char *message, void *userdata) {
         Task *task = userdata;
         task->scope_call = NULL;
-        task->scope_may_exist = error >= 0 || error == -ETIMEDOUT || error == -ENOTCONN;
+        /* Asked twice because the first answer was lost: it is our own scope that exists. */
+        if (error == -EEXIST && task->leader && leader_process_is_in(task->leader, task->unit))
+                error = 0;
+        bool is_unclear = error == -ETIMEDOUT || error == -ENOTCONN;
+        task->scope_may_exist = error >= 0 || is_unclear || (task->scope_may_exist && error != -EEXIST);
         if (!task->leader) { /* stopped meanwhile */
                 task_settle(task);
                 return;
         }
         if (task->end.stop != STOP_NONE)
                 return; /* killed, and soon gone */
-        if (error == -EEXIST && task->scope_attempts < SCOPE_ATTEMPTS_MAX)
+        if (scope_is_worth_a_retry(task, error))
                 error = loop_set_timer(
                                 task->runner->event,
                                 &task->retry_source,
@@ -210,7 +224,6 @@ static int task_start_scope(Task *task) {
                 description = NULL;
                 return -ENOMEM;
         }
-        task->scope_attempts++;
         return systemd1_start_scope(
                         runner->systemd1,
                         &(ScopeParameters){
@@ -325,6 +338,8 @@ static void task_end_output(Task *task) {
 
 static void on_empty(Task *task, const LeaderMessage *message) {
         task_take_usage(task, &message->usage);
+        event_source_dropp(&task->overdue_source); /* for what a journal that hangs takes, if need be */
+        task_arm_overdue(task, JOURNAL_USEC);
         task_end_output(task);
         if (task->end.oom_kills > 0)
                 task_note(task,
@@ -351,7 +366,7 @@ static void on_report(const LeaderMessage *message, void *userdata) {
                 break;
         case LEADER_USAGE:
                 task_take_usage(task, &message->usage);
-                task->journal.rate.n_dropped += message->entries_lost;
+                task->journal.rate.n_dropped += message->entries_lost + leader_process_unfed(task->leader);
                 task->leader_reported_end = true;
                 break;
         case LEADER_GO:
