@@ -28,6 +28,7 @@
 
 #define ACCEPT_BATCH         16
 #define ACCEPT_PAUSE_USEC    (100 * USEC_PER_MSEC)
+#define CROWDED_TIMEOUT_SEC  2 /* when connections run short, silence is not tolerated for long */
 #define LINGER_USEC          (1 * USEC_PER_SEC)
 #define REQUEST_HEADER_BYTES (32 * 1024)
 #define TOO_LARGE            "the request body is larger than this server accepts"
@@ -151,6 +152,11 @@ static void on_connection(
         HttpServer *server = userdata;
         if (code == MHD_CONNECTION_NOTIFY_STARTED) {
                 server->n_connections++;
+                if (server->n_connections > server->options.connections_max / 2)
+                        (void) MHD_set_connection_option(
+                                        connection,
+                                        MHD_CONNECTION_OPTION_TIMEOUT,
+                                        (unsigned) CROWDED_TIMEOUT_SEC);
                 return;
         }
         server->n_connections--;

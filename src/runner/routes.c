@@ -112,7 +112,11 @@ static void context_free(void *pointer) {
         free(context);
 }
 
-static int check_guard(const Runner *runner, const HttpRequest *request, Problem *problem) {
+static int check_guard(
+                const Runner *runner,
+                const HttpRequest *request,
+                bool authenticated,
+                Problem *problem) {
         return guard_check(
                         &(GuardConfig){
                                         .host_name = runner->facts.host_name,
@@ -123,6 +127,7 @@ static int check_guard(const Runner *runner, const HttpRequest *request, Problem
                                         .origin = http_request_header(request, "Origin"),
                                         .sec_fetch_site = http_request_header(request, "Sec-Fetch-Site"),
                                         .over_tcp = http_request_over_tcp(request),
+                                        .authenticated = authenticated,
                         },
                         problem);
 }
@@ -153,17 +158,20 @@ static bool is_daggyr(const RequestContext *context) {
 }
 
 /* Over TCP a token is asked for where one is configured; /ready tells nothing that a port scan would not. */
-static int check_token(
-                const Runner *runner,
-                HttpRequest *request,
-                const RequestContext *context,
-                Problem *problem) {
-        if (!runner->token || !http_request_over_tcp(request) || context->match.id == ROUTE_READY)
+static int check_token(const Runner *runner, HttpRequest *request, bool is_ready, Problem *problem) {
+        if (!runner->token || !http_request_over_tcp(request) || is_ready)
                 return 0;
         int r = token_check(runner->token, http_request_header(request, "Authorization"), problem);
         if (r < 0)
                 (void) http_request_add_header(request, "WWW-Authenticate", "Bearer realm=\"daggyr\"");
         return r;
+}
+
+static bool shows_token(const Runner *runner, const HttpRequest *request) {
+        Problem ignored = {};
+        return runner->token &&
+                        token_check(runner->token, http_request_header(request, "Authorization"), &ignored) >=
+                        0;
 }
 
 static int on_header(HttpRequest *request, void *userdata, Problem *reterr_problem) {
@@ -176,13 +184,16 @@ static int on_header(HttpRequest *request, void *userdata, Problem *reterr_probl
         /* What a web page sends is refused as such wherever it leads; but in the form of where it leads. */
         Problem route_problem = {};
         int found = find_route(request, context, &route_problem);
-        int r = check_guard(runner, request, reterr_problem);
+        int r = check_guard(runner, request, shows_token(runner, request), reterr_problem);
+        if (r >= 0)
+                r = check_token(runner,
+                                request,
+                                found >= 0 && context->match.id == ROUTE_READY,
+                                reterr_problem);
         if (r >= 0 && found < 0) {
                 *reterr_problem = route_problem;
                 r = found;
         }
-        if (r >= 0)
-                r = check_token(runner, request, context, reterr_problem);
         if (r < 0)
                 return r;
         if (is_daggyr(context))

@@ -43,7 +43,7 @@ def sleeping_scope() -> Generator[str, None, None]:
 def test_the_system_is_up_and_we_are_inside_it() -> None:
     assert run("systemctl", "is-system-running").strip() == "running"
     assert Path("/proc/1/comm").read_text().strip() == "systemd"
-    assert os.getpid() in cgroup_procs("bed-command.service")
+    assert os.getpid() in cgroup_procs("bed-command.scope")
 
 
 def test_limits_of_a_scope_reach_the_kernel(sleeping_scope: str) -> None:

@@ -295,7 +295,10 @@ def test_errors_in_the_body_are_texts_in_that_servers_form(
     assert runner.get("/api/v1/tasks").json()["tasks"] == []
 
 
-@pytest.mark.parametrize("kind", [None, "text/plain", "application/jsonx", "application/x-www-form-urlencoded"])
+OTHER_TYPES = [None, "text/plain", "application/jsonx", "application/x-www-form-urlencoded"]
+
+
+@pytest.mark.parametrize("kind", OTHER_TYPES)
 def test_a_body_of_another_type_has_the_documented_text(runner: Runner, kind: str | None) -> None:
     """Lost: the same, and a form on a web page could send one."""
     headers = {"Content-Type": kind} if kind else {}
@@ -377,7 +380,8 @@ def test_a_task_that_ended_runs_anew_when_it_is_retried(runner: Runner) -> None:
     folder = open_folder()
     script = f"echo x >> {folder}/log; exec wc -l < {folder}/log"
     id = task_id()
-    assert [execute(runner, ["sh", "-c", script], id)["output"] for _ in range(4)] == ["1\n", "2\n", "3\n", "4\n"]
+    outputs = [execute(runner, ["sh", "-c", script], id)["output"] for _ in range(4)]
+    assert outputs == ["1\n", "2\n", "3\n", "4\n"]
     assert execute(runner, ["echo", "other"], id)["output"] == "other\n"
     assert runner.attempt(f"1:{id}")["output"] == "other\n"
 

@@ -291,7 +291,7 @@ def test_listeners_that_leave_are_forgotten(runner: Runner) -> None:
     assert n_sockets(runner) == before + 50
     for listener in listeners:
         listener.__exit__()
-    await_that(lambda: n_sockets(runner) == before, timeout=20, what="the listeners to be forgotten")
+    await_that(lambda: n_sockets(runner) <= before, timeout=5, what="the listeners to be forgotten")
 
 
 def rss(runner: Runner) -> int:
@@ -329,7 +329,7 @@ def test_a_listener_that_never_reads_harms_nobody(runner: Runner) -> None:
             slowest = max(slowest, time.monotonic() - start)
             if n % 200 == 0:
                 await_that(lambda: len(heard) >= n, what="the listener that reads")
-        assert runner.run(["true"])["succeeded"]
+        assert runner.get("/ready").status_code == 200
         runner.delete(lease)
         thread.join(60 * SLOWNESS)
         assert not thread.is_alive()

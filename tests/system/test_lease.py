@@ -218,7 +218,8 @@ def test_nobody_but_the_holder_sees_the_id(runner: Runner) -> None:
         next(lines)
         lease = take(runner)["lease_id"]
         event = next(line for line in lines if line.startswith(b"data:") and b"lease" in line)
-    texts = [runner.get(path).text for path in ("/api/v1/lease", "/api/v1/capacity", "/metrics", "/api/v1/tasks")]
+    paths = ("/api/v1/lease", "/api/v1/capacity", "/metrics", "/api/v1/tasks")
+    texts = [runner.get(path).text for path in paths]
     texts += [event.decode(), ask(runner, OTHER).text, runner.journal()]
     assert not [text for text in texts if lease in text]
     visible = shown(runner)

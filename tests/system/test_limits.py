@@ -72,6 +72,7 @@ def test_a_task_that_asks_for_nothing_gets_the_default(start_runner: Callable[..
 
 
 @pytest.mark.serial
+@pytest.mark.serial
 def test_half_a_core_is_half_a_core(runner: Runner) -> None:
     """Lost: CPU limits and the figures by which tasks are billed."""
     spin = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: pass"

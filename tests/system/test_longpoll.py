@@ -38,7 +38,8 @@ class Waiters:
     def __init__(self, runner: Runner, id: str, n: int, seconds: float = 300) -> None:
         self._selector = selectors.DefaultSelector()
         self.answers: dict[socket.socket, bytearray] = {}
-        request = f"GET /api/v1/task/{id}?wait={seconds:g} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        request = f"GET /api/v1/task/{id}?wait={seconds:g} HTTP/1.1\r\n"
+        request += "Host: localhost\r\nConnection: close\r\n\r\n"
         for _ in range(n):
             connection = socket.create_connection(("127.0.0.1", runner.config["port"]), 60 * SLOWNESS)
             connection.sendall(request.encode())

@@ -20,7 +20,8 @@ def known(runner: Runner) -> list[str]:
 
 def files_of(runner: Runner) -> list[str]:
     """The files in which the daemon keeps output."""
-    return [target for target in open_fds(runner.main_pid).values() if "/daggyr" in target and "deleted" in target]
+    targets = open_fds(runner.main_pid).values()
+    return [target for target in targets if "/daggyr" in target and "deleted" in target]
 
 
 def writer(n: int) -> list[str]:
