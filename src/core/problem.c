@@ -95,7 +95,19 @@ int problem_from_errno(Problem *problem, int error) {
         return -error;
 }
 
-int problem_to_json(const Problem *problem, json_object **ret) {
+static int add_members(json_object *object, json_object *extra) {
+        if (!extra)
+                return 0;
+        json_object_object_foreach(extra, key, value) {
+                int r = json_add(object, key, json_object_get(value));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int problem_to_json(const Problem *problem, json_object *extra, json_object **ret) {
+        _cleanup_(json_putp) json_object *owned = extra;
         _cleanup_(json_putp) json_object *object = NULL;
         int r;
 
@@ -120,6 +132,9 @@ int problem_to_json(const Problem *problem, json_object **ret) {
                 if (r < 0)
                         return r;
         }
+        r = add_members(object, owned);
+        if (r < 0)
+                return r;
 
         *ret = TAKE_PTR(object);
         return 0;

@@ -30,6 +30,6 @@ int problem_from_errno(Problem *problem, int error);
 /* The phrase of RFC 9110 for STATUS, used as the title: 404 → "Not Found". */
 const char *problem_title(int status);
 
-/* {"type":"about:blank","title","status","detail"[,"field"]}; members that a particular problem
- * adds (capacity, holder, …) are added by the caller. -ENOMEM. The caller puts *ret. */
-int problem_to_json(const Problem *problem, json_object **ret);
+/* {"type":"about:blank","title","status","detail"[,"field"]} and the members of EXTRA (dropped; may be NULL)
+ * that a particular problem adds: capacity, holder, … -ENOMEM. The caller puts *ret. */
+int problem_to_json(const Problem *problem, json_object *extra, json_object **ret);

@@ -23,22 +23,29 @@ static bool server_is_crowded(const HttpServer *server) {
         return server->n_connections > server->options.connections_max / 2;
 }
 
-static int response_add_headers(HttpRequest *request, const char *content_type) {
-        struct MHD_Response *response = request->response;
+static int response_add_common_headers(
+                const HttpServer *server,
+                struct MHD_Response *response,
+                const char *content_type) {
         if (content_type &&
             MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type) != MHD_YES)
                 return -ENOMEM;
         if (MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") != MHD_YES ||
             MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") != MHD_YES)
                 return -ENOMEM;
-        for (size_t i = 0; i < request->n_headers; i++)
-                if (MHD_add_response_header(response, request->header_names[i], request->header_values[i]) !=
-                    MHD_YES)
-                        return -ENOMEM;
-        if (server_is_crowded(request->server) &&
+        if (server_is_crowded(server) &&
             MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") != MHD_YES)
                 return -ENOMEM;
         return 0;
+}
+
+static int response_add_headers(HttpRequest *request, const char *content_type) {
+        for (size_t i = 0; i < request->n_headers; i++)
+                if (MHD_add_response_header(
+                                    request->response, request->header_names[i], request->header_values[i]) !=
+                    MHD_YES)
+                        return -ENOMEM;
+        return response_add_common_headers(request->server, request->response, content_type);
 }
 
 static void request_answered(HttpRequest *request, int status) {
@@ -63,13 +70,14 @@ void http_request_answer(
         request_answered(request, status);
 }
 
+/* Every end is an orderly one to libmicrohttpd: after an error it would hold the descriptor of a client that
+ * is gone until the idle timeout (0.9.75). */
 static ssize_t on_stream_read(void *userdata, uint64_t position, char *buffer, size_t size) {
         HttpRequest *request = userdata;
-        if (request->abort)
-                return MHD_CONTENT_READER_END_WITH_ERROR;
-        ssize_t n = request->stream_read(request->stream_userdata, buffer, size);
+        ssize_t n = request->abort ? -ECONNABORTED :
+                                     request->stream_read(request->stream_userdata, buffer, size);
         if (n < 0)
-                return n == -ENODATA ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+                return MHD_CONTENT_READER_END_OF_STREAM;
         request->stream_idle = n == 0;
         if (n == 0)
                 http_request_suspend(request);
@@ -113,26 +121,49 @@ void http_request_answer_json(HttpRequest *request, int status, json_object *obj
         http_request_answer_problem(request, &problem, NULL);
 }
 
+int http_answer_new_json(const HttpServer *server, json_object *object, HttpAnswer **ret) {
+        _cleanup_(json_putp) json_object *owned = object;
+        _cleanup_(http_answer_unrefp) HttpAnswer *answer = calloc(1, sizeof(*answer));
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0;
+        if (!owned || !answer || json_format(owned, &text, &size) < 0)
+                return -ENOMEM;
+        answer->n_references = 1;
+        answer->response = MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE);
+        if (!answer->response)
+                return -ENOMEM;
+        (void) TAKE_PTR(text);
+        if (response_add_common_headers(server, answer->response, "application/json") < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(answer);
+        return 0;
+}
+
+HttpAnswer *http_answer_unref(HttpAnswer *answer) {
+        if (!answer || (answer->n_references > 1 && --answer->n_references > 0))
+                return NULL;
+        if (answer->response)
+                MHD_destroy_response(answer->response);
+        free(answer);
+        return NULL;
+}
+
+void http_request_answer_shared(HttpRequest *request, int status, HttpAnswer *answer) {
+        answer->n_references++;
+        request->shared = answer;
+        request_answered(request, status);
+}
+
 static int problem_body(const Problem *problem, json_object *extra, char **ret, size_t *ret_size) {
         _cleanup_(json_putp) json_object *object = NULL;
-        int r = problem_to_json(problem, &object);
-        if (r < 0)
-                return r;
-        if (extra) {
-                json_object_object_foreach(extra, key, value) {
-                        r = json_add(object, key, json_object_get(value));
-                        if (r < 0)
-                                return r;
-                }
-        }
-        return json_format(object, ret, ret_size);
+        int r = problem_to_json(problem, extra, &object);
+        return r < 0 ? r : json_format(object, ret, ret_size);
 }
 
 void http_request_answer_problem(HttpRequest *request, const Problem *problem, json_object *extra) {
-        _cleanup_(json_putp) json_object *owned = extra;
         _cleanup_(freep) char *text = NULL;
         size_t size = 0;
-        if (problem_body(problem, owned, &text, &size) < 0) {
+        if (problem_body(problem, extra, &text, &size) < 0) {
                 request->abort = true;
                 request_answered(request, problem->status);
                 return;

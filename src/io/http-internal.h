@@ -55,6 +55,7 @@ struct HttpRequest {
         Problem problem; /* with REQUEST_REFUSED */
         int status;
         struct MHD_Response *response;
+        HttpAnswer *shared; /* instead of RESPONSE, where many get the same */
         size_t n_headers;
         char *header_names[HTTP_ANSWER_HEADERS_MAX], *header_values[HTTP_ANSWER_HEADERS_MAX];
         HttpHangupHandler on_hangup;
@@ -65,6 +66,11 @@ struct HttpRequest {
         void *stream_userdata;
         void *context;
         void (*context_release)(void *context);
+};
+
+struct HttpAnswer {
+        struct MHD_Response *response;
+        unsigned n_references;
 };
 
 /* Lets libmicrohttpd go on with the request in a later turn of the loop. */

@@ -49,6 +49,7 @@ static void request_free(HttpRequest *request) {
         event_source_dropp(&request->hangup_source);
         if (request->response)
                 MHD_destroy_response(request->response);
+        http_answer_unref(request->shared);
         if (request->stream_release)
                 request->stream_release(request->stream_userdata);
         for (size_t i = 0; i < request->n_headers; i++) {
@@ -202,10 +203,11 @@ static void on_completed(
 }
 
 static enum MHD_Result request_send(HttpRequest *request) {
-        if (request->abort || !request->response)
+        struct MHD_Response *response = request->shared ? request->shared->response : request->response;
+        if (request->abort || !response)
                 return MHD_NO;
         request->state = REQUEST_SENDING;
-        return MHD_queue_response(request->connection, (unsigned) request->status, request->response);
+        return MHD_queue_response(request->connection, (unsigned) request->status, response);
 }
 
 void http_request_resume(HttpRequest *request) {
@@ -291,25 +293,40 @@ static enum MHD_Result request_take_body(HttpRequest *request, const char *data,
         return MHD_YES;
 }
 
-static bool header_announces_more(const HttpRequest *request) {
+static bool announced_size(const HttpRequest *request, uint64_t *ret) {
         const char *length = http_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
-        uint64_t announced;
-        return length && text_parse_u64(length, 0, UINT64_MAX, &announced) >= 0 &&
-                        announced > request->server->options.body_bytes_max;
+        return length && text_parse_u64(length, 0, UINT64_MAX, ret) >= 0;
 }
 
-/* Early refusals: libmicrohttpd sends them without reading the body, and closes. */
+/* A client that is still sending when the connection is closed may never see the answer. So a body of
+ * bearable size is read to its end and thrown away, unless the client waits for our word before it sends one.
+ */
+static bool body_is_worth_reading(const HttpRequest *request) {
+        uint64_t size;
+        if (!http_request_has_body(request) || http_request_header(request, MHD_HTTP_HEADER_EXPECT))
+                return false;
+        return !announced_size(request, &size) ||
+                        size / DISCARD_FACTOR <= request->server->options.body_bytes_max;
+}
+
 static enum MHD_Result request_take_header(HttpRequest *request, const char *method) {
         HttpServer *server = request->server;
         Problem problem = {};
+        uint64_t size;
         request->header_seen = true;
         request->method = method;
         int r = server->handlers.on_header(request, server->userdata, &problem);
-        if (r >= 0 && header_announces_more(request))
+        if (r >= 0 && announced_size(request, &size) && size > server->options.body_bytes_max)
                 r = problem_set(&problem, 413, NULL, TOO_LARGE);
-        if (r < 0)
-                server->handlers.on_refused(request, &problem, server->userdata);
-        return request->state == REQUEST_ANSWERED ? request_send(request) : MHD_YES;
+        if (r >= 0)
+                return MHD_YES;
+        if (body_is_worth_reading(request)) {
+                request->problem = problem;
+                request->state = REQUEST_REFUSED;
+                return MHD_YES;
+        }
+        server->handlers.on_refused(request, &problem, server->userdata);
+        return request_send(request);
 }
 
 /* Called for the header, for each piece of the body, at its end, and once more after each resumption. */

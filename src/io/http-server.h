@@ -102,6 +102,18 @@ void http_request_answer_json(HttpRequest *request, int status, json_object *obj
  * (dropped; may be NULL). */
 void http_request_answer_problem(HttpRequest *request, const Problem *problem, json_object *extra);
 
+/* One answer to many requests: thousands may wait for the same, and each copy would count. */
+typedef struct HttpAnswer HttpAnswer;
+
+/* Makes an answer of OBJECT, which it drops; -ENOMEM, also for NULL. The caller unrefs it; so does each
+ * request in the end. */
+int http_answer_new_json(const HttpServer *server, json_object *object, HttpAnswer **ret);
+HttpAnswer *http_answer_unref(HttpAnswer *answer);
+DEFINE_POINTER_CLEANUP(HttpAnswer, http_answer_unref)
+
+/* Answers with ANSWER; headers that were added to REQUEST are left out. */
+void http_request_answer_shared(HttpRequest *request, int status, HttpAnswer *answer);
+
 /* Gives up to SIZE more bytes of an answer: their number, 0 when there are none yet
  * (http_request_stream_wake() then asks again), -ENODATA at the end, another negative errno to break off. */
 typedef ssize_t (*HttpStreamReader)(void *userdata, char *buffer, size_t size);

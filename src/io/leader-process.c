@@ -30,6 +30,7 @@
 
 struct LeaderProcess {
         pid_t pid;
+        bool exited; /* but not reaped: the pid stays ours until leader_process_free() */
         int pid_fd, control_fd, feed_fd;
         sd_event_source *control_source, *exit_source, *feed_source;
         Text pending;  /* entries on their way into the feed … */
@@ -161,9 +162,7 @@ static int on_exit_io(sd_event_source *source, int fd, uint32_t revents, void *u
         if (leader_take_report(leader) > 0)
                 return 0;
         event_source_dropp(&leader->exit_source);
-        siginfo_t info = {};
-        (void) waitid(P_PIDFD, (id_t) leader->pid_fd, &info, WEXITED | WNOHANG);
-        leader->pid = 0;
+        leader->exited = true;
         leader->handlers.on_exit(leader->userdata);
         return 0;
 }
@@ -288,7 +287,8 @@ LeaderProcess *leader_process_free(LeaderProcess *leader) {
         event_source_dropp(&leader->feed_source);
         text_done(&leader->pending);
         if (leader->pid > 0) {
-                (void) kill(leader->pid, SIGKILL);
+                if (!leader->exited)
+                        (void) kill(leader->pid, SIGKILL);
                 (void) waitpid(leader->pid, NULL, 0);
         }
         fd_close(&leader->pid_fd);
@@ -356,7 +356,11 @@ int leader_process_feed(LeaderProcess *leader, const void *entry, size_t size) {
         return sd_event_source_set_enabled(leader->feed_source, SD_EVENT_ON);
 }
 
+bool leader_process_has_exited(const LeaderProcess *leader) {
+        return leader->exited;
+}
+
 void leader_process_kill(LeaderProcess *leader) {
-        if (leader->pid > 0)
+        if (!leader->exited)
                 (void) kill(leader->pid, SIGKILL);
 }

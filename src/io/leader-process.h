@@ -17,7 +17,8 @@ typedef struct LeaderProcess LeaderProcess;
 
 typedef struct LeaderHandlers {
         void (*on_report)(const LeaderMessage *message, void *userdata);
-        /* The process is gone and reaped; all its reports were delivered before. */
+        /* The process has ended; all its reports were delivered before. Its pid stays taken until
+         * leader_process_free(). */
         void (*on_exit)(void *userdata);
 } LeaderHandlers;
 
@@ -57,6 +58,8 @@ int leader_process_feed(LeaderProcess *leader, const void *entry, size_t size);
 
 /* Entries that the leader has not, or not wholly, taken so far. */
 uint64_t leader_process_unfed(const LeaderProcess *leader);
+
+bool leader_process_has_exited(const LeaderProcess *leader);
 
 /* SIGKILL to the leader alone. */
 void leader_process_kill(LeaderProcess *leader);

@@ -376,10 +376,10 @@ static int manager_message(Systemd1 *systemd1, const char *method, sd_bus_messag
                         method);
 }
 
-/* What every task's scope has. Before= makes systemd stop the unit that it is bound to first, which then ends
- * its tasks in its own way and tells why; when that unit dies there is no order to keep, and BindsTo= acts at
- * once. An OOM kill is the leader's to answer ("continue"), the same way on cgroup v1, where systemd never
- * hears of it. */
+/* What every task's scope has. There is no ordering to the unit it is bound to: with After= a scope would
+ * wait for a daemon that is not READY yet, with Before= a daemon that is being stopped would wait in vain for
+ * a scope it stops itself (both seen on 252). An OOM kill is the leader's to answer ("continue"), the same
+ * way on cgroup v1, where systemd never hears of it. */
 static int append_scope_properties(sd_bus_message *m, const ScopeParameters *p) {
         int r = sd_bus_message_append(
                         m,
@@ -428,17 +428,7 @@ static int append_scope_properties(sd_bus_message *m, const ScopeParameters *p) 
                                 "t",
                                 UINT64_C(0));
         if (r >= 0 && p->bound_to)
-                r = sd_bus_message_append(
-                                m,
-                                "(sv)(sv)",
-                                "BindsTo",
-                                "as",
-                                1,
-                                p->bound_to,
-                                "Before",
-                                "as",
-                                1,
-                                p->bound_to);
+                r = sd_bus_message_append(m, "(sv)", "BindsTo", "as", 1, p->bound_to);
         if (r >= 0 && p->slice)
                 r = sd_bus_message_append(m, "(sv)", "Slice", "s", p->slice);
         return r;

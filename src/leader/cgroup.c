@@ -26,6 +26,7 @@ typedef enum Tree {
         TREE_MEMORY,
         TREE_IO,
         TREE_PIDS,
+        TREE_CPU_V2, /* hybrid: the v2 tree has no controllers, but its cpu.stat counts all the same */
         _TREE_MAX,
 } Tree;
 
@@ -113,8 +114,10 @@ static int cgroup_take_line(Cgroup *cgroup, char *line) {
 
         if (*controllers == '\0') {
                 int fd = open_directory("", path);
-                if (fd < 0)
-                        return 0; /* hybrid: the v2 tree is mounted elsewhere and has no controllers */
+                if (fd < 0) { /* hybrid: the v2 tree is mounted elsewhere */
+                        cgroup->trees[TREE_CPU_V2] = open_directory("/unified", path);
+                        return 0;
+                }
                 cgroup->unified = true;
                 for (Tree tree = 0; tree < _TREE_MAX; tree++) {
                         cgroup->trees[tree] = tree == 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -129,7 +132,8 @@ static int cgroup_take_line(Cgroup *cgroup, char *line) {
         if (asprintf(&mount, "/%s", plain ?: controllers) < 0)
                 return -ENOMEM;
         for (Tree tree = 0; tree < _TREE_MAX; tree++)
-                if (cgroup->trees[tree] < 0 && list_has(controllers, tree_controllers[tree]))
+                if (cgroup->trees[tree] < 0 && tree_controllers[tree] &&
+                    list_has(controllers, tree_controllers[tree]))
                         cgroup->trees[tree] = open_directory(mount, path);
         return 0;
 }
@@ -310,16 +314,16 @@ static void read_io(Cgroup *cgroup, LeaderUsage *ret) {
         ret->io_write_bytes = sum_after(content.data ?: "", cgroup->unified ? "wbytes=" : " Write ");
 }
 
+static uint64_t read_cpu_usec(Cgroup *cgroup) {
+        if (!cgroup->unified && cgroup->trees[TREE_CPU] >= 0)
+                return read_number(cgroup->trees[TREE_CPU], "cpuacct.usage") / 1000;
+        _cleanup_(text_done) Text cpu = {};
+        int fd = cgroup->trees[cgroup->unified ? TREE_CPU : TREE_CPU_V2];
+        return fd < 0 || file_read(fd, "cpu.stat", &cpu) < 0 ? 0 : keyed_value(cpu.data, "usage_usec");
+}
+
 void cgroup_usage(Cgroup *cgroup, LeaderUsage *ret) {
-        *ret = (LeaderUsage){ .oom_kills = cgroup_oom_kills(cgroup) };
-
-        if (cgroup->unified) {
-                _cleanup_(text_done) Text cpu = {};
-                if (file_read(cgroup->trees[TREE_CPU], "cpu.stat", &cpu) >= 0)
-                        ret->cpu_usec = keyed_value(cpu.data, "usage_usec");
-        } else
-                ret->cpu_usec = read_number(cgroup->trees[TREE_CPU], "cpuacct.usage") / 1000;
-
+        *ret = (LeaderUsage){ .oom_kills = cgroup_oom_kills(cgroup), .cpu_usec = read_cpu_usec(cgroup) };
         ret->memory_peak_bytes = read_number(
                         cgroup->trees[TREE_MEMORY],
                         cgroup->unified ? "memory.peak" : "memory.max_usage_in_bytes");

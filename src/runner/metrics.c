@@ -206,8 +206,7 @@ int metrics_format(const Runner *runner, const Route *routes, size_t n_routes, T
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
         int r = format_tasks(runner, text);
         if (r >= 0)
-                r = format_resources(
-                                text, "daggyr_capacity_total", "What the runner has.", &runner->pool.total);
+                r = format_resources(text, "daggyr_capacity", "What the runner has.", &runner->pool.total);
         if (r >= 0)
                 r = format_resources(text, "daggyr_capacity_free", "What of it no task has.", &free_amounts);
         if (r >= 0)

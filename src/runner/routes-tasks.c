@@ -123,7 +123,8 @@ static json_object *batch_outcome(
         if (r >= 0 && problem->status == 0)
                 r = json_add(object, "attempt", task_to_json(submission->task, OUTPUT_NONE));
         else if (r >= 0) {
-                r = problem_to_json(problem, &problem_json);
+                r = problem_to_json(
+                                problem, submission->is_full ? capacity_brief(runner) : NULL, &problem_json);
                 if (r >= 0)
                         r = json_add(object, "problem", problem_json);
         }

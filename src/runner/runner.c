@@ -319,6 +319,8 @@ static int runner_reload(Runner *runner) {
                 return r;
         if (!streq(config->ip, runner->config->ip) || config->port != runner->config->port)
                 log_line(LOG_NOTICE, "A new address takes effect with the next restart");
+        config->body_max_bytes = runner->config->body_max_bytes; /* the server's, made once */
+        config->web_threads = runner->config->web_threads;
         runner_config_free(runner->config);
         runner->config = TAKE_PTR(config);
         free(runner->token);

@@ -117,8 +117,10 @@ static void task_clear_scope(Task *task) {
                 on_scope_cleared(r, "could not ask systemd", task);
 }
 
-/* The leader is gone and nothing is asked of systemd. */
+/* The leader has ended and nothing is asked of systemd. */
 static void task_settle(Task *task) {
+        event_source_dropp(&task->overdue_source);
+        task->leader = leader_process_free(task->leader);
         if (task->state == TASK_STARTING) {
                 task_event(task, TASK_EVENT_START_FAILED);
                 if (task->end.stop == STOP_NONE && task->end.start_error == 0) {
@@ -192,11 +194,12 @@ static void on_scope_started(int error, const char *message, void *userdata) {
         Task *task = userdata;
         task->scope_call = NULL;
         /* Asked twice because the first answer was lost: it is our own scope that exists. */
-        if (error == -EEXIST && task->leader && leader_process_is_in(task->leader, task->unit))
+        if (error == -EEXIST && !leader_process_has_exited(task->leader) &&
+            leader_process_is_in(task->leader, task->unit))
                 error = 0;
         bool is_unclear = error == -ETIMEDOUT || error == -ENOTCONN;
         task->scope_may_exist = error >= 0 || is_unclear || (task->scope_may_exist && error != -EEXIST);
-        if (!task->leader) { /* stopped meanwhile */
+        if (leader_process_has_exited(task->leader)) { /* stopped meanwhile */
                 task_settle(task);
                 return;
         }
@@ -294,8 +297,10 @@ static void on_exec_failed(Task *task, const LeaderMessage *message) {
 
 static void on_main_exited(Task *task, const LeaderMessage *message) {
         task_event(task, TASK_EVENT_MAIN_EXITED);
-        if (message->stopped_by_system)
+        if (message->stopped_by_system && task->end.stop == STOP_NONE) {
                 task_end_stop(&task->end, STOP_REQUESTED);
+                task->stopped_from_outside = true;
+        }
         task->end.main_exited = true;
         task->end.exit_code = message->exit_code;
         task->end.signal = message->signal;
@@ -381,9 +386,8 @@ static void on_leader_exit(void *userdata) {
         Task *task = userdata;
         event_source_dropp(&task->retry_source);
         event_source_dropp(&task->overdue_source);
-        task->leader = leader_process_free(task->leader);
         task_end_output(task);
-        if (!task->scope_call)
+        if (!task->scope_call) /* or else systemd might put whoever had its pid next into the scope */
                 task_settle(task);
 }
 
@@ -447,7 +451,7 @@ static int task_spawn_leader(Task *task, const Account *account) {
         return r;
 }
 
-static bool is_shortage(int error) {
+bool task_error_is_shortage(int error) {
         return error == -EAGAIN || error == -EMFILE || error == -ENFILE || error == -ENOMEM;
 }
 
@@ -472,7 +476,7 @@ int task_start(Task *task) {
         int r = task_account(task->runner, task->spec, &account, &problem);
         if (r >= 0)
                 r = task_spawn_leader(task, &account);
-        if (is_shortage(r)) {
+        if (task_error_is_shortage(r)) {
                 task->output = capture_free(task->output);
                 task->error = capture_free(task->error);
                 return -EAGAIN;
@@ -493,6 +497,9 @@ int task_start(Task *task) {
 void task_stop(Task *task, StopReason reason, usec_t grace_usec) {
         if (task->state == TASK_FINISHED)
                 return;
+        /* systemd stops the scopes and the daemon at once, and its word may have reached the leader first. */
+        if (reason == STOP_SHUTDOWN && task->stopped_from_outside)
+                task->end.stop = STOP_SHUTDOWN;
         if (task->end.stop == STOP_NONE && task->state != TASK_ENDING) {
                 task_end_stop(&task->end, reason);
                 task_note(task,

@@ -12,3 +12,6 @@ int task_start(Task *task);
 /* Ends a task for REASON within GRACE_USEC: a queued one at once, a running one by SIGTERM and then SIGKILL
  * to all its processes. The first reason stays; a task that is ending already goes on ending. */
 void task_stop(Task *task, StopReason reason, usec_t grace_usec);
+
+/* Whether a task that met this error may start later just as well. */
+bool task_error_is_shortage(int error);

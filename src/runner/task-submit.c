@@ -6,6 +6,7 @@
 
 #include "runner/runner.h"
 #include "runner/task-order.h"
+#include "runner/task-run.h"
 
 #define RETRY_AFTER_SEC 5
 
@@ -43,7 +44,8 @@ static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmissio
                 return problem_set(problem, 422, "/resources", "this runner can never offer these resources");
         _cleanup_(account_done) Account account = {};
         int r = task_account(runner, spec, &account, problem);
-        if (r < 0)
+        if (r < 0 &&
+            !task_error_is_shortage(r)) /* no descriptor to look into passwd with: it is asked again */
                 return r;
         if (fits_right_now(runner, spec))
                 return 0;

@@ -69,9 +69,29 @@ void task_wait_add(Task *task, HttpRequest *request, int status, OutputMode mode
         http_request_on_hangup(request, on_hangup, waiter);
 }
 
+static HttpAnswer *answer_of_mode(Task *task, OutputMode mode) {
+        HttpAnswer *answer = NULL;
+        (void) http_answer_new_json(task->runner->http, task_to_json(task, mode), &answer);
+        return answer;
+}
+
 void task_wait_answer_all(Task *task) {
-        while (task->waiters)
-                waiter_answer(task->waiters);
+        HttpAnswer *answers[_OUTPUT_MODE_MAX] = {};
+        while (task->waiters) {
+                TaskWaiter *waiter = task->waiters;
+                HttpRequest *request = waiter->request;
+                HttpAnswer **answer = &answers[waiter->mode];
+                int status = waiter->status;
+                if (!*answer)
+                        *answer = answer_of_mode(task, waiter->mode);
+                waiter_free(waiter);
+                if (*answer)
+                        http_request_answer_shared(request, status, *answer);
+                else
+                        http_request_answer_json(request, status, NULL);
+        }
+        for (OutputMode mode = 0; mode < _OUTPUT_MODE_MAX; mode++)
+                http_answer_unref(answers[mode]);
 }
 
 void task_waiters_drop(Task *task) {

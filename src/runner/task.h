@@ -59,7 +59,8 @@ struct Task {
         unsigned scope_attempts;
         bool scope_may_exist;
         LeaderProcess *leader;
-        bool leader_reported_end; /* it said USAGE: nothing of the task is left */
+        bool stopped_from_outside; /* by systemctl stop, or with the daemon */
+        bool leader_reported_end;  /* it said USAGE: nothing of the task is left */
         Capture *output, *error;
         TaskJournal journal;
         sd_event_source *timeout_source; /* the task's own limit */
@@ -92,6 +93,7 @@ typedef enum OutputMode {
         OUTPUT_TAIL,
         OUTPUT_FULL,   /* up to inline_output_bytes of each stream */
         OUTPUT_DAGGYR, /* all that was captured, and the attempt in the form a DaggyR server reads */
+        _OUTPUT_MODE_MAX,
 } OutputMode;
 
 /* "none", "tail", "full", or NULL for the default; -EINVAL for anything else. */

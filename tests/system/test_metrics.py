@@ -154,8 +154,8 @@ def test_tasks_and_capacity_are_shown_as_they_are_now(start_runner: Callable[...
     busy = read(runner)
     states = [busy("daggyr_tasks", state=state) for state in ("queued", "running", "finished")]
     assert states == [2, 1, 0]
-    for kind, amounts in (("total", (2, 4096, 3)), ("free", (0.5, 3072, 2))):
-        found = [busy(f"daggyr_capacity_{kind}", resource=name) for name in ("cores", "memory_mb", "gpu")]
+    for kind, amounts in (("", (2, 4096, 3)), ("_free", (0.5, 3072, 2))):
+        found = [busy(f"daggyr_capacity{kind}", resource=name) for name in ("cores", "memory_mb", "gpu")]
         assert tuple(found) == amounts
     for id in ids:
         runner.delete(f"/api/v1/task/{id}?wait=20")

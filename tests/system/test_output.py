@@ -90,6 +90,7 @@ def test_a_pipe_held_by_a_leftover_delays_no_output(runner: Runner) -> None:
 def test_a_pipe_held_outside_of_the_scope_delays_no_end(runner: Runner) -> None:
     """Lost: any process that opens a task's stdout could keep the task from ending."""
     id = runner.submit(["sh", "-c", "echo words; read line < /dev/zero; exec sleep 0.5"])
+    await_that(lambda: runner.attempt(id)["output"], what="its output")
     (pid,) = await_that(lambda: processes_of(id), what="its process")
     with open(f"/proc/{pid}/fd/1", "wb"):
         runner.delete(f"/api/v1/task/{id}")

@@ -91,14 +91,14 @@ static void problems_are_written_as_rfc9457_says(void **state) {
         Problem problem;
 
         (void) problem_set(&problem, 400, "/a~1b", "must be \"x\"");
-        assert_int_equal(problem_to_json(&problem, &object), 0);
+        assert_int_equal(problem_to_json(&problem, NULL, &object), 0);
         check_json("with field",
                    object,
                    "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
                    "\"detail\":\"must be \\\"x\\\"\",\"field\":\"/a~1b\"}");
 
         (void) problem_set(&problem, 404, NULL, "no such task");
-        assert_int_equal(problem_to_json(&problem, &without_field), 0);
+        assert_int_equal(problem_to_json(&problem, NULL, &without_field), 0);
         check_json("without field",
                    without_field,
                    "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such task\"}");
@@ -110,7 +110,7 @@ static int try_to_json(void *userdata) {
         int r;
 
         (void) problem_set(&problem, 400, "/a", "is bad");
-        r = problem_to_json(&problem, &object);
+        r = problem_to_json(&problem, NULL, &object);
         if (r < 0)
                 assert_null(object);
         return r;
