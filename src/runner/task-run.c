@@ -43,6 +43,8 @@
 
 #define CLEAR_RETRY_USEC (1 * USEC_PER_SEC)
 
+#define START_ATTEMPTS_MAX 5
+
 static void task_event(Task *task, TaskEvent event) {
         int state = task_state_next(task->state, event);
         assert(state >= 0);
@@ -80,6 +82,24 @@ static void task_finish(Task *task) {
         runner_task_finished(runner);
 }
 
+static void task_start_over(Task *task);
+
+/* Nothing is left of the task, or of an attempt to start it. */
+static void task_conclude(Task *task) {
+        if (task->start_again && task->end.stop == STOP_NONE) {
+                task_start_over(task);
+                return;
+        }
+        if (task->state == TASK_STARTING) {
+                task_event(task, TASK_EVENT_START_FAILED);
+                if (task->end.stop == STOP_NONE && task->end.start_error == 0) {
+                        task->end.start_error = ECHILD;
+                        task_note(task, "the scope was killed before the command was executed");
+                }
+        }
+        task_finish(task);
+}
+
 static void task_clear_scope(Task *task);
 
 static int on_clear_retry(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -104,7 +124,7 @@ static void on_scope_cleared(int error, const char *message, void *userdata) {
         }
         if (error < 0 && error != -ENOENT)
                 task_note(task, "could not clear the scope: %s", message);
-        task_finish(task);
+        task_conclude(task);
 }
 
 /* For as long as systemd is away nobody knows whether the scope is empty: the task waits, and keeps its
@@ -117,17 +137,19 @@ static void task_clear_scope(Task *task) {
                 on_scope_cleared(r, "could not ask systemd", task);
 }
 
+/* A leader that was killed before it was told to go has executed nothing: no harm in another. systemd does
+ * that when it re-executes itself in the middle of making a scope, and takes it for empty (seen on 252). */
+static bool task_may_start_again(const Task *task) {
+        return task->state == TASK_STARTING && !task->released && task->end.stop == STOP_NONE &&
+                        task->end.start_error == 0 && task->start_attempts < START_ATTEMPTS_MAX;
+}
+
 /* The leader has ended and nothing is asked of systemd. */
 static void task_settle(Task *task) {
         event_source_dropp(&task->overdue_source);
         task->leader = leader_process_free(task->leader);
-        if (task->state == TASK_STARTING) {
-                task_event(task, TASK_EVENT_START_FAILED);
-                if (task->end.stop == STOP_NONE && task->end.start_error == 0) {
-                        task->end.start_error = ECHILD;
-                        task_note(task, "the scope was killed before the command was executed");
-                }
-        } else if (task->state == TASK_RUNNING) {
+        task->start_again = task_may_start_again(task);
+        if (task->state == TASK_RUNNING) {
                 /* Only SIGKILL to the whole scope can do that, so it hit the main process as well. */
                 task_event(task, TASK_EVENT_LEADER_LOST);
                 task->end.main_exited = true;
@@ -138,7 +160,7 @@ static void task_settle(Task *task) {
         if (task->scope_may_exist && !task->leader_reported_end)
                 task_clear_scope(task);
         else
-                task_finish(task);
+                task_conclude(task);
 }
 
 /* Starting is over without the command having run. The leader, if there is one, is on its way out. */
@@ -213,8 +235,10 @@ static void on_scope_started(int error, const char *message, void *userdata) {
                                 on_scope_retry,
                                 task,
                                 "task-scope-retry");
-        else if (error >= 0)
+        else if (error >= 0) {
+                task->released = true;
                 error = leader_process_go(task->leader);
+        }
         if (error < 0)
                 task_start_failed(task, error, message ?: "could not start in the scope");
 }
@@ -466,21 +490,43 @@ static void task_fail_without_command(Task *task) {
         task_finish(task);
 }
 
+/* Pipes and leader of one attempt; nothing is left of them on failure. */
+static int task_launch(Task *task, Problem *reterr_problem) {
+        _cleanup_(account_done) Account account = {};
+        task->start_attempts++;
+        int r = task_account(task->runner, task->spec, &account, reterr_problem);
+        if (r >= 0)
+                r = task_spawn_leader(task, &account);
+        if (r < 0) {
+                task->output = capture_free(task->output);
+                task->error = capture_free(task->error);
+        }
+        return r;
+}
+
+static void task_start_over(Task *task) {
+        Problem problem = {};
+        task->start_again = task->scope_may_exist = false;
+        task->scope_attempts = 0;
+        task->output = capture_free(task->output);
+        task->error = capture_free(task->error);
+        int r = task_launch(task, &problem);
+        if (r >= 0)
+                r = task_start_scope(task);
+        if (r < 0)
+                task_start_failed(
+                                task, r, *problem.detail ? problem.detail : "could not start the task again");
+}
+
 int task_start(Task *task) {
         if (!task->spec->command[0]) {
                 task_fail_without_command(task);
                 return 0;
         }
-        _cleanup_(account_done) Account account = {};
         Problem problem = {};
-        int r = task_account(task->runner, task->spec, &account, &problem);
-        if (r >= 0)
-                r = task_spawn_leader(task, &account);
-        if (task_error_is_shortage(r)) {
-                task->output = capture_free(task->output);
-                task->error = capture_free(task->error);
+        int r = task_launch(task, &problem);
+        if (task_error_is_shortage(r))
                 return -EAGAIN;
-        }
 
         admission_queue_remove(&task->waiting);
         task_event(task, TASK_EVENT_ADMITTED);

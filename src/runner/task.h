@@ -58,6 +58,9 @@ struct Task {
         Systemd1Call *scope_call;
         unsigned scope_attempts;
         bool scope_may_exist;
+        bool released;    /* the leader was told to execute the command */
+        bool start_again; /* once what is left of the attempt before is cleared */
+        unsigned start_attempts;
         LeaderProcess *leader;
         bool stopped_from_outside; /* by systemctl stop, or with the daemon */
         bool leader_reported_end;  /* it said USAGE: nothing of the task is left */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Input: the content of a token file, a line with a single "=", and the value of an Authorization header. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"

@@ -12,14 +12,6 @@ import pytest
 import bedlib
 from bedlib import Runner
 
-# LeakSanitizer of clang 14 now and then hangs at a daemon's exit (seen in 3 of 480): test_leaks.py has
-# it in a form that copes with that.
-SANITIZER_OPTIONS = [
-    "ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1"
-    ":check_initialization_order=1:strict_init_order=1:detect_leaks=0",
-    "UBSAN_OPTIONS=print_stacktrace=1:print_summary=1:halt_on_error=1",
-]
-
 collect_ignore = [] if os.environ.get("DAGGYR_SANITIZED") else ["test_leaks.py"]
 
 RUNNERS = pytest.StashKey[list[Runner]]()
@@ -33,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def sanitizers() -> None:
     """Has every service started from now on, daggyr among them, run with strict sanitizers."""
     if os.environ.get("DAGGYR_SANITIZED"):
-        bedlib.run("systemctl", "set-environment", *SANITIZER_OPTIONS)
+        bedlib.run("systemctl", "set-environment", *bedlib.SANITIZER_OPTIONS)
 
 
 @pytest.fixture

@@ -41,7 +41,11 @@ def sleeping_scope() -> Generator[str, None, None]:
 
 
 def test_the_system_is_up_and_we_are_inside_it() -> None:
-    assert run("systemctl", "is-system-running").strip() == "running"
+    # Other tests have daemons that fail: that is theirs.
+    state = run("systemctl", "is-system-running", check=False).strip()
+    failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines()
+    assert state in ("running", "degraded")
+    assert not [line for line in failed if not line.startswith("daggyr-")]
     assert Path("/proc/1/comm").read_text().strip() == "systemd"
     assert os.getpid() in cgroup_procs("bed-command.scope")
 

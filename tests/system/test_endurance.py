@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 import requests
 
-from bedlib import SLOWNESS, Runner, await_that, open_fds, run, task_id
-from conftest import SANITIZER_OPTIONS
+from bedlib import SLOWNESS, SMALL_QUARANTINE, Runner, await_that, open_fds, run, task_id
 
 pytestmark = pytest.mark.serial
 
@@ -35,10 +34,6 @@ RESULTS_MAX = 200
 STORM_SECONDS = 20
 CONFIG = {"capacity_overrides": {"cores": AT_ONCE, "memory_mb": 1 << 20}, "results_max": RESULTS_MAX}
 
-
-# What is freed stays resident in ASan's quarantine, 256 MB by default: with less it is full before the
-# first measurement.
-SMALL_QUARANTINE = {"Environment": f"{SANITIZER_OPTIONS[0]}:quarantine_size_mb=8"}
 
 
 def resident_kb(pid: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_fds
+from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Runner, await_that, open_fds
 
 KEPT = 1024
 LEASE = {"queue": "queue.example:2503", "version": "1", "ttl": 600}
@@ -302,8 +302,9 @@ def rss(runner: Runner) -> int:
 
 
 @pytest.mark.serial
-def test_a_listener_that_never_reads_harms_nobody(runner: Runner) -> None:
+def test_a_listener_that_never_reads_harms_nobody(start_runner: Callable[..., Runner]) -> None:
     """Lost: one sleeping laptop would take the events of all others, or the memory of the host."""
+    runner = start_runner(properties=SMALL_QUARANTINE)
     sleeper = socket.socket()
     sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sleeper.connect(("127.0.0.1", runner.config["port"]))

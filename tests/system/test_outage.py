@@ -118,7 +118,7 @@ class Stream:
     def assert_all_succeeded(self, at_least: int, within_seconds: float) -> None:
         assert self.errors == []
         assert len(self.attempts) >= at_least
-        bad = [attempt for attempt in self.attempts if attempt["result"] != "success"]
+        bad = [(a["task_id"], a["result"], a["executor"]) for a in self.attempts if a["result"] != "success"]
         assert bad == []
         assert self.slowest < within_seconds * SLOWNESS
 
