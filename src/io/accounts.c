@@ -24,13 +24,8 @@ static int account_copy(const struct passwd *entry, Account *ret) {
         };
         if (!account.name || !account.home || !account.shell)
                 return -ENOMEM;
-        *ret = (Account){
-                .name = TAKE_PTR(account.name),
-                .home = TAKE_PTR(account.home),
-                .shell = TAKE_PTR(account.shell),
-                .uid = account.uid,
-                .gid = account.gid,
-        };
+        *ret = account;
+        account.name = account.home = account.shell = NULL; /* handed over */
         return 0;
 }
 
