@@ -371,3 +371,10 @@ size_t text_list_count(char *const *list) {
                         n++;
         return n;
 }
+
+bool text_list_has(char *const *list, const char *s) {
+        for (; list && *list; list++)
+                if (streq(*list, s))
+                        return true;
+        return false;
+}

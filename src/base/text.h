@@ -68,3 +68,6 @@ uint64_t text_hash(const char *s);
 /* A NULL-terminated array of strings, as argv is. text_list_free() takes NULL and returns NULL. */
 char **text_list_free(char **list);
 size_t text_list_count(char *const *list);
+
+/* Whether S is in LIST, which may be NULL. */
+bool text_list_has(char *const *list, const char *s);

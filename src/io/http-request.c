@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include <strings.h>
-
 #include "io/http-internal.h"
 
 const char *http_request_method(const HttpRequest *request) {
@@ -18,27 +16,6 @@ const char *http_request_query(const HttpRequest *request) {
 
 const char *http_request_header(const HttpRequest *request, const char *name) {
         return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
-}
-
-typedef struct HeaderCount {
-        const char *name;
-        size_t n;
-} HeaderCount;
-
-static enum MHD_Result count_header(
-                void *userdata,
-                enum MHD_ValueKind kind,
-                const char *key,
-                const char *value) {
-        HeaderCount *count = userdata;
-        count->n += strcasecmp(key, count->name) == 0;
-        return MHD_YES;
-}
-
-size_t http_request_count_header(const HttpRequest *request, const char *name) {
-        HeaderCount count = { .name = name };
-        (void) MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_header, &count);
-        return count.n;
 }
 
 const char *http_request_body(const HttpRequest *request, size_t *ret_size) {

@@ -69,7 +69,6 @@ const char *http_request_method(const HttpRequest *request);
 const char *http_request_path(const HttpRequest *request);                     /* still percent-encoded */
 const char *http_request_query(const HttpRequest *request);                    /* what follows "?", or "" */
 const char *http_request_header(const HttpRequest *request, const char *name); /* NULL when absent */
-size_t http_request_count_header(const HttpRequest *request, const char *name);
 const char *http_request_body(const HttpRequest *request, size_t *ret_size); /* never NULL, NUL-terminated */
 bool http_request_has_body(const HttpRequest *request);                      /* announced by its header */
 bool http_request_over_tcp(const HttpRequest *request);

@@ -309,10 +309,6 @@ Systemd1 *systemd1_free(Systemd1 *systemd1) {
         return NULL;
 }
 
-bool systemd1_is_connected(const Systemd1 *systemd1) {
-        return systemd1->connected;
-}
-
 uint64_t systemd1_n_reconnects(const Systemd1 *systemd1) {
         return systemd1->n_connects > 0 ? systemd1->n_connects - 1 : 0;
 }

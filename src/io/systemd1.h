@@ -32,7 +32,6 @@ int systemd1_new(
 Systemd1 *systemd1_free(Systemd1 *systemd1);
 DEFINE_POINTER_CLEANUP(Systemd1, systemd1_free)
 
-bool systemd1_is_connected(const Systemd1 *systemd1);
 uint64_t systemd1_n_reconnects(const Systemd1 *systemd1);
 
 /* How a call ended: ERROR is 0 or a negative errno, MESSAGE a sentence with it. The call object is gone

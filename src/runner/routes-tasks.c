@@ -48,13 +48,6 @@ static int parse_filter(const Query *query, ListFilter *ret, Problem *problem) {
         return 0;
 }
 
-static bool has_label(const Task *task, const char *label) {
-        for (char *const *l = task->spec->labels; l && *l; l++)
-                if (streq(*l, label))
-                        return true;
-        return false;
-}
-
 static bool filter_accepts(const ListFilter *filter, const Task *task) {
         if (filter->after != UINT64_MAX && task->sequence <= filter->after)
                 return false;
@@ -62,7 +55,7 @@ static bool filter_accepts(const ListFilter *filter, const Task *task) {
                 return false;
         for (size_t i = 0; i < filter->query->n_items; i++)
                 if (streq(filter->query->items[i].name, "label") &&
-                    !has_label(task, filter->query->items[i].value))
+                    !text_list_has(task->spec->labels, filter->query->items[i].value))
                         return false;
         return true;
 }

@@ -9,13 +9,6 @@
 
 #define TASK_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static bool list_has(char *const *list, const char *name) {
-        for (; *list; list++)
-                if (streq(*list, name))
-                        return true;
-        return false;
-}
-
 int task_account(const Runner *runner, const TaskSpec *spec, Account *ret, Problem *reterr_problem) {
         const char *name = spec->user ?: runner->config->task_user;
         if (runner->user_mode) {
@@ -27,7 +20,7 @@ int task_account(const Runner *runner, const TaskSpec *spec, Account *ret, Probl
                                         "this runner runs all tasks as its own user");
                 name = runner->daemon_account.name;
         } else if (spec->user && !streq(spec->user, runner->config->task_user) &&
-                   !list_has(runner->config->allowed_users, spec->user))
+                   !text_list_has(runner->config->allowed_users, spec->user))
                 return problem_set(reterr_problem, 403, "/user", "this runner runs no tasks as that user");
 
         int r = account_by_name(name, ret);
