@@ -18,11 +18,11 @@
 #include "io/login1.h"
 #include "io/systemd1.h"
 #include "runner/capacity-watch.h"
-#include "runner/event-stream.h"
 #include "runner/metrics.h"
 #include "runner/own-unit.h"
 #include "runner/stale-scopes.h"
 #include "runner/task-table.h"
+#include "service/event-stream.h"
 
 #define TASK_SLICE "daggyr.slice"
 

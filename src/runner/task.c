@@ -9,10 +9,10 @@
 #include "core/json.h"
 #include "core/unit-name.h"
 #include "io/loop.h"
-#include "runner/event-stream.h"
 #include "runner/runner.h"
 #include "runner/task-output.h"
 #include "runner/task-wait.h"
+#include "service/event-stream.h"
 
 #define OUTPUT_TAIL_BYTES (8 * 1024)
 

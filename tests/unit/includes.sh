@@ -3,8 +3,8 @@
 #
 # Usage: includes.sh SRC
 #
-# Quoted includes go down this line only: base <- core <- io <- a program. The leader makes do with base
-# and core. Programs know nothing of one another.
+# Quoted includes go down this line only: base <- core <- io <- service <- a program. The leader makes do with
+# base and core. Programs know nothing of one another, and the service nothing of any of them.
 
 set -eu
 
@@ -18,7 +18,8 @@ for directory in */; do
         base) allowed='base' ;;
         core | leader) allowed='base|core' ;;
         io) allowed='base|core|io' ;;
-        runner | queue | ctl) allowed='base|core|io' ;;
+        service) allowed='base|core|io|service' ;;
+        runner | queue | ctl) allowed='base|core|io|service' ;;
         *)
                 echo "$layer: not a known layer" >&2
                 failed=1

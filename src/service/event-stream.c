@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "runner/event-stream.h"
+#include "service/event-stream.h"
 
 #include "base/usec.h"
 #include "core/event-log.h"
