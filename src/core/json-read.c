@@ -13,6 +13,27 @@
 #include "base/usec.h"
 #include "core/json.h"
 
+/* The row for KEY in TABLE or a table that it includes. Moves *BASE to where that row's offset counts from.
+ */
+static const JsonField *find_field(const JsonField *table, const char *key, char **base) {
+        for (const JsonField *row = table; row->name || row->included; row++) {
+                char *included_base = *base + row->offset;
+                const JsonField *found;
+
+                if (!row->included) {
+                        if (streq(row->name, key))
+                                return row;
+                        continue;
+                }
+                found = find_field(row->included, key, &included_base);
+                if (found) {
+                        *base = included_base;
+                        return found;
+                }
+        }
+        return NULL;
+}
+
 static int dispatch_member(
                 const char *key,
                 json_object *value,
@@ -21,20 +42,38 @@ static int dispatch_member(
                 const char *path,
                 void *base,
                 Problem *reterr_problem) {
-        char field_path[PROBLEM_FIELD_SIZE];
-        const JsonField *field = table;
+        char field_path[PROBLEM_FIELD_SIZE], *field_base = base;
+        const JsonField *field = find_field(table, key, &field_base);
 
-        while (field->name && !streq(field->name, key))
-                field++;
-        if (!field->name && unknown == JSON_UNKNOWN_IGNORED)
+        if (!field && unknown == JSON_UNKNOWN_IGNORED)
                 return 0;
 
         json_pointer_join(field_path, path, key);
-        if (!field->name)
+        if (!field)
                 return problem_set(reterr_problem, 400, field_path, "unknown key");
         if (json_object_is_type(value, json_type_null))
                 return problem_set(reterr_problem, 400, field_path, "must not be null");
-        return field->parse(value, field, field_path, (char *) base + field->offset, reterr_problem);
+        return field->parse(value, field, field_path, field_base + field->offset, reterr_problem);
+}
+
+static int check_required(
+                json_object *object,
+                const JsonField *table,
+                const char *path,
+                Problem *reterr_problem) {
+        for (const JsonField *row = table; row->name || row->included; row++) {
+                char field_path[PROBLEM_FIELD_SIZE];
+
+                if (row->included) {
+                        int r = check_required(object, row->included, path, reterr_problem);
+                        if (r < 0)
+                                return r;
+                } else if (row->required && !json_object_object_get_ex(object, row->name, NULL)) {
+                        json_pointer_join(field_path, path, row->name);
+                        return problem_set(reterr_problem, 400, field_path, "is required");
+                }
+        }
+        return 0;
 }
 
 int json_dispatch(
@@ -59,15 +98,7 @@ int json_dispatch(
                         return r;
         }
 
-        for (const JsonField *field = table; field->name; field++)
-                if (field->required && !json_object_object_get_ex(object, field->name, NULL)) {
-                        char field_path[PROBLEM_FIELD_SIZE];
-
-                        json_pointer_join(field_path, path, field->name);
-                        return problem_set(reterr_problem, 400, field_path, "is required");
-                }
-
-        return 0;
+        return check_required(object, table, path, reterr_problem);
 }
 
 int json_field_bool(

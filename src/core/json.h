@@ -43,6 +43,8 @@ struct JsonField {
         size_t offset;
         bool required;
         double min, max; /* used by the number parsers below and json_field_string (length in bytes) */
+        const JsonField *included; /* the row stands for those of this table, whose offsets count from OFFSET
+                                    */
 };
 
 typedef enum JsonUnknown {
@@ -50,7 +52,7 @@ typedef enum JsonUnknown {
         JSON_UNKNOWN_IGNORED,
 } JsonUnknown;
 
-/* Reads OBJECT by TABLE (ended by a row without name) into BASE. PATH is the JSON pointer of OBJECT
+/* Reads OBJECT by TABLE (ended by a row of zeros) into BASE. PATH is the JSON pointer of OBJECT
  * itself, "" for the document. 400 for anything but an object, an unknown key, a missing required one. */
 int json_dispatch(
                 json_object *object,
