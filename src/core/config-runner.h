@@ -10,15 +10,12 @@
 #include "base/cleanup.h"
 #include "base/usec.h"
 #include "core/capacity.h"
+#include "core/config-service.h"
 #include "core/problem.h"
 #include "core/resources.h"
 
-#define CONFIG_SIZE_MAX ((size_t) 1024 * 1024)
-
 typedef struct RunnerConfig {
-        char *ip;             /* a literal address; "localhost" was made 127.0.0.1 */
-        uint64_t port;        /* 0…65535 */
-        uint64_t web_threads; /* "web-threads", 1…10000 */
+        ServiceConfig service;
         CapacityOverrides capacity_overrides;
         Resources default_resources;
         char *task_user;
@@ -29,13 +26,8 @@ typedef struct RunnerConfig {
         usec_t result_ttl_usec;       /* "result_ttl", up to 30 days */
         uint64_t output_max_bytes;    /* per stream, up to 1 TiB */
         uint64_t inline_output_bytes; /* up to 64 MiB */
-        uint64_t body_max_bytes;      /* "body_max_bytes", 1024…64 MiB, default 1048576 */
         bool journal;
         bool require_lease;
-        char **allowed_hosts;
-        bool insecure;
-        char *auth_token_file;                    /* auth.token_file, or NULL */
-        char *tls_cert, *tls_key, *tls_client_ca; /* tls.{cert,key,client_ca}, or NULL */
 } RunnerConfig;
 
 RunnerConfig *runner_config_free(RunnerConfig *config);

@@ -43,7 +43,7 @@ int runner_config_load(const char *path, RunnerConfig **ret) {
                 return log_errno(LOG_ERR, r, "Cannot read %s", path);
         Problem problem = {};
         r = runner_config_parse(text.data ?: "", text.size, credential != NULL, ret, &problem);
-        if (r >= 0 && (*ret)->tls_cert) {
+        if (r >= 0 && (*ret)->service.tls_cert) {
                 *ret = runner_config_free(*ret);
                 r = problem_set(&problem, 501, "/tls", "HTTPS is not served yet");
         }
@@ -85,7 +85,7 @@ int runner_token_load(const RunnerConfig *config, char **ret) {
         int r = credential_path(&credential);
         if (r < 0)
                 return r;
-        const char *path = config->auth_token_file ?: credential;
+        const char *path = config->service.auth_token_file ?: credential;
         *ret = NULL;
         if (!path)
                 return 0;

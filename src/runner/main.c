@@ -129,7 +129,7 @@ static void on_ready(void *userdata) {
         if (startup->runner->port > 0)
                 log_line(LOG_INFO,
                          "Listening on %s port %u",
-                         startup->runner->config->ip,
+                         startup->runner->config->service.ip,
                          startup->runner->port);
         (void) sd_notify(false, "READY=1");
         if (startup->ready_fd >= 0)

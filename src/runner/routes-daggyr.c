@@ -57,7 +57,7 @@ int daggyr_check_header(
         if (guard_check_content_type(http_request_header(request, "Content-Type"), problem) < 0)
                 return problem_set(problem, 409, NULL, "Unsupported Content-Type");
         const char *length = http_request_header(request, "Content-Length");
-        uint64_t body_max = runner->config->body_max_bytes;
+        uint64_t body_max = runner->config->service.body_max_bytes;
         if (length && text_parse_u64(length, 0, UINT64_MAX, &number) >= 0 && number > body_max)
                 return problem_set(
                                 problem,
@@ -72,7 +72,9 @@ int daggyr_check_header(
 void daggyr_answer_refused(const Runner *runner, HttpRequest *request, const Problem *problem) {
         _cleanup_(freep) char *message = NULL;
         if (problem->status == 413) {
-                if (asprintf(&message, "Payload too big (> %" PRIu64 ")", runner->config->body_max_bytes) < 0)
+                if (asprintf(&message,
+                             "Payload too big (> %" PRIu64 ")",
+                             runner->config->service.body_max_bytes) < 0)
                         message = NULL;
                 daggyr_answer_error(request, 409, message ?: problem->detail);
                 return;

@@ -120,7 +120,7 @@ static int check_guard(
         return guard_check(
                         &(GuardConfig){
                                         .host_name = runner->facts.host_name,
-                                        .allowed_hosts = runner->config->allowed_hosts,
+                                        .allowed_hosts = runner->config->service.allowed_hosts,
                         },
                         &(GuardRequest){
                                         .host = http_request_header(request, "Host"),

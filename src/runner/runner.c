@@ -317,10 +317,11 @@ static int runner_reload(Runner *runner) {
                 r = runner_token_load(config, &token);
         if (r < 0)
                 return r;
-        if (!streq(config->ip, runner->config->ip) || config->port != runner->config->port)
+        if (!streq(config->service.ip, runner->config->service.ip) ||
+            config->service.port != runner->config->service.port)
                 log_line(LOG_NOTICE, "A new address takes effect with the next restart");
-        config->body_max_bytes = runner->config->body_max_bytes; /* the server's, made once */
-        config->web_threads = runner->config->web_threads;
+        config->service.body_max_bytes = runner->config->service.body_max_bytes; /* the server's, made once */
+        config->service.web_threads = runner->config->service.web_threads;
         runner_config_free(runner->config);
         runner->config = TAKE_PTR(config);
         free(runner->token);
@@ -382,9 +383,9 @@ static int runner_make_http(Runner *runner) {
         return http_server_new(
                         runner->event,
                         &(HttpServerOptions){
-                                        .body_bytes_max = runner->config->body_max_bytes,
-                                        .bodies_bytes_max = runner->config->body_max_bytes *
-                                                        runner->config->web_threads,
+                                        .body_bytes_max = runner->config->service.body_max_bytes,
+                                        .bodies_bytes_max = runner->config->service.body_max_bytes *
+                                                        runner->config->service.web_threads,
                                         .connections_max = connections < CONNECTIONS_MAX ?
                                                         (unsigned) connections :
                                                         CONNECTIONS_MAX,
@@ -499,7 +500,8 @@ static int runner_listen_passed(Runner *runner, int n_passed) {
                 int r = sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, true);
                 if (r == 0)
                         r = -ENOTSOCK;
-                if (r > 0 && !runner->token && !runner->config->insecure && !http_socket_is_local(fd)) {
+                if (r > 0 && !runner->token && !runner->config->service.insecure &&
+                    !http_socket_is_local(fd)) {
                         log_line(LOG_ERR,
                                  "Descriptor %d from systemd listens to other machines, which takes \"auth\" or "
                                  "\"insecure\": true",
@@ -522,10 +524,15 @@ static int runner_listen(Runner *runner) {
                 return runner_listen_passed(runner, n_passed);
 
         const RunnerConfig *config = runner->config;
-        int fd = http_listen_tcp(config->ip, (uint16_t) config->port, &runner->port);
+        int fd = http_listen_tcp(config->service.ip, (uint16_t) config->service.port, &runner->port);
         int r = fd < 0 ? fd : http_server_listen(runner->http, fd);
         if (r < 0)
-                return log_errno(LOG_ERR, r, "Cannot listen on %s port %" PRIu64, config->ip, config->port);
+                return log_errno(
+                                LOG_ERR,
+                                r,
+                                "Cannot listen on %s port %" PRIu64,
+                                config->service.ip,
+                                config->service.port);
         return 0;
 }
 

@@ -25,21 +25,22 @@ static bool is_address(const char *ip) {
 }
 
 static void check_config(const RunnerConfig *config, bool token_given) {
-        FUZZ_CHECK(is_address(config->ip));
-        FUZZ_CHECK(config->port <= UINT16_MAX);
-        FUZZ_CHECK(config->web_threads >= 1 && config->web_threads <= 10000);
+        FUZZ_CHECK(is_address(config->service.ip));
+        FUZZ_CHECK(config->service.port <= UINT16_MAX);
+        FUZZ_CHECK(config->service.web_threads >= 1 && config->service.web_threads <= 10000);
         FUZZ_CHECK(config->default_resources.cores_micro > 0 && config->default_resources.memory_mb > 0);
         FUZZ_CHECK(config->task_user && *config->task_user);
-        FUZZ_CHECK(config->allowed_users && config->pass_environment && config->allowed_hosts);
+        FUZZ_CHECK(config->allowed_users && config->pass_environment && config->service.allowed_hosts);
         FUZZ_CHECK(config->queue_max <= 100000);
         FUZZ_CHECK(config->results_max <= 1000000);
         FUZZ_CHECK(config->result_ttl_usec <= UINT64_C(30) * 24 * 3600 * USEC_PER_SEC);
         FUZZ_CHECK(config->output_max_bytes <= UINT64_C(1) << 40);
         FUZZ_CHECK(config->inline_output_bytes <= UINT64_C(64) * 1024 * 1024);
-        FUZZ_CHECK(config->body_max_bytes >= 1024 && config->body_max_bytes <= UINT64_C(64) * 1024 * 1024);
-        FUZZ_CHECK(!config->tls_cert == !config->tls_key);
-        FUZZ_CHECK(is_loopback(config->ip) || config->insecure || token_given || config->auth_token_file ||
-                   config->tls_client_ca);
+        FUZZ_CHECK(config->service.body_max_bytes >= 1024 &&
+                   config->service.body_max_bytes <= UINT64_C(64) * 1024 * 1024);
+        FUZZ_CHECK(!config->service.tls_cert == !config->service.tls_key);
+        FUZZ_CHECK(is_loopback(config->service.ip) || config->service.insecure || token_given ||
+                   config->service.auth_token_file || config->service.tls_client_ca);
 }
 
 static void fuzz_config(const char *text, size_t size, bool token_given) {

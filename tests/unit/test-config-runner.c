@@ -21,9 +21,9 @@ static RunnerConfig *config_of(const char *text) {
 }
 
 static void check_defaults(const RunnerConfig *config) {
-        assert_string_equal(config->ip, "127.0.0.1");
-        assert_int_equal(config->port, 2504);
-        assert_int_equal(config->web_threads, 50);
+        assert_string_equal(config->service.ip, "127.0.0.1");
+        assert_int_equal(config->service.port, 2504);
+        assert_int_equal(config->service.web_threads, 50);
         assert_false(config->capacity_overrides.cores_set);
         assert_false(config->capacity_overrides.memory_set);
         assert_int_equal(config->capacity_overrides.amounts.n_named, 0);
@@ -33,20 +33,20 @@ static void check_defaults(const RunnerConfig *config) {
         assert_non_null(config->allowed_users);
         assert_null(config->allowed_users[0]);
         assert_null(config->pass_environment[0]);
-        assert_null(config->allowed_hosts[0]);
+        assert_null(config->service.allowed_hosts[0]);
         assert_int_equal(config->queue_max, 1000);
         assert_int_equal(config->results_max, 10000);
         assert_true(config->result_ttl_usec == 3600 * USEC_PER_SEC);
         assert_int_equal(config->output_max_bytes, 16777216);
         assert_int_equal(config->inline_output_bytes, 1048576);
-        assert_int_equal(config->body_max_bytes, 1048576);
+        assert_int_equal(config->service.body_max_bytes, 1048576);
         assert_true(config->journal);
         assert_false(config->require_lease);
-        assert_false(config->insecure);
-        assert_null(config->auth_token_file);
-        assert_null(config->tls_cert);
-        assert_null(config->tls_key);
-        assert_null(config->tls_client_ca);
+        assert_false(config->service.insecure);
+        assert_null(config->service.auth_token_file);
+        assert_null(config->service.tls_cert);
+        assert_null(config->service.tls_key);
+        assert_null(config->service.tls_client_ca);
 }
 
 static void nothing_configured_means_defaults(void **state) {
@@ -71,9 +71,9 @@ static void every_key_is_read(void **state) {
                         "\"insecure\":true,\"auth\":{\"token_file\":\"/t\"},"
                         "\"tls\":{\"cert\":\"/c\",\"key\":\"/k\",\"client_ca\":\"/a\"}}");
 
-        assert_string_equal(config->ip, "10.0.0.1");
-        assert_int_equal(config->port, 0);
-        assert_int_equal(config->web_threads, 1);
+        assert_string_equal(config->service.ip, "10.0.0.1");
+        assert_int_equal(config->service.port, 0);
+        assert_int_equal(config->service.web_threads, 1);
         assert_true(config->capacity_overrides.cores_set);
         assert_true(config->capacity_overrides.memory_set);
         assert_int_equal(config->capacity_overrides.amounts.cores_micro, 10 * CORES_MICRO_PER_CORE);
@@ -91,15 +91,15 @@ static void every_key_is_read(void **state) {
         assert_int_equal(config->result_ttl_usec, 500000);
         assert_int_equal(config->output_max_bytes, 2);
         assert_int_equal(config->inline_output_bytes, 3);
-        assert_int_equal(config->body_max_bytes, 1024);
+        assert_int_equal(config->service.body_max_bytes, 1024);
         assert_false(config->journal);
         assert_true(config->require_lease);
-        assert_string_equal(config->allowed_hosts[0], "h.example");
-        assert_true(config->insecure);
-        assert_string_equal(config->auth_token_file, "/t");
-        assert_string_equal(config->tls_cert, "/c");
-        assert_string_equal(config->tls_key, "/k");
-        assert_string_equal(config->tls_client_ca, "/a");
+        assert_string_equal(config->service.allowed_hosts[0], "h.example");
+        assert_true(config->service.insecure);
+        assert_string_equal(config->service.auth_token_file, "/t");
+        assert_string_equal(config->service.tls_cert, "/c");
+        assert_string_equal(config->service.tls_key, "/k");
+        assert_string_equal(config->service.tls_client_ca, "/a");
 }
 
 static void upper_bounds_are_within(void **state) {
@@ -108,14 +108,14 @@ static void upper_bounds_are_within(void **state) {
                         "\"result_ttl\":2592000,\"output_max_bytes\":1099511627776,"
                         "\"inline_output_bytes\":67108864,\"body_max_bytes\":67108864}");
 
-        assert_int_equal(config->port, 65535);
-        assert_int_equal(config->web_threads, 10000);
+        assert_int_equal(config->service.port, 65535);
+        assert_int_equal(config->service.web_threads, 10000);
         assert_int_equal(config->queue_max, 100000);
         assert_int_equal(config->results_max, 1000000);
         assert_true(config->result_ttl_usec == 2592000 * USEC_PER_SEC);
         assert_true(config->output_max_bytes == UINT64_C(1099511627776));
         assert_int_equal(config->inline_output_bytes, 67108864);
-        assert_int_equal(config->body_max_bytes, 67108864);
+        assert_int_equal(config->service.body_max_bytes, 67108864);
 }
 
 static void zero_cores_means_all_of_them(void **state) {
@@ -254,7 +254,7 @@ static void only_loopback_needs_no_credentials(void **state) {
 static void localhost_becomes_an_address(void **state) {
         _cleanup_(runner_config_freep) RunnerConfig *config = config_of("{\"ip\":\"localhost\"}");
 
-        assert_string_equal(config->ip, "127.0.0.1");
+        assert_string_equal(config->service.ip, "127.0.0.1");
 }
 
 static void a_text_that_is_too_long_is_refused(void **state) {
