@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* One line to stderr, with the priority prefix that the journal understands when stderr leads
- * there. Only programs (runner, queue, ctl) log; base, core and io return errors instead. */
+ * there. Only service and the programs (runner, queue, ctl) log; base, core and io return errors instead. */
 #pragma once
 
 #include <systemd/sd-daemon.h>

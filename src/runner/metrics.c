@@ -3,7 +3,6 @@
 #include "runner/metrics.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <inttypes.h>
 
 #include "runner/runner.h"
@@ -144,17 +143,6 @@ static int format_requests(const Metrics *metrics, const Route *routes, size_t n
         return r;
 }
 
-static size_t count_descriptors(void) {
-        size_t n = 0;
-        DIR *directory = opendir("/proc/self/fd");
-        if (!directory)
-                return 0;
-        while (readdir(directory))
-                n++;
-        (void) closedir(directory);
-        return n > 3 ? n - 3 : 0; /* ".", ".." and the one that reads them */
-}
-
 static int format_process(const Runner *runner, Text *text) {
         const Metrics *metrics = &runner->metrics;
         int r = single(text,
@@ -179,7 +167,7 @@ static int format_process(const Runner *runner, Text *text) {
                            "daggyr_open_descriptors",
                            "gauge",
                            "Descriptors the process has open.",
-                           (double) count_descriptors());
+                           (double) process_count_descriptors());
         if (r >= 0)
                 r = single(text,
                            "daggyr_bus_reconnects_total",

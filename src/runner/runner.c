@@ -3,9 +3,7 @@
 #include "runner/runner.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
 
@@ -17,6 +15,7 @@
 #include "runner/routes.h"
 #include "runner/task-run.h"
 #include "runner/task.h"
+#include "service/config-file.h"
 
 #define CONNECTIONS_MAX       4096
 #define CONNECTION_IDLE_SEC   30
@@ -292,11 +291,6 @@ void runner_stop(Runner *runner) {
         runner_admit_soon(runner);
 }
 
-static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
-        runner_stop(userdata);
-        return 0;
-}
-
 static void runner_apply_limits(Runner *runner) {
         runner->tasks.limits = (TaskLimits){
                 .finished_max = runner->config->results_max,
@@ -307,14 +301,15 @@ static void runner_apply_limits(Runner *runner) {
 }
 
 /* What listens, and how, stays as it is until a restart. Tasks are not touched. */
-static int runner_reload(Runner *runner) {
+static int on_reload(void *userdata) {
+        Runner *runner = userdata;
         _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
         _cleanup_(freep) char *token = NULL;
         int r = runner_config_load(runner->config_path, &config);
         if (r >= 0 && !runner->user_mode)
                 r = runner_config_check_task_user(runner->config_path, config);
         if (r >= 0)
-                r = runner_token_load(config, &token);
+                r = config_file_read_token(PROGRAM_NAME, &config->service, &token);
         if (r < 0)
                 return r;
         if (!streq(config->service.ip, runner->config->service.ip) ||
@@ -332,50 +327,12 @@ static int runner_reload(Runner *runner) {
         return 0;
 }
 
-static int on_reload_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
-        (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, usec_now(CLOCK_MONOTONIC));
-        int r = runner_reload(userdata);
-        log_line(LOG_INFO, r < 0 ? "Keeping the configuration as it was" : "Configuration reloaded");
-        (void) sd_notify(false, "READY=1");
-        return 0;
-}
-
-static int watch_signal(Runner *runner, size_t i, int signal, sd_event_signal_handler_t handler) {
-        sigset_t set;
-        sigemptyset(&set);
-        sigaddset(&set, signal);
-        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                return -errno;
-        return sd_event_add_signal(runner->event, &runner->signal_sources[i], signal, handler, runner);
-}
-
-static int runner_watch_signals(Runner *runner) {
-        int r = watch_signal(runner, 0, SIGTERM, on_stop_signal);
-        if (r >= 0)
-                r = watch_signal(runner, 1, SIGINT, on_stop_signal);
-        if (r >= 0)
-                r = watch_signal(runner, 2, SIGHUP, on_reload_signal);
-        if (r < 0)
-                return r;
-        return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -errno : 0;
-}
-
 static void on_going_down(bool going_down, void *userdata) {
         Runner *runner = userdata;
         runner->host_going_down = going_down;
         log_line(LOG_INFO,
                  going_down ? "The host is going down: no new tasks are started" : "The host stays up");
         runner_drain_changed(runner);
-}
-
-/* As many descriptors as the hard limit allows: select() is used nowhere. */
-static uint64_t raise_descriptor_limit(void) {
-        struct rlimit limit;
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return 1024;
-        limit.rlim_cur = limit.rlim_max;
-        (void) setrlimit(RLIMIT_NOFILE, &limit);
-        return limit.rlim_cur;
 }
 
 static int runner_make_http(Runner *runner) {
@@ -401,6 +358,15 @@ static char *choose_output_directory(void) {
         return strdup(directory);
 }
 
+static void on_stop(void *userdata) {
+        runner_stop(userdata);
+}
+
+static const ProcessHandlers process_handlers = {
+        .stop = on_stop,
+        .reload = on_reload,
+};
+
 static int runner_init(Runner *runner) {
         int r = host_facts_read(&runner->facts);
         if (r < 0)
@@ -414,13 +380,13 @@ static int runner_init(Runner *runner) {
         runner->output_directory = choose_output_directory();
         if (!runner->output_directory)
                 return -ENOMEM;
-        r = runner_token_load(runner->config, &runner->token);
+        r = config_file_read_token(PROGRAM_NAME, &runner->config->service, &runner->token);
         if (r < 0)
                 return r;
         r = event_stream_new(runner->event, &runner->events);
         if (r < 0)
                 return r;
-        r = runner_watch_signals(runner);
+        r = process_watch_signals(runner->event, &process_handlers, runner, &runner->signals);
         if (r < 0)
                 return r;
         r = sd_event_add_defer(runner->event, &runner->admit_source, on_admit, runner);
@@ -433,7 +399,7 @@ static int runner_init(Runner *runner) {
         if (r < 0)
                 return r;
 
-        runner->n_descriptors = raise_descriptor_limit();
+        runner->n_descriptors = process_raise_descriptor_limit();
         runner_apply_limits(runner);
         runner->slice_limits = (SliceLimits){ .cpu_quota_usec = UINT64_MAX, .memory_max_bytes = UINT64_MAX };
         runner_update_capacity(runner);
@@ -483,8 +449,7 @@ Runner *runner_free(Runner *runner) {
         event_source_dropp(&runner->expiry_source);
         event_source_dropp(&runner->accept_source);
         event_source_dropp(&runner->lease_source);
-        for (size_t i = 0; i < RUNNER_SIGNALS; i++)
-                event_source_dropp(&runner->signal_sources[i]);
+        process_signals_free(runner->signals);
         account_done(&runner->daemon_account);
         fd_close(&runner->leader_fd);
         free(runner->output_directory);

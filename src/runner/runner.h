@@ -23,10 +23,10 @@
 #include "runner/stale-scopes.h"
 #include "runner/task-table.h"
 #include "service/event-stream.h"
+#include "service/process.h"
 
-#define TASK_SLICE "daggyr.slice"
-
-#define RUNNER_SIGNALS 3 /* SIGTERM, SIGINT, SIGHUP */
+#define PROGRAM_NAME "daggyr"
+#define TASK_SLICE   "daggyr.slice"
 
 typedef struct Runner Runner;
 
@@ -71,7 +71,7 @@ struct Runner {
         void *ready_userdata;
         sd_event_source *admit_source, *patience_source, *shortage_source, *status_source, *expiry_source,
                         *accept_source, *lease_source;
-        sd_event_source *signal_sources[RUNNER_SIGNALS];
+        ProcessSignals *signals;
 };
 
 /* CONFIG_PATH is where CONFIG, which it takes over in every case, came from and is read again from on SIGHUP.

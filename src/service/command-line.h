@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The command line that our daemons share. */
+#pragma once
+
+#include <stdbool.h>
+
+/* What one of our daemons says of itself. */
+typedef struct Program {
+        const char *name;        /* "daggyr" */
+        const char *description; /* one sentence */
+        const char *check;       /* what --check does: "check the configuration, …, exit" */
+        const char *account;     /* that its service runs as, which is why it means --system */
+} Program;
+
+typedef struct CommandLine {
+        const char *config_path; /* NULL: none was named */
+        bool daemonize;          /* never with CHECK */
+        bool check;
+        bool user_mode; /* the calling user's service manager, not the system's */
+} CommandLine;
+
+/* 1 to go on, 0 when all is done (--help), negative when the command line is wrong, which was said. */
+int command_line_parse(const Program *program, int argc, char *argv[], CommandLine *ret);
+
+/* Makes the configuration's path absolute, so that SIGHUP finds the file again wherever the daemon is by
+ * then. A negative errno, logged, when there is no such file. */
+int command_line_resolve_config(CommandLine *command_line);

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "service/process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <syslog.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/log.h"
+#include "base/usec.h"
+#include "io/loop.h"
+
+#define N_SIGNALS 3 /* SIGTERM, SIGINT, SIGHUP */
+
+struct ProcessSignals {
+        const ProcessHandlers *handlers;
+        void *userdata;
+        sd_event_source *sources[N_SIGNALS];
+};
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        ProcessSignals *signals = userdata;
+        signals->handlers->stop(signals->userdata);
+        return 0;
+}
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        ProcessSignals *signals = userdata;
+        (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, usec_now(CLOCK_MONOTONIC));
+        int r = signals->handlers->reload(signals->userdata);
+        log_line(LOG_INFO, r < 0 ? "Keeping the configuration as it was" : "Configuration reloaded");
+        (void) sd_notify(false, "READY=1");
+        return 0;
+}
+
+static int watch_signal(
+                sd_event *event,
+                ProcessSignals *signals,
+                size_t i,
+                int signal,
+                sd_event_signal_handler_t handler) {
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, signal);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                return -errno;
+        return sd_event_add_signal(event, &signals->sources[i], signal, handler, signals);
+}
+
+int process_watch_signals(
+                sd_event *event,
+                const ProcessHandlers *handlers,
+                void *userdata,
+                ProcessSignals **ret) {
+        _cleanup_(process_signals_freep) ProcessSignals *signals = calloc(1, sizeof(*signals));
+        if (!signals)
+                return -ENOMEM;
+        signals->handlers = handlers;
+        signals->userdata = userdata;
+        int r = watch_signal(event, signals, 0, SIGTERM, on_stop);
+        if (r >= 0)
+                r = watch_signal(event, signals, 1, SIGINT, on_stop);
+        if (r >= 0)
+                r = watch_signal(event, signals, 2, SIGHUP, on_reload);
+        if (r < 0)
+                return r;
+        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+                return -errno;
+        *ret = TAKE_PTR(signals);
+        return 0;
+}
+
+ProcessSignals *process_signals_free(ProcessSignals *signals) {
+        if (!signals)
+                return NULL;
+        for (size_t i = 0; i < N_SIGNALS; i++)
+                event_source_dropp(&signals->sources[i]);
+        free(signals);
+        return NULL;
+}
+
+uint64_t process_raise_descriptor_limit(void) {
+        struct rlimit limit;
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return 1024;
+        limit.rlim_cur = limit.rlim_max;
+        (void) setrlimit(RLIMIT_NOFILE, &limit);
+        return limit.rlim_cur;
+}
+
+size_t process_count_descriptors(void) {
+        size_t n = 0;
+        DIR *directory = opendir("/proc/self/fd");
+        if (!directory)
+                return 0;
+        while (readdir(directory))
+                n++;
+        (void) closedir(directory);
+        return n > 3 ? n - 3 : 0; /* ".", ".." and the one that reads them */
+}
