@@ -98,7 +98,8 @@ static const Route *find_method(
                 const char *path,
                 const char *method) {
         for (size_t i = 0; i < n_routes; i++)
-                if (streq(table[i].method, method) && pattern_is_same(pattern, table[i].pattern, path))
+                if ((streq(table[i].method, method) || streq(table[i].method, ROUTE_METHOD_ANY)) &&
+                    pattern_is_same(pattern, table[i].pattern, path))
                         return &table[i];
 
         return NULL;

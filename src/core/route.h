@@ -7,11 +7,12 @@
 
 #include "core/problem.h"
 
+#define ROUTE_METHOD_ANY     "*"
 #define ROUTE_PARAMETERS_MAX 2
 #define ROUTE_ALLOW_SIZE     64
 
 typedef struct Route {
-        const char *method;  /* "GET" also serves HEAD */
+        const char *method;  /* "GET" also serves HEAD; ROUTE_METHOD_ANY everything */
         const char *pattern; /* "/api/v1/task/{task_id}": {name} stands for one non-empty segment, {#name} for
                                 one of digits */
         int id;              /* the program's own enum */

@@ -26,6 +26,7 @@ enum {
         OTHER_NAME_GET,
         OTHER_NAME_PUT,
         NUMBER,
+        ANY_METHOD,
 };
 
 /* The pattern with parameters only stands first, to lose nonetheless. */
@@ -45,6 +46,8 @@ static const Route table[] = {
         { "GET", "/other/{a}", OTHER_NAME_GET },
         { "PUT", "/other/{b}", OTHER_NAME_PUT },
         { "GET", "/number/{#n}/{x}", NUMBER },
+        { ROUTE_METHOD_ANY, "/any", ANY_METHOD },
+        { ROUTE_METHOD_ANY, "/any/", ANY_METHOD },
 };
 
 static int find(const char *method, const char *path, RouteMatch *ret, Problem *ret_problem) {
@@ -76,6 +79,9 @@ static void paths_lead_to_their_routes(void **state) {
                 { "GET", "/head", HEAD_GET, { 0 } },
                 { "GET", "/api/v1/task/output", TASK_GET, { "output" } },
                 { "GET", "/api/v1/task/..", TASK_GET, { ".." } },
+                { "POST", "/any", ANY_METHOD, { 0 } },
+                { "HEAD", "/any/", ANY_METHOD, { 0 } },
+                { "BREW", "/any", ANY_METHOD, { 0 } },
         };
 
         for (FOREACH_ROW(row, rows)) {
