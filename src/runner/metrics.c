@@ -2,19 +2,11 @@
 
 #include "runner/metrics.h"
 
-#include <assert.h>
 #include <inttypes.h>
 
+#include "core/metrics-text.h"
 #include "runner/runner.h"
 #include "runner/task.h"
-
-/* What this server answers with; the last place is for anything else. */
-static const int statuses[] = {
-        200, 201, 202, 204, 400, 401, 403, 404, 405, 409, 413, 415, 421, 422, 423, 429, 503,
-};
-
-#define N_STATUSES (sizeof(statuses) / sizeof(*statuses))
-static_assert(N_STATUSES < METRICS_STATUSES_MAX, "no place for other statuses");
 
 void metrics_count_submitted(Metrics *metrics) {
         metrics->submitted++;
@@ -40,24 +32,8 @@ void metrics_count_ended(Metrics *metrics, const Task *task) {
                                 usec_subtract(task->stop_boottime_usec, task->start_boottime_usec));
 }
 
-void metrics_count_request(Metrics *metrics, size_t route, int status) {
-        size_t i = 0;
-        while (i < N_STATUSES && statuses[i] != status)
-                i++;
-        metrics->requests[route < METRICS_ROUTES_MAX ? route : METRICS_ROUTES_MAX - 1][i]++;
-}
-
-static int head(Text *text, const char *name, const char *type, const char *help) {
-        return text_appendf(text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static int single(Text *text, const char *name, const char *type, const char *help, double value) {
-        int r = head(text, name, type, help);
-        return r < 0 ? r : text_appendf(text, "%s %.17g\n", name, value);
-}
-
 static int format_resources(Text *text, const char *name, const char *help, const Resources *resources) {
-        int r = head(text, name, "gauge", help);
+        int r = metrics_text_head(text, name, "gauge", help);
         if (r >= 0)
                 r = text_appendf(
                                 text,
@@ -80,7 +56,7 @@ static int format_tasks(const Runner *runner, Text *text) {
         const Metrics *metrics = &runner->metrics;
         size_t n_queued = runner->waiting.n_entries;
         size_t n_live = runner->tasks.n_tasks - runner->tasks.n_finished;
-        int r = head(text, "daggyr_tasks", "gauge", "Tasks the runner knows, by state.");
+        int r = metrics_text_head(text, "daggyr_tasks", "gauge", "Tasks the runner knows, by state.");
         if (r >= 0)
                 r = text_appendf(
                                 text,
@@ -90,13 +66,15 @@ static int format_tasks(const Runner *runner, Text *text) {
                                 n_live - n_queued,
                                 runner->tasks.n_finished);
         if (r >= 0)
-                r = single(text,
-                           "daggyr_tasks_submitted_total",
-                           "counter",
-                           "Tasks accepted.",
-                           (double) metrics->submitted);
+                r = metrics_text_single(
+                                text,
+                                "daggyr_tasks_submitted_total",
+                                "counter",
+                                "Tasks accepted.",
+                                (double) metrics->submitted);
         if (r >= 0)
-                r = head(text, "daggyr_tasks_ended_total", "counter", "Tasks that ended, by result.");
+                r = metrics_text_head(
+                                text, "daggyr_tasks_ended_total", "counter", "Tasks that ended, by result.");
         for (int result = TASK_RESULT_NONE + 1; r >= 0 && result < _TASK_RESULT_MAX; result++)
                 r = text_appendf(
                                 text,
@@ -107,89 +85,75 @@ static int format_tasks(const Runner *runner, Text *text) {
 }
 
 static int format_durations(const Metrics *metrics, Text *text) {
-        int r = head(text, "daggyr_task_start_seconds", "histogram", "Time from submission to execution.");
+        int r = metrics_text_head(
+                        text, "daggyr_task_start_seconds", "histogram", "Time from submission to execution.");
         if (r >= 0)
                 r = histogram_format(&metrics->start_latency, "daggyr_task_start_seconds", text);
         if (r >= 0)
-                r = head(text,
-                         "daggyr_task_run_seconds",
-                         "histogram",
-                         "Time from execution to the end of the last process.");
+                r = metrics_text_head(
+                                text,
+                                "daggyr_task_run_seconds",
+                                "histogram",
+                                "Time from execution to the end of the last process.");
         if (r >= 0)
                 r = histogram_format(&metrics->run_time, "daggyr_task_run_seconds", text);
         return r;
 }
 
-static int format_requests(const Metrics *metrics, const Route *routes, size_t n_routes, Text *text) {
-        int r = head(text,
-                     "daggyr_http_requests_total",
-                     "counter",
-                     "Requests answered, by route and status.");
-        for (size_t route = 0; route <= n_routes; route++)
-                for (size_t i = 0; r >= 0 && i <= N_STATUSES; i++) {
-                        if (metrics->requests[route][i] == 0)
-                                continue;
-                        r = text_appendf(
-                                        text,
-                                        "daggyr_http_requests_total{method=\"%s\",route=\"%s\",status=\"",
-                                        route < n_routes ? routes[route].method : "none",
-                                        route < n_routes ? routes[route].pattern : "none");
-                        if (r >= 0)
-                                r = i < N_STATUSES ? text_appendf(text, "%d", statuses[i]) :
-                                                     text_append(text, "other");
-                        if (r >= 0)
-                                r = text_appendf(text, "\"} %" PRIu64 "\n", metrics->requests[route][i]);
-                }
-        return r;
-}
-
 static int format_process(const Runner *runner, Text *text) {
         const Metrics *metrics = &runner->metrics;
-        int r = single(text,
-                       "daggyr_output_bytes_total",
-                       "counter",
-                       "Bytes that ended tasks wrote to stdout and stderr.",
-                       (double) metrics->output_bytes);
+        int r = metrics_text_single(
+                        text,
+                        "daggyr_output_bytes_total",
+                        "counter",
+                        "Bytes that ended tasks wrote to stdout and stderr.",
+                        (double) metrics->output_bytes);
         if (r >= 0)
-                r = single(text,
-                           "daggyr_journal_lines_dropped_total",
-                           "counter",
-                           "Lines of output that were not passed on to the journal.",
-                           (double) metrics->journal_lines_dropped);
+                r = metrics_text_single(
+                                text,
+                                "daggyr_journal_lines_dropped_total",
+                                "counter",
+                                "Lines of output that were not passed on to the journal.",
+                                (double) metrics->journal_lines_dropped);
         if (r >= 0)
-                r = single(text,
-                           "daggyr_http_connections",
-                           "gauge",
-                           "Open connections.",
-                           http_server_n_connections(runner->http));
+                r = metrics_text_single(
+                                text,
+                                "daggyr_http_connections",
+                                "gauge",
+                                "Open connections.",
+                                http_server_n_connections(runner->http));
         if (r >= 0)
-                r = single(text,
-                           "daggyr_open_descriptors",
-                           "gauge",
-                           "Descriptors the process has open.",
-                           (double) process_count_descriptors());
+                r = metrics_text_single(
+                                text,
+                                "daggyr_open_descriptors",
+                                "gauge",
+                                "Descriptors the process has open.",
+                                (double) process_count_descriptors());
         if (r >= 0)
-                r = single(text,
-                           "daggyr_bus_reconnects_total",
-                           "counter",
-                           "Times the connection to systemd was made anew.",
-                           (double) systemd1_n_reconnects(runner->systemd1));
+                r = metrics_text_single(
+                                text,
+                                "daggyr_bus_reconnects_total",
+                                "counter",
+                                "Times the connection to systemd was made anew.",
+                                (double) systemd1_n_reconnects(runner->systemd1));
         if (r >= 0)
-                r = single(text,
-                           "daggyr_draining",
-                           "gauge",
-                           "1 while no new tasks are started.",
-                           runner_is_draining(runner));
+                r = metrics_text_single(
+                                text,
+                                "daggyr_draining",
+                                "gauge",
+                                "1 while no new tasks are started.",
+                                runner_is_draining(runner));
         if (r >= 0)
-                r = single(text,
-                           "daggyr_leased",
-                           "gauge",
-                           "1 while a queue holds the lease.",
-                           lease_is_live(&runner->lease, usec_now(CLOCK_BOOTTIME)));
+                r = metrics_text_single(
+                                text,
+                                "daggyr_leased",
+                                "gauge",
+                                "1 while a queue holds the lease.",
+                                lease_is_live(&runner->lease, usec_now(CLOCK_BOOTTIME)));
         return r;
 }
 
-int metrics_format(const Runner *runner, const Route *routes, size_t n_routes, Text *text) {
+int metrics_format(const Runner *runner, Text *text) {
         Resources free_amounts;
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
         int r = format_tasks(runner, text);
@@ -200,6 +164,6 @@ int metrics_format(const Runner *runner, const Route *routes, size_t n_routes, T
         if (r >= 0)
                 r = format_durations(&runner->metrics, text);
         if (r >= 0)
-                r = format_requests(&runner->metrics, routes, n_routes, text);
+                r = router_format_metrics(runner->router, PROGRAM_NAME, text);
         return r < 0 ? r : format_process(runner, text);
 }

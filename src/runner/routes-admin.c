@@ -9,7 +9,8 @@ typedef struct DrainRequest {
         bool drain;
 } DrainRequest;
 
-void route_drain(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_drain(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         static const JsonField fields[] = {
                 { "drain", json_field_bool, offsetof(DrainRequest, drain), true, 0, 0 },
                 {},
@@ -17,7 +18,7 @@ void route_drain(Runner *runner, HttpRequest *request, const RequestContext *con
         Problem problem = {};
         DrainRequest wanted = {};
         _cleanup_(json_putp) json_object *body = NULL;
-        int r = route_parse_body(request, &body, &problem);
+        int r = request_parse_body(request, &body, &problem);
         if (r >= 0)
                 r = json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", &wanted, &problem);
         if (r < 0) {
@@ -28,15 +29,15 @@ void route_drain(Runner *runner, HttpRequest *request, const RequestContext *con
         http_request_answer_json(request, 200, capacity_brief(runner));
 }
 
-void route_events(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_events(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         event_stream_answer(runner->events, request, http_request_header(request, "Last-Event-ID"));
 }
 
-void route_metrics(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_metrics(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         _cleanup_(text_done) Text text = {};
-        size_t n_routes;
-        const Route *routes = runner_routes(&n_routes);
-        if (metrics_format(runner, routes, n_routes, &text) < 0)
+        if (metrics_format(runner, &text) < 0)
                 http_request_answer_json(request, 200, NULL);
         else
                 http_request_answer(

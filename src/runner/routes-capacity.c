@@ -127,7 +127,8 @@ static void answer_capacity(Runner *runner, HttpRequest *request, const RequestC
         http_request_answer_json(request, 200, capacity_full(runner));
 }
 
-void route_capacity(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_capacity(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         answer_when_fresh(runner, request, context, answer_capacity);
 }
 
@@ -137,7 +138,8 @@ static void answer_resources(Runner *runner, HttpRequest *request, const Request
         http_request_answer_json(request, 200, object);
 }
 
-void route_resources(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_resources(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         answer_when_fresh(runner, request, context, answer_resources);
 }
 
@@ -154,11 +156,13 @@ static void answer_impact(Runner *runner, HttpRequest *request, const RequestCon
         http_request_answer_json(request, 200, object);
 }
 
-void route_impact(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_impact(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         answer_when_fresh(runner, request, context, answer_impact);
 }
 
-void route_ready(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_ready(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         if (runner_is_ready(runner)) {
                 http_request_answer(request, 200, NULL, NULL, 0);
                 return;

@@ -37,18 +37,19 @@ static int daggyr_task_id(const RequestContext *context, char **ret) {
         return 0;
 }
 
-void daggyr_answer_error(HttpRequest *request, int status, const char *message) {
+static void answer_error(HttpRequest *request, int status, const char *message) {
         json_object *object = json_object_new_object();
         if (object && json_add_string(object, "error", message) < 0)
                 object = (json_object_put(object), NULL);
         http_request_answer_json(request, status, object);
 }
 
-int daggyr_check_header(
-                const Runner *runner,
+static int check_header(
+                void *userdata,
                 const HttpRequest *request,
                 const RequestContext *context,
                 Problem *problem) {
+        const Runner *runner = userdata;
         uint64_t number;
         if (text_parse_u64(context->match.parameters[0], 0, UINT64_MAX, &number) < 0)
                 return problem_set(problem, 404, NULL, "the run id must be a decimal number");
@@ -69,18 +70,24 @@ int daggyr_check_header(
         return 0;
 }
 
-void daggyr_answer_refused(const Runner *runner, HttpRequest *request, const Problem *problem) {
+static void answer_refused(void *userdata, HttpRequest *request, const Problem *problem) {
+        const Runner *runner = userdata;
         _cleanup_(freep) char *message = NULL;
         if (problem->status == 413) {
                 if (asprintf(&message,
                              "Payload too big (> %" PRIu64 ")",
                              runner->config->service.body_max_bytes) < 0)
                         message = NULL;
-                daggyr_answer_error(request, 409, message ?: problem->detail);
+                answer_error(request, 409, message ?: problem->detail);
                 return;
         }
-        daggyr_answer_error(request, problem->status, problem->detail);
+        answer_error(request, problem->status, problem->detail);
 }
+
+const EndpointStyle daggyr_style = {
+        .check_header = check_header,
+        .refuse = answer_refused,
+};
 
 static int submit_details(
                 Runner *runner,
@@ -91,7 +98,7 @@ static int submit_details(
         TaskDefaults defaults = { .resources = runner->config->default_resources };
         _cleanup_(json_putp) json_object *body = NULL;
         TaskSpec *spec = NULL;
-        int r = route_parse_body(request, &body, problem);
+        int r = request_parse_body(request, &body, problem);
         if (r >= 0)
                 r = task_spec_parse_daggyr(body, task_id, &defaults, &spec, problem);
         if (r < 0)
@@ -105,16 +112,17 @@ static int submit_details(
 
 static void answer_refused_details(HttpRequest *request, const Problem *problem) {
         if (problem->status != 400) {
-                daggyr_answer_error(request, problem->status == 422 ? 409 : problem->status, problem->detail);
+                answer_error(request, problem->status == 422 ? 409 : problem->status, problem->detail);
                 return;
         }
         _cleanup_(freep) char *message = NULL;
         if (asprintf(&message, "Parsing error: %s %s", problem->field, problem->detail) < 0)
                 message = NULL;
-        daggyr_answer_error(request, 409, message ?: problem->detail);
+        answer_error(request, 409, message ?: problem->detail);
 }
 
-void route_daggyr_run(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_daggyr_run(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         Problem problem = {};
         TaskSubmission submission = {};
         _cleanup_(freep) char *task_id = NULL;
@@ -129,7 +137,8 @@ void route_daggyr_run(Runner *runner, HttpRequest *request, const RequestContext
                 task_wait_add(submission.task, request, 200, OUTPUT_DAGGYR, USEC_INFINITY);
 }
 
-void route_daggyr_stop(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_daggyr_stop(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         _cleanup_(freep) char *task_id = NULL;
         Task *task = daggyr_task_id(context, &task_id) < 0 ? NULL : task_table_find(&runner->tasks, task_id);
         if (task)

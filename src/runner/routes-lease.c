@@ -50,7 +50,7 @@ static void answer_acquire(Runner *runner, HttpRequest *request, const RequestCo
         Problem problem = {};
         _cleanup_(json_putp) json_object *body = NULL;
         _cleanup_(lease_request_done) LeaseRequest wanted = {};
-        int r = route_parse_body(request, &body, &problem);
+        int r = request_parse_body(request, &body, &problem);
         if (r >= 0)
                 r = lease_request_parse(body, &wanted, &problem);
         if (r >= 0)
@@ -81,7 +81,8 @@ static void answer_acquire(Runner *runner, HttpRequest *request, const RequestCo
         http_request_answer_json(request, r > 0 ? 201 : 200, grant_json(runner));
 }
 
-void route_lease_acquire(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_lease_acquire(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         answer_when_fresh(runner, request, context, answer_acquire);
 }
 
@@ -91,7 +92,8 @@ static void refuse_unknown(HttpRequest *request) {
         http_request_answer_problem(request, &problem, NULL);
 }
 
-void route_lease_renew(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_lease_renew(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         if (lease_renew(&runner->lease, context->match.parameters[0], usec_now(CLOCK_BOOTTIME)) < 0) {
                 refuse_unknown(request);
                 return;
@@ -100,7 +102,8 @@ void route_lease_renew(Runner *runner, HttpRequest *request, const RequestContex
         http_request_answer_json(request, 200, grant_json(runner));
 }
 
-void route_lease_release(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_lease_release(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         if (lease_release(&runner->lease, context->match.parameters[0], usec_now(CLOCK_BOOTTIME)) < 0) {
                 refuse_unknown(request);
                 return;
@@ -109,7 +112,8 @@ void route_lease_release(Runner *runner, HttpRequest *request, const RequestCont
         http_request_answer(request, 204, NULL, NULL, 0);
 }
 
-void route_lease_show(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_lease_show(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         http_request_answer_json(request, 200, runner_lease_json(runner));
 }
 

@@ -41,12 +41,13 @@ static void answer_submission(HttpRequest *request, const TaskSubmission *submis
                         request, submission->is_new ? 202 : 200, task_to_json(submission->task, OUTPUT_FULL));
 }
 
-void route_task_submit(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_task_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         Problem problem = {};
         TaskSubmission submission = {};
         _cleanup_(json_putp) json_object *body = NULL;
         const char *task_id = context->match.n_parameters > 0 ? context->match.parameters[0] : NULL;
-        int r = route_parse_body(request, &body, &problem);
+        int r = request_parse_body(request, &body, &problem);
         if (r >= 0)
                 r = task_submit_json(
                                 runner,
@@ -69,7 +70,8 @@ static Task *find_task(Runner *runner, const RequestContext *context, Problem *p
         return task;
 }
 
-void route_task_get(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_task_get(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         Problem problem = {};
         usec_t wait_usec = 0;
         OutputMode mode = OUTPUT_FULL;
@@ -81,7 +83,8 @@ void route_task_get(Runner *runner, HttpRequest *request, const RequestContext *
                 task_wait_add(task, request, 200, mode, wait_usec);
 }
 
-void route_task_delete(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_task_delete(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         Problem problem = {};
         usec_t wait_usec;
         Task *task = find_task(runner, context, &problem);
@@ -98,7 +101,8 @@ void route_task_delete(Runner *runner, HttpRequest *request, const RequestContex
         task_wait_add(task, request, 202, OUTPUT_FULL, wait_usec);
 }
 
-void route_task_output(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_task_output(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         Problem problem = {};
         const char *stream = query_get(&context->query, "stream") ?: "stdout";
         const char *offset_text = query_get(&context->query, "offset");

@@ -86,7 +86,8 @@ static json_object *task_list(const Runner *runner, const ListFilter *filter) {
         return TAKE_PTR(object);
 }
 
-void route_tasks_list(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         Problem problem = {};
         ListFilter filter;
         if (parse_filter(&context->query, &filter, &problem) < 0)
@@ -138,10 +139,11 @@ static json_object *submit_one(Runner *runner, json_object *element, const char 
         return batch_outcome(runner, &submission, named ? json_object_get_string(id) : NULL, &problem);
 }
 
-void route_tasks_submit(Runner *runner, HttpRequest *request, const RequestContext *context) {
+void route_tasks_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Runner *runner = userdata;
         Problem problem = {};
         _cleanup_(json_putp) json_object *body = NULL, *outcomes = json_object_new_array();
-        int r = route_parse_body(request, &body, &problem);
+        int r = request_parse_body(request, &body, &problem);
         if (r >= 0 &&
             (!json_object_is_type(body, json_type_array) || json_object_array_length(body) > BATCH_MAX))
                 r = problem_set(&problem, 400, NULL, "must be an array of at most %d tasks", BATCH_MAX);

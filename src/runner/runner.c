@@ -317,10 +317,9 @@ static int on_reload(void *userdata) {
                 log_line(LOG_NOTICE, "A new address takes effect with the next restart");
         config->service.body_max_bytes = runner->config->service.body_max_bytes; /* the server's, made once */
         config->service.web_threads = runner->config->service.web_threads;
+        access_configure(&runner->access, &config->service, TAKE_PTR(token));
         runner_config_free(runner->config);
         runner->config = TAKE_PTR(config);
-        free(runner->token);
-        runner->token = TAKE_PTR(token);
         runner_apply_limits(runner);
         runner_update_capacity(runner);
         runner_admit_soon(runner);
@@ -348,8 +347,8 @@ static int runner_make_http(Runner *runner) {
                                                         CONNECTIONS_MAX,
                                         .idle_timeout_sec = CONNECTION_IDLE_SEC,
                         },
-                        &runner_http_handlers,
-                        runner,
+                        &router_http_handlers,
+                        runner->router,
                         &runner->http);
 }
 
@@ -367,6 +366,18 @@ static const ProcessHandlers process_handlers = {
         .reload = on_reload,
 };
 
+static int runner_init_access(Runner *runner) {
+        const ServiceConfig *config = &runner->config->service;
+        char *token;
+        int r = config_file_read_token(PROGRAM_NAME, config, &token);
+        if (r < 0)
+                return r;
+        runner->access.program = PROGRAM_NAME;
+        runner->access.host_name = runner->facts.host_name;
+        access_configure(&runner->access, config, token);
+        return router_new(runner_endpoints, runner_n_endpoints, &runner->access, runner, &runner->router);
+}
+
 static int runner_init(Runner *runner) {
         int r = host_facts_read(&runner->facts);
         if (r < 0)
@@ -380,7 +391,7 @@ static int runner_init(Runner *runner) {
         runner->output_directory = choose_output_directory();
         if (!runner->output_directory)
                 return -ENOMEM;
-        r = config_file_read_token(PROGRAM_NAME, &runner->config->service, &runner->token);
+        r = runner_init_access(runner);
         if (r < 0)
                 return r;
         r = event_stream_new(runner->event, &runner->events);
@@ -435,6 +446,7 @@ Runner *runner_free(Runner *runner) {
         if (!runner)
                 return NULL;
         http_server_free(runner->http); /* first: requests point to tasks */
+        router_free(runner->router);
         task_table_done(&runner->tasks);
         event_stream_free(runner->events);
         stale_scopes_free(runner->stale_scopes);
@@ -453,7 +465,7 @@ Runner *runner_free(Runner *runner) {
         account_done(&runner->daemon_account);
         fd_close(&runner->leader_fd);
         free(runner->output_directory);
-        free(runner->token);
+        access_done(&runner->access);
         runner_config_free(runner->config);
         sd_event_unref(runner->event);
         free(runner);
@@ -465,8 +477,7 @@ static int runner_listen_passed(Runner *runner, int n_passed) {
                 int r = sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, true);
                 if (r == 0)
                         r = -ENOTSOCK;
-                if (r > 0 && !runner->token && !runner->config->service.insecure &&
-                    !http_socket_is_local(fd)) {
+                if (r > 0 && !access_permits_open_socket(&runner->access) && !http_socket_is_local(fd)) {
                         log_line(LOG_ERR,
                                  "Descriptor %d from systemd listens to other machines, which takes \"auth\" or "
                                  "\"insecure\": true",

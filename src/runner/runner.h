@@ -22,8 +22,10 @@
 #include "runner/own-unit.h"
 #include "runner/stale-scopes.h"
 #include "runner/task-table.h"
+#include "service/access.h"
 #include "service/event-stream.h"
 #include "service/process.h"
+#include "service/router.h"
 
 #define PROGRAM_NAME "daggyr"
 #define TASK_SLICE   "daggyr.slice"
@@ -36,7 +38,6 @@ typedef void (*RunnerReady)(void *userdata);
 struct Runner {
         const char *config_path; /* NULL: defaults only */
         RunnerConfig *config;
-        char *token;    /* that clients over TCP must show, or NULL */
         bool user_mode; /* the calling user's systemd; tasks run as that user */
         sd_event *event;
         HostFacts facts;
@@ -52,6 +53,8 @@ struct Runner {
         CapacityWatch *capacity_watch;
         SliceLimits slice_limits; /* as last heard */
         Login1 *login1;
+        Access access;
+        Router *router;
         HttpServer *http;
 
         CapacityPool pool;

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Who may do what. Web pages are kept out by what their requests look like, others by what they can show. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "core/config-service.h"
+#include "core/problem.h"
+#include "io/http-server.h"
+
+/* What a route needs of its client; the later ones mean more. */
+typedef enum AccessLevel {
+        ACCESS_PUBLIC, /* nothing: it tells no more than a port scan would */
+        ACCESS_READ,
+        ACCESS_SUBMIT, /* run and stop tasks */
+        ACCESS_MANAGE, /* decide what the daemon does at all */
+        _ACCESS_LEVEL_MAX,
+} AccessLevel;
+
+typedef struct Access {
+        const char *program;         /* its name, told to those who show no token */
+        const char *host_name;       /* weak: the machine's, short or full */
+        const ServiceConfig *config; /* weak */
+        char *token;                 /* that clients over TCP must show, or NULL */
+} Access;
+
+/* Goes by CONFIG (weak) and TOKEN (taken over; may be NULL) from now on. */
+void access_configure(Access *access, const ServiceConfig *config, char *token);
+void access_done(Access *access);
+
+/* Whether a socket that other machines can reach may be listened on: something keeps strangers out, or
+ * letting them in is meant. */
+bool access_permits_open_socket(const Access *access);
+
+/* The first word, when only the header of REQUEST is there: a negative errno with the problem (and a header
+ * of the answer, where one belongs) when nothing that comes later could let it in. */
+int access_check_header(
+                const Access *access,
+                HttpRequest *request,
+                AccessLevel level,
+                Problem *reterr_problem);
+
+/* The last word, before REQUEST is handled, once it is there as a whole: calls DECIDED, with NULL or why it
+ * is refused. That may be at once or later. Whoever takes its time here registers a hang-up handler, which
+ * takes the place of the call, and takes it back before the call. */
+typedef void (*AccessDecided)(HttpRequest *request, const Problem *refusal, void *userdata);
+void access_decide(
+                Access *access,
+                HttpRequest *request,
+                AccessLevel level,
+                AccessDecided decided,
+                void *userdata);

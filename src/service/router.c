@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "service/router.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/json.h"
+#include "core/request-guard.h"
+#include "core/request-metrics.h"
+
+struct Router {
+        const Endpoint *endpoints;
+        size_t n_endpoints;
+        Route *routes; /* of the endpoints; the id of each is its place */
+        Access *access;
+        void *userdata; /* the program's */
+        RequestMetrics metrics;
+};
+
+int router_new(const Endpoint *endpoints, size_t n_endpoints, Access *access, void *userdata, Router **ret) {
+        _cleanup_(router_freep) Router *router = calloc(1, sizeof(*router));
+        if (!router)
+                return -ENOMEM;
+        router->endpoints = endpoints;
+        router->n_endpoints = n_endpoints;
+        router->access = access;
+        router->userdata = userdata;
+        router->routes = calloc(n_endpoints, sizeof(*router->routes));
+        if (!router->routes)
+                return -ENOMEM;
+        for (size_t i = 0; i < n_endpoints; i++)
+                router->routes[i] = (Route){ endpoints[i].method, endpoints[i].pattern, (int) i };
+        int r = request_metrics_init(&router->metrics, router->routes, n_endpoints);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(router);
+        return 0;
+}
+
+Router *router_free(Router *router) {
+        if (!router)
+                return NULL;
+        request_metrics_done(&router->metrics);
+        free(router->routes);
+        free(router);
+        return NULL;
+}
+
+static void context_free(void *pointer) {
+        RequestContext *context = pointer;
+        route_match_done(&context->match);
+        query_done(&context->query);
+        free(context);
+}
+
+static const EndpointStyle *style_of(const RequestContext *context) {
+        static const EndpointStyle ours = {};
+        return context && context->endpoint && context->endpoint->style ? context->endpoint->style : &ours;
+}
+
+static int read_query(const HttpRequest *request, RequestContext *context, Problem *problem) {
+        const Endpoint *endpoint = context->endpoint;
+        if (endpoint->query_rule == QUERY_IGNORED)
+                return 0;
+        int r = query_parse(http_request_query(request), &context->query, problem);
+        if (r >= 0 && endpoint->query_rule == QUERY_LISTED)
+                r = query_check(&context->query, endpoint->query_names, endpoint->query_repeatable, problem);
+        return r;
+}
+
+static int find_endpoint(
+                const Router *router,
+                HttpRequest *request,
+                RequestContext *context,
+                Problem *problem) {
+        int r = route_find(
+                        router->routes,
+                        router->n_endpoints,
+                        http_request_method(request),
+                        http_request_path(request),
+                        &context->match,
+                        problem);
+        if (r < 0 && problem->status == 405)
+                (void) http_request_add_header(request, "Allow", context->match.allow);
+        if (r < 0)
+                return r;
+        context->endpoint = &router->endpoints[context->match.id];
+        return read_query(request, context, problem);
+}
+
+static int on_header(HttpRequest *request, void *userdata, Problem *reterr_problem) {
+        const Router *router = userdata;
+        RequestContext *context = calloc(1, sizeof(*context));
+        if (!context)
+                return problem_from_errno(reterr_problem, ENOMEM);
+        http_request_set_context(request, context, context_free);
+
+        /* What a web page sends is refused as such wherever it leads; but in the form of where it leads. */
+        Problem route_problem = {};
+        int found = find_endpoint(router, request, context, &route_problem);
+        AccessLevel level = found < 0 ? ACCESS_READ : context->endpoint->access;
+        int r = access_check_header(router->access, request, level, reterr_problem);
+        if (r >= 0 && found < 0) {
+                *reterr_problem = route_problem;
+                r = found;
+        }
+        if (r < 0)
+                return r;
+        const EndpointStyle *style = style_of(context);
+        if (style->check_header)
+                return style->check_header(router->userdata, request, context, reterr_problem);
+        if (http_request_has_body(request))
+                return guard_check_content_type(http_request_header(request, "Content-Type"), reterr_problem);
+        return 0;
+}
+
+static void on_refused(HttpRequest *request, const Problem *problem, void *userdata) {
+        const Router *router = userdata;
+        const EndpointStyle *style = style_of(http_request_context(request));
+        if (style->refuse)
+                style->refuse(router->userdata, request, problem);
+        else
+                http_request_answer_problem(request, problem, NULL);
+}
+
+static void on_decided(HttpRequest *request, const Problem *refusal, void *userdata) {
+        const Router *router = userdata;
+        const RequestContext *context = http_request_context(request);
+        if (refusal)
+                on_refused(request, refusal, userdata);
+        else
+                context->endpoint->handle(router->userdata, request, context);
+}
+
+static void on_request(HttpRequest *request, void *userdata) {
+        const Router *router = userdata;
+        const RequestContext *context = http_request_context(request);
+        access_decide(router->access, request, context->endpoint->access, on_decided, userdata);
+}
+
+static void on_answered(HttpRequest *request, int status, void *userdata) {
+        Router *router = userdata;
+        const RequestContext *context = http_request_context(request);
+        request_metrics_count(&router->metrics, context ? context->match.route : NULL, status);
+}
+
+const HttpHandlers router_http_handlers = {
+        .on_header = on_header,
+        .on_request = on_request,
+        .on_refused = on_refused,
+        .on_answered = on_answered,
+};
+
+int router_format_metrics(const Router *router, const char *program, Text *text) {
+        return request_metrics_format(&router->metrics, program, text);
+}
+
+int request_parse_body(const HttpRequest *request, json_object **ret, Problem *reterr_problem) {
+        size_t size;
+        const char *body = http_request_body(request, &size);
+        return json_parse(body, size, ret, reterr_problem);
+}

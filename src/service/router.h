@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* From a request to the function that serves it: a program hands over the table of what it serves, and
+ * everything that comes before a handler is done here. */
+#pragma once
+
+#include <json-c/json.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "core/route.h"
+#include "io/http-server.h"
+#include "service/access.h"
+
+typedef struct Router Router;
+typedef struct Endpoint Endpoint;
+
+/* What is known of a request before its body is read. */
+typedef struct RequestContext {
+        const Endpoint *endpoint;
+        RouteMatch match;
+        Query query;
+} RequestContext;
+
+/* Parses, calls, answers. USERDATA is the program's. */
+typedef void (*EndpointHandler)(void *userdata, HttpRequest *request, const RequestContext *context);
+
+/* The ways of a protocol that is not ours, for the endpoints that speak it. Each function may be NULL. */
+typedef struct EndpointStyle {
+        /* Takes the place of the check that a body is JSON, which comes last of those of the header. */
+        int (*check_header)(
+                        void *userdata,
+                        const HttpRequest *request,
+                        const RequestContext *context,
+                        Problem *reterr_problem);
+        /* Answers a request that was refused, whyever, in the protocol's own form. */
+        void (*refuse)(void *userdata, HttpRequest *request, const Problem *problem);
+} EndpointStyle;
+
+typedef enum QueryRule {
+        QUERY_LISTED,  /* only the names in the table: the default */
+        QUERY_ANY,     /* the handler looks at the names itself */
+        QUERY_IGNORED, /* not even parsed */
+} QueryRule;
+
+struct Endpoint {
+        const char *method;  /* or ROUTE_METHOD_ANY */
+        const char *pattern; /* as in core/route.h */
+        AccessLevel access;
+        EndpointHandler handle;
+        const char *const *query_names; /* with QUERY_LISTED: NULL-terminated; NULL: none */
+        const char *const *query_repeatable;
+        QueryRule query_rule;
+        const EndpointStyle *style; /* NULL: ours */
+};
+
+/* ENDPOINTS, ACCESS and USERDATA must stay until router_free(). -ENOMEM. */
+int router_new(const Endpoint *endpoints, size_t n_endpoints, Access *access, void *userdata, Router **ret);
+
+/* The server must be gone before. */
+Router *router_free(Router *router);
+DEFINE_POINTER_CLEANUP(Router, router_free)
+
+/* For http_server_new(); their userdata is the Router. */
+extern const HttpHandlers router_http_handlers;
+
+/* Appends the metric PROGRAM_http_requests_total. -ENOMEM. */
+int router_format_metrics(const Router *router, const char *program, Text *text);
+
+/* The request's body as JSON; the caller puts it. */
+int request_parse_body(const HttpRequest *request, json_object **ret, Problem *reterr_problem);
