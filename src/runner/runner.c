@@ -16,9 +16,8 @@
 #include "runner/task-run.h"
 #include "runner/task.h"
 #include "service/config-file.h"
+#include "service/listen.h"
 
-#define CONNECTIONS_MAX       4096
-#define CONNECTION_IDLE_SEC   30
 #define RESULTS_BYTES_MAX     (UINT64_C(256) * 1024 * 1024)
 #define SHORTAGE_PAUSE_USEC   (200 * USEC_PER_MSEC)
 #define CAPACITY_RECHECK_USEC (1 * USEC_PER_SEC)
@@ -334,24 +333,6 @@ static void on_going_down(bool going_down, void *userdata) {
         runner_drain_changed(runner);
 }
 
-static int runner_make_http(Runner *runner) {
-        uint64_t connections = runner->n_descriptors / 4;
-        return http_server_new(
-                        runner->event,
-                        &(HttpServerOptions){
-                                        .body_bytes_max = runner->config->service.body_max_bytes,
-                                        .bodies_bytes_max = runner->config->service.body_max_bytes *
-                                                        runner->config->service.web_threads,
-                                        .connections_max = connections < CONNECTIONS_MAX ?
-                                                        (unsigned) connections :
-                                                        CONNECTIONS_MAX,
-                                        .idle_timeout_sec = CONNECTION_IDLE_SEC,
-                        },
-                        &router_http_handlers,
-                        runner->router,
-                        &runner->http);
-}
-
 static char *choose_output_directory(void) {
         const char *directory = getenv("CACHE_DIRECTORY") ?: getenv("TMPDIR") ?: "/var/tmp";
         return strdup(directory);
@@ -414,7 +395,12 @@ static int runner_init(Runner *runner) {
         runner_apply_limits(runner);
         runner->slice_limits = (SliceLimits){ .cpu_quota_usec = UINT64_MAX, .memory_max_bytes = UINT64_MAX };
         runner_update_capacity(runner);
-        return runner_make_http(runner);
+        return listen_server_new(
+                        runner->event,
+                        &runner->config->service,
+                        runner->n_descriptors,
+                        runner->router,
+                        &runner->http);
 }
 
 int runner_new(sd_event *event,
@@ -472,46 +458,6 @@ Runner *runner_free(Runner *runner) {
         return NULL;
 }
 
-static int runner_listen_passed(Runner *runner, int n_passed) {
-        for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n_passed; fd++) {
-                int r = sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, true);
-                if (r == 0)
-                        r = -ENOTSOCK;
-                if (r > 0 && !access_permits_open_socket(&runner->access) && !http_socket_is_local(fd)) {
-                        log_line(LOG_ERR,
-                                 "Descriptor %d from systemd listens to other machines, which takes \"auth\" or "
-                                 "\"insecure\": true",
-                                 fd);
-                        return -EPERM;
-                }
-                if (r > 0)
-                        r = http_server_listen(runner->http, fd);
-                if (r < 0)
-                        return log_errno(LOG_ERR, r, "Cannot listen on descriptor %d from systemd", fd);
-        }
-        return 0;
-}
-
-static int runner_listen(Runner *runner) {
-        int n_passed = sd_listen_fds(true);
-        if (n_passed < 0)
-                return log_errno(LOG_ERR, n_passed, "Cannot take the sockets that systemd passed");
-        if (n_passed > 0)
-                return runner_listen_passed(runner, n_passed);
-
-        const RunnerConfig *config = runner->config;
-        int fd = http_listen_tcp(config->service.ip, (uint16_t) config->service.port, &runner->port);
-        int r = fd < 0 ? fd : http_server_listen(runner->http, fd);
-        if (r < 0)
-                return log_errno(
-                                LOG_ERR,
-                                r,
-                                "Cannot listen on %s port %" PRIu64,
-                                config->service.ip,
-                                config->service.port);
-        return 0;
-}
-
 static int runner_connect(Runner *runner) {
         static const Systemd1Handlers handlers = {
                 .on_connected = on_connected,
@@ -531,7 +477,7 @@ static int on_accept_anyway(sd_event_source *source, uint64_t usec, void *userda
 }
 
 int runner_start(Runner *runner) {
-        int r = runner_listen(runner);
+        int r = listen_start(runner->http, &runner->access, &runner->port);
         if (r >= 0)
                 r = runner_connect(runner);
         if (r >= 0)

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A daemon's HTTP server: its limits, and the sockets it listens on. */
+#pragma once
+
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "core/config-service.h"
+#include "io/http-server.h"
+#include "service/access.h"
+#include "service/router.h"
+
+/* A server for ROUTER that takes no more than a quarter of the N_DESCRIPTORS that the process may have for
+ * connections. Negative errno. */
+int listen_server_new(
+                sd_event *event,
+                const ServiceConfig *config,
+                uint64_t n_descriptors,
+                Router *router,
+                HttpServer **ret);
+
+/* Listens on the sockets that systemd passed or else the configured address; the program says when to accept.
+ * Refuses passed ones that other machines can reach where ACCESS does not permit it. *RET_PORT: the port of
+ * the configured address, 0 with sockets from systemd. Negative errno, logged. */
+int listen_start(HttpServer *server, const Access *access, uint16_t *ret_port);
