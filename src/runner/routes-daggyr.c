@@ -18,7 +18,6 @@
 #include "runner/runner.h"
 #include "runner/task-run.h"
 #include "runner/task-submit.h"
-#include "runner/task-wait.h"
 
 /* "run_id:task_id", as the task API shows it; what an id cannot hold is percent-encoded. */
 static int daggyr_task_id(const RequestContext *context, char **ret) {

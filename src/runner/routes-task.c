@@ -9,7 +9,6 @@
 #include "runner/task-output.h"
 #include "runner/task-run.h"
 #include "runner/task-submit.h"
-#include "runner/task-wait.h"
 #include "runner/task.h"
 
 #define WAIT_SEC_MAX 300.0

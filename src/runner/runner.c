@@ -2,8 +2,6 @@
 
 #include "runner/runner.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
 
@@ -311,11 +309,7 @@ static int on_reload(void *userdata) {
                 r = config_file_read_token(PROGRAM_NAME, &config->service, &token);
         if (r < 0)
                 return r;
-        if (!streq(config->service.ip, runner->config->service.ip) ||
-            config->service.port != runner->config->service.port)
-                log_line(LOG_NOTICE, "A new address takes effect with the next restart");
-        config->service.body_max_bytes = runner->config->service.body_max_bytes; /* the server's, made once */
-        config->service.web_threads = runner->config->service.web_threads;
+        listen_keep(&config->service, &runner->config->service);
         access_configure(&runner->access, &config->service, TAKE_PTR(token));
         runner_config_free(runner->config);
         runner->config = TAKE_PTR(config);

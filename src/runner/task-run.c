@@ -27,7 +27,6 @@
 #include "runner/task-journal.h"
 #include "runner/task-order.h"
 #include "runner/task-output.h"
-#include "runner/task-wait.h"
 
 #define MB UINT64_C(1048576)
 
@@ -75,7 +74,7 @@ static void task_finish(Task *task) {
         task->leader = leader_process_free(task->leader);
         capacity_charge_release(&task->charge);
         metrics_count_ended(&runner->metrics, task);
-        task_wait_answer_all(task);
+        waiters_answer_all(&task->waiters);
         task_output_wake(task);
         task_send_event(task);
         task_table_finished(&runner->tasks, task);

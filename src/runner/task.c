@@ -11,10 +11,13 @@
 #include "io/loop.h"
 #include "runner/runner.h"
 #include "runner/task-output.h"
-#include "runner/task-wait.h"
 #include "service/event-stream.h"
 
 #define OUTPUT_TAIL_BYTES (8 * 1024)
+
+static json_object *describe(const void *subject, unsigned form) {
+        return task_to_json(subject, (OutputMode) form);
+}
 
 int task_new(Runner *runner, TaskSpec *spec, Task **ret) {
         _cleanup_(task_spec_freep) TaskSpec *owned = spec;
@@ -22,6 +25,12 @@ int task_new(Runner *runner, TaskSpec *spec, Task **ret) {
         if (!task)
                 return -ENOMEM;
         task->runner = runner;
+        task->waiters = (Waiters){
+                .event = runner->event,
+                .server = runner->http,
+                .describe = describe,
+                .subject = task,
+        };
         int r = unit_name_from_task_id(owned->task_id, &task->unit);
         if (r < 0)
                 return r;
@@ -35,7 +44,7 @@ int task_new(Runner *runner, TaskSpec *spec, Task **ret) {
 Task *task_free(Task *task) {
         if (!task)
                 return NULL;
-        task_waiters_drop(task);
+        waiters_drop(&task->waiters);
         task_output_drop(task);
         admission_queue_remove(&task->waiting);
         task->scope_call = systemd1_call_cancel(task->scope_call);
@@ -144,6 +153,10 @@ json_object *task_to_json(const Task *task, OutputMode mode) {
         int r = mode == OUTPUT_DAGGYR ? task_attempt_to_json_daggyr(&attempt, &object) :
                                         task_attempt_to_json(&attempt, &object);
         return r < 0 ? NULL : object;
+}
+
+void task_wait_add(Task *task, HttpRequest *request, int status, OutputMode mode, usec_t timeout_usec) {
+        waiters_add(&task->waiters, request, status, mode, task_is_live(task) ? timeout_usec : 0);
 }
 
 void task_send_event(const Task *task) {

@@ -21,12 +21,12 @@
 #include "io/capture.h"
 #include "io/leader-process.h"
 #include "io/systemd1.h"
+#include "service/waiters.h"
 
 #define TASK_NOTES_MAX 16
 
 typedef struct Runner Runner;
 typedef struct Task Task;
-typedef struct TaskWaiter TaskWaiter;
 typedef struct TaskReader TaskReader;
 
 typedef enum TaskStream {
@@ -70,7 +70,7 @@ struct Task {
         sd_event_source *retry_source;   /* the scope's name is still taken, or systemd is away */
         sd_event_source *overdue_source; /* a leader that does not get done */
 
-        TaskWaiter *waiters; /* for its end */
+        Waiters waiters;     /* for its end */
         TaskReader *readers; /* of its output */
 
         UT_hash_handle by_id;
@@ -107,3 +107,7 @@ void task_send_event(const Task *task);
 
 /* The TaskAttempt as it is now; the caller puts it. NULL when out of memory. */
 json_object *task_to_json(const Task *task, OutputMode mode);
+
+/* Answers REQUEST with the attempt and STATUS as soon as TASK is finished, or with what it is then after
+ * TIMEOUT_USEC. Takes care of a client that goes away. */
+void task_wait_add(Task *task, HttpRequest *request, int status, OutputMode mode, usec_t timeout_usec);

@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "base/log.h"
+#include "base/text.h"
 
 #define CONNECTIONS_MAX     4096
 #define CONNECTION_IDLE_SEC 30
@@ -70,4 +71,11 @@ int listen_start(HttpServer *server, const Access *access, uint16_t *ret_port) {
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot listen on %s port %" PRIu64, config->ip, config->port);
         return 0;
+}
+
+void listen_keep(ServiceConfig *config, const ServiceConfig *current) {
+        if (!streq(config->ip, current->ip) || config->port != current->port)
+                log_line(LOG_NOTICE, "A new address takes effect with the next restart");
+        config->body_max_bytes = current->body_max_bytes; /* the server's, made once */
+        config->web_threads = current->web_threads;
 }

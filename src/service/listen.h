@@ -24,3 +24,7 @@ int listen_server_new(
  * Refuses passed ones that other machines can reach where ACCESS does not permit it. *RET_PORT: the port of
  * the configured address, 0 with sockets from systemd. Negative errno, logged. */
 int listen_start(HttpServer *server, const Access *access, uint16_t *ret_port);
+
+/* What listens, and how, stays as it is until a restart: takes that over from CURRENT into CONFIG, read anew,
+ * and logs when another address is wanted. */
+void listen_keep(ServiceConfig *config, const ServiceConfig *current);
