@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What a queue keeps on disk: tasks, their attempts and outputs, and what it knows about its workers. SQLite
+ * in WAL mode, synchronous.
+ *
+ * One thread owns the connection that writes. The loop hands it batches; it takes all that are there into one
+ * transaction, and when that is on disk their callbacks are called in the loop, in order. So nothing in the
+ * loop waits for fsync(), and many small batches share one.
+ *
+ * Reads are made in the loop, through a second connection that is read-only and sees what is committed:
+ * single rows and pages found by an index, from the page cache as a rule. A reader and the writer never wait
+ * for each other.
+ *
+ * Stored times are CLOCK_REALTIME in microseconds, 0 for "not yet". A library of its own (SQLite, threads):
+ * the signals that are to be handled must be blocked before task_store_open().
+ *
+ * On a 2-CPU virtual machine with a virtio disk: see docs/task-store.md for what it takes. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "base/usec.h"
+
+#define STORE_OUTPUT_PIECE_MAX  (1024 * 1024) /* bytes in one store_batch_append_output() */
+#define STORE_PENDING_BYTES_MAX (64 * 1024 * 1024)
+#define STORE_LIST_LIMIT_MAX    1000
+#define STORE_LABELS_MAX        8 /* in one filter */
+
+typedef struct TaskStore TaskStore;
+typedef struct StoreBatch StoreBatch;
+
+/* As clients see it; those from COMPLETED on are finished for good. */
+typedef enum StoredState {
+        STORED_QUEUED,
+        STORED_RUNNING,
+        STORED_COMPLETED,
+        STORED_ERRORED,
+        STORED_KILLED,
+        _STORED_STATE_MAX,
+} StoredState;
+
+/* "queued" … and back; -EINVAL. These words are what is stored. */
+const char *stored_state_to_string(StoredState state);
+int stored_state_from_string(const char *name);
+
+typedef struct StoredTask {
+        uint64_t seq; /* order of arrival, from task_store_next_seq(); the key of all that belongs to it */
+        const char *task_id;
+        StoredState state;
+        int64_t priority;
+        uint64_t retries;       /* used so far */
+        uint64_t stop_reason;   /* the caller's; 0: nobody wants it stopped */
+        usec_t submit_usec;     /* accepted */
+        usec_t queue_usec;      /* put (back) into the queue */
+        usec_t not_before_usec; /* back-off of a retry */
+        usec_t finish_usec;
+        const char *spec;   /* JSON as accepted */
+        uint64_t spec_hash; /* the caller's, to tell a repeated submission */
+        const char *result; /* JSON of the finished task without output; NULL while live */
+} StoredTask;
+
+/* Where an attempt is, for a restart: what may have reached a runner must be asked about there. */
+typedef enum StoredAttemptState {
+        STORED_ATTEMPT_PLACED,   /* decided; nothing was sent yet */
+        STORED_ATTEMPT_SENT,     /* may have reached the runner */
+        STORED_ATTEMPT_RUNNING,  /* the runner has it */
+        STORED_ATTEMPT_FINISHED, /* the runner told how it ended */
+        STORED_ATTEMPT_LOST,     /* given up */
+        STORED_ATTEMPT_REFUSED,  /* certainly never started */
+        _STORED_ATTEMPT_STATE_MAX,
+} StoredAttemptState;
+
+const char *stored_attempt_state_to_string(StoredAttemptState state);
+
+typedef struct StoredAttempt {
+        uint64_t number; /* of this task, from 1 */
+        StoredAttemptState state;
+        const char *worker_id;
+        const char *runner_task_id;  /* its name at the runner */
+        const char *runner_instance; /* which life of the runner; NULL: not known */
+        const char *lease_id;        /* NULL: none */
+        usec_t place_usec, start_usec, finish_usec;
+        const char *attempt; /* JSON as the runner gave it, without output; NULL: none yet */
+} StoredAttempt;
+
+typedef struct StoredWorker {
+        const char *worker_id;
+        bool disabled;
+        const char *lease_id;        /* NULL: none held */
+        const char *runner_instance; /* of the one that granted it; NULL: not known */
+        usec_t lease_expires_usec;
+} StoredWorker;
+
+typedef enum StoredStream {
+        STORED_STDOUT,
+        STORED_STDERR,
+} StoredStream;
+
+/* Opens the store in DIRECTORY, which must exist, and makes an empty one if there is none; brings an older
+ * one up to date. Blocks, for at most some seconds. On failure there is a sentence for the log in
+ * *RETERR_MESSAGE, which the caller frees (NULL when out of memory): -EBUSY      another process has it open
+ * -EUCLEAN    it is damaged. It was renamed to tasks.db.corrupt-<time>; nothing of it is lost, and the next
+ * start begins with an empty one. Whether there should be one is for an administrator to decide.
+ * -EMEDIUMTYPE, -ENOTSUP   it is not one of ours; it was made by a later version. It was not touched.
+ * -EACCES, -EROFS, -ENOSPC, -EIO, … */
+int task_store_open(sd_event *event, const char *directory, TaskStore **ret, char **reterr_message);
+
+/* Waits until all that was handed over is on disk, without calling back. Not from within a callback. NULL is
+ * fine; returns NULL. */
+TaskStore *task_store_free(TaskStore *store);
+DEFINE_POINTER_CLEANUP(TaskStore, task_store_free)
+
+/* 32 hexadecimal digits, made with the store and kept with it. */
+const char *task_store_queue_id(const TaskStore *store);
+
+/* A number above all that were ever stored or given. */
+uint64_t task_store_next_seq(TaskStore *store);
+
+/* Bytes handed over that are not on disk yet. */
+size_t task_store_pending_bytes(const TaskStore *store);
+
+/* A batch is stored whole or not at all. What is added is copied, and done in order. All store_batch_…()
+ * return 0, -ENOMEM, or -EINVAL for what is too large; the batch remembers, and task_store_commit() returns
+ * it again. */
+int store_batch_new(StoreBatch **ret);
+StoreBatch *store_batch_free(StoreBatch *batch);
+DEFINE_POINTER_CLEANUP(StoreBatch, store_batch_free)
+
+/* A new task. LABELS are "key=value", NULL-terminated, or NULL. When its id or seq is there already the batch
+ * fails with -EEXIST. */
+int store_batch_put_task(StoreBatch *batch, const StoredTask *task, char *const *labels);
+
+/* What can change of a live task: state, priority, retries, stop_reason, queue_usec, not_before_usec. Like
+ * the next one: the batch fails with -ENOENT if the task is not there. */
+int store_batch_update_task(StoreBatch *batch, const StoredTask *task);
+int store_batch_finish_task(
+                StoreBatch *batch,
+                uint64_t seq,
+                StoredState state,
+                usec_t finish_usec,
+                const char *result);
+
+/* Forgets it, its labels, attempts and outputs. */
+int store_batch_delete_task(StoreBatch *batch, uint64_t seq);
+
+/* Adds the attempt, or replaces the one with that number. */
+int store_batch_put_attempt(StoreBatch *batch, uint64_t seq, const StoredAttempt *attempt);
+
+/* SIZE bytes of output that stand at OFFSET, which is where the last piece ended (or what is there already is
+ * replaced, if it was cut in the same pieces). */
+int store_batch_append_output(
+                StoreBatch *batch,
+                uint64_t seq,
+                uint64_t number,
+                StoredStream stream,
+                uint64_t offset,
+                const void *bytes,
+                size_t size);
+
+/* Forgets both streams of one attempt. */
+int store_batch_delete_output(StoreBatch *batch, uint64_t seq, uint64_t number);
+
+int store_batch_put_worker(StoreBatch *batch, const StoredWorker *worker);
+int store_batch_delete_worker(StoreBatch *batch, const char *worker_id);
+
+/* Small facts of the caller's ("draining"), by its own keys; a NULL VALUE removes one. */
+int store_batch_put_fact(StoreBatch *batch, const char *key, const char *value);
+
+/* R is 0 when the batch is on disk. Otherwise nothing of it is: -ENOSPC, -EIO, -EEXIST, -ENOENT, -ENOMEM, …
+ * After a failed fsync() nobody can say what is on disk: then and from then on it is -EIO, until the store is
+ * opened again. */
+typedef void (*StoreCommitted)(int r, void *userdata);
+
+/* Hands BATCH over, also on failure. CALLBACK (may be NULL) is called later, from the loop. -ENOBUFS when too
+ * much (STORE_PENDING_BYTES_MAX) waits to be written, or what the batch remembers: then it is not called. */
+int task_store_commit(TaskStore *store, StoreBatch *batch, StoreCommitted callback, void *userdata);
+
+/* Forgets finished tasks, at most LIMIT of them: those that finished before FINISHED_BEFORE_USEC, and of the
+ * others all but the last KEEP_MAX. In order with the batches; CALLBACK's R is how many there were: again, if
+ * LIMIT were. */
+int task_store_prune(
+                TaskStore *store,
+                usec_t finished_before_usec,
+                uint64_t keep_max,
+                uint64_t limit,
+                StoreCommitted callback,
+                void *userdata);
+
+/* Readers. A handler is given one row after the other, valid until it returns; a negative errno from it ends
+ * the reading and is returned. A handler must not start the same reading again (-EBUSY). -EUCLEAN when what
+ * is there is damaged, -EIO. */
+typedef int (*StoredTaskHandler)(const StoredTask *task, void *userdata);
+typedef int (*StoredAttemptHandler)(const StoredAttempt *attempt, void *userdata);
+typedef int (*StoredWorkerHandler)(const StoredWorker *worker, void *userdata);
+
+/* ATTEMPT is the last one, or NULL. */
+typedef int (*StoredLiveHandler)(const StoredTask *task, const StoredAttempt *attempt, void *userdata);
+
+/* All tasks that are not finished, in order of arrival; for the start, as it reads them all. */
+int task_store_load_live(TaskStore *store, StoredLiveHandler handler, void *userdata);
+int task_store_load_workers(TaskStore *store, StoredWorkerHandler handler, void *userdata);
+
+/* One task; -ENOENT. */
+int task_store_get(TaskStore *store, const char *task_id, StoredTaskHandler handler, void *userdata);
+
+/* All attempts of a task, first to last. */
+int task_store_attempts(TaskStore *store, uint64_t seq, StoredAttemptHandler handler, void *userdata);
+
+typedef struct StoreFilter {
+        int state;                 /* a StoredState, or -1: any */
+        const char *const *labels; /* "key=value", all of which must hold; NULL-terminated, or NULL */
+        uint64_t after;            /* seq of the last one of the page before; 0: from the beginning */
+        uint64_t limit;            /* 1 … STORE_LIST_LIMIT_MAX */
+} StoreFilter;
+
+/* One page, in order of arrival. HANDLER returns 1 after a row to make it the page's last. *RET_NEXT is 0 at
+ * the end, else the "after" of the next page. A page may hold less than LIMIT and yet not be the last: where
+ * labels and state together fit few of many tasks, it ends after so many were looked at. -EINVAL (too many
+ * labels, or no "=" in one). */
+int task_store_list(
+                TaskStore *store,
+                const StoreFilter *filter,
+                StoredTaskHandler handler,
+                void *userdata,
+                uint64_t *ret_next);
+
+/* Reads up to SIZE bytes of output at OFFSET: their number, which may be less than there are, 0 at the end.
+ */
+ssize_t task_store_read_output(
+                TaskStore *store,
+                uint64_t seq,
+                uint64_t number,
+                StoredStream stream,
+                uint64_t offset,
+                void *buffer,
+                size_t size);
+
+/* How much of it is stored. */
+int task_store_output_size(
+                TaskStore *store,
+                uint64_t seq,
+                uint64_t number,
+                StoredStream stream,
+                uint64_t *ret_bytes);
+
+/* The caller frees *ret. -ENOENT. */
+int task_store_get_fact(TaskStore *store, const char *key, char **ret);
