@@ -59,7 +59,7 @@ typedef struct HttpOutcome {
 
         int status;               /* 100…999; of a stream that broke also set, if it had come; else 0 */
         const char *content_type; /* as sent; NULL when there was none */
-        unsigned retry_after_sec; /* 0: none given, or given as a date */
+        unsigned retry_after_sec; /* from now on, if it was given as a date; 0: none given */
         const char *body;         /* never NULL, NUL-terminated; "" of a stream with status 2xx */
         size_t body_size;
 } HttpOutcome;
