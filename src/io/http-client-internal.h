@@ -46,6 +46,7 @@ struct HttpCall {
         bool blocked; /* libcurl was told to wait, as enough is there */
 
         usec_t total_deadline_usec, idle_usec, progress_usec; /* CLOCK_BOOTTIME */
+        usec_t suspected_usec, grace_deadline_usec;           /* the progress after which it seems idle */
         sd_event_source *timer_source;
 
         bool header_complete;

@@ -18,6 +18,8 @@
 #include "io/http-client-internal.h"
 #include "io/loop.h"
 
+#define IDLE_GRACE_USEC (20 * USEC_PER_MSEC)
+
 void call_list_append(CallList *list, HttpCall *call) {
         call->previous = list->last;
         call->next = NULL;
@@ -145,11 +147,13 @@ static void call_end(HttpCall *call, int error) {
         http_client_schedule(client);
 }
 
-/* Of the answer, once the request is on its way. */
+/* Of the answer, once the request is on its way. What has come may not have been read, if it was this process
+ * that stood still: so there is a little more time when it is over. */
 static usec_t call_idle_deadline(const HttpCall *call) {
         if (call->state != CALL_ACTIVE || call->paused)
                 return USEC_INFINITY;
-        return usec_add(call->progress_usec, call->idle_usec);
+        usec_t deadline = usec_add(call->progress_usec, call->idle_usec);
+        return call->suspected_usec == call->progress_usec ? call->grace_deadline_usec : deadline;
 }
 
 static int call_set_timer(HttpCall *call);
@@ -159,7 +163,13 @@ static int on_call_time(sd_event_source *source, uint64_t usec, void *userdata) 
         if (exit_was_asked_for(call->client))
                 return 0;
         usec_t now = usec_now(CLOCK_BOOTTIME);
-        if (now >= call->total_deadline_usec || now >= call_idle_deadline(call))
+        bool idle = now >= call_idle_deadline(call);
+        bool first_time = idle && call->suspected_usec != call->progress_usec;
+        if (first_time) {
+                call->suspected_usec = call->progress_usec;
+                call->grace_deadline_usec = usec_add(now, IDLE_GRACE_USEC);
+        }
+        if (now >= call->total_deadline_usec || (idle && !first_time))
                 call_end(call, -ETIMEDOUT);
         else if (call_set_timer(call) < 0)
                 call_end(call, -ENOMEM);
