@@ -30,6 +30,7 @@
 #define STORE_PENDING_BYTES_MAX (64 * 1024 * 1024)
 #define STORE_LIST_LIMIT_MAX    1000
 #define STORE_LABELS_MAX        8 /* in one filter */
+#define STORE_PRUNE_MAX         1000
 
 typedef struct TaskStore TaskStore;
 typedef struct StoreBatch StoreBatch;
@@ -180,9 +181,9 @@ typedef void (*StoreCommitted)(int r, void *userdata);
  * much (STORE_PENDING_BYTES_MAX) waits to be written, or what the batch remembers: then it is not called. */
 int task_store_commit(TaskStore *store, StoreBatch *batch, StoreCommitted callback, void *userdata);
 
-/* Forgets finished tasks, at most LIMIT of them: those that finished before FINISHED_BEFORE_USEC, and of the
- * others all but the last KEEP_MAX. In order with the batches; CALLBACK's R is how many there were: again, if
- * LIMIT were. */
+/* Forgets finished tasks, the oldest first, at most LIMIT (1 … STORE_PRUNE_MAX) of them: those that finished
+ * before FINISHED_BEFORE_USEC, and of the others all but the last KEEP_MAX. In order with the batches;
+ * CALLBACK's R is how many there were: again, if LIMIT were. */
 int task_store_prune(
                 TaskStore *store,
                 usec_t finished_before_usec,
