@@ -124,6 +124,9 @@ int store_error(sqlite3 *db);
 
 int stored_attempt_state_from_string(const char *name);
 
+/* Prepares what is used again and again. -EUCLEAN when the tables are not what they should be. */
+int store_prepare(sqlite3 *db, const char *text, sqlite3_stmt **ret);
+
 void sqlite_statement_finish(sqlite3_stmt **statement);
 
 /* task-store-schema.c */
@@ -144,8 +147,9 @@ int store_schema_migrate(sqlite3 *db, const SchemaStep *steps, size_t n_steps);
 /* Makes a store of version N_STEPS at PATH, whole or not at all. */
 int store_schema_create(const char *path, const SchemaStep *steps, size_t n_steps);
 
-/* Whether DB is ours and, as far as that can be found out in some seconds, sound. -EUCLEAN, -EMEDIUMTYPE. */
-int store_schema_check(sqlite3 *db);
+/* Whether DB is ours, of version N_STEPS or before, and, as far as that can be found out in some seconds,
+ * sound. Writes nothing. -EMEDIUMTYPE, -ENOTSUP, -EUCLEAN. */
+int store_schema_check(sqlite3 *db, size_t n_steps);
 
 /* task-store-write.c */
 

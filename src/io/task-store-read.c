@@ -42,16 +42,10 @@ _Static_assert(sizeof(statement_texts) / sizeof(*statement_texts) == _READ_STATE
                "a text for each statement");
 
 int store_reader_prepare(TaskStore *store) {
-        for (size_t i = 0; i < _READ_STATEMENT_MAX; i++)
-                if (sqlite3_prepare_v3(
-                                    store->reader,
-                                    statement_texts[i],
-                                    -1,
-                                    SQLITE_PREPARE_PERSISTENT,
-                                    &store->reads[i],
-                                    NULL) != SQLITE_OK)
-                        return store_error(store->reader);
-        return 0;
+        int r = 0;
+        for (size_t i = 0; r >= 0 && i < _READ_STATEMENT_MAX; i++)
+                r = store_prepare(store->reader, statement_texts[i], &store->reads[i]);
+        return r;
 }
 
 void store_reader_done(TaskStore *store) {

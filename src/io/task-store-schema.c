@@ -74,9 +74,32 @@ const SchemaStep store_schema_steps[] = {
 
 const size_t store_n_schema_steps = sizeof(store_schema_steps) / sizeof(*store_schema_steps);
 
+static int file_errno(sqlite3 *db, int which) {
+        sqlite3_file *file = NULL;
+        int error = 0;
+        (void) sqlite3_file_control(db, "main", which, &file);
+        if (file && file->pMethods)
+                (void) file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+        return error;
+}
+
+/* SQLite knows ENOSPC only. Over a quota, or beyond RLIMIT_FSIZE, the disk is as good as full. (Not by
+ * sqlite3_system_errno(): by then errno is another's.) */
+static bool disk_is_full(sqlite3 *db) {
+        static const int files[] = { SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER };
+        if (sqlite3_extended_errcode(db) != SQLITE_IOERR_WRITE)
+                return false;
+        for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+                int error = file_errno(db, files[i]);
+                if (error == EDQUOT || error == EFBIG || error == ENOSPC)
+                        return true;
+        }
+        return false;
+}
+
 int store_error(sqlite3 *db) {
-        int extended = sqlite3_extended_errcode(db), error = sqlite3_system_errno(db);
-        switch (extended & 0xff) {
+        int error = sqlite3_system_errno(db);
+        switch (sqlite3_errcode(db) & 0xff) {
         case SQLITE_OK:
         case SQLITE_ROW:
         case SQLITE_DONE:
@@ -102,11 +125,16 @@ int store_error(sqlite3 *db) {
                 return -E2BIG;
         case SQLITE_CANTOPEN:
                 return error > 0 ? -error : -EACCES;
-        case SQLITE_IOERR: /* over a quota, or beyond RLIMIT_FSIZE, the disk is as good as full */
-                return error == EDQUOT || error == EFBIG || error == ENOSPC ? -ENOSPC : -EIO;
+        case SQLITE_IOERR:
+                return disk_is_full(db) ? -ENOSPC : -EIO;
         default:
                 return -EIO;
         }
+}
+
+int store_prepare(sqlite3 *db, const char *text, sqlite3_stmt **ret) {
+        int code = sqlite3_prepare_v3(db, text, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
+        return code == SQLITE_OK ? 0 : code == SQLITE_ERROR ? -EUCLEAN : store_error(db);
 }
 
 void sqlite_statement_finish(sqlite3_stmt **statement) {
@@ -116,6 +144,10 @@ void sqlite_statement_finish(sqlite3_stmt **statement) {
 
 static void sqlite_closep(sqlite3 **db) {
         (void) sqlite3_close(*db);
+}
+
+static void sqlite_textp(char **text) {
+        sqlite3_free(*text);
 }
 
 static int db_run(sqlite3 *db, const char *sql) {
@@ -217,8 +249,9 @@ static int on_check_progress(void *userdata) {
 
 static int schema_check_table(sqlite3 *db, const char *table) {
         _cleanup_(sqlite_statement_finish) sqlite3_stmt *statement = NULL;
-        char sql[64];
-        (void) snprintf(sql, sizeof(sql), "PRAGMA quick_check(%s)", table);
+        _cleanup_(sqlite_textp) char *sql = sqlite3_mprintf("PRAGMA quick_check(%Q)", table);
+        if (!sql)
+                return -ENOMEM;
         if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
                 return store_error(db);
         if (sqlite3_step(statement) != SQLITE_ROW)
@@ -229,18 +262,38 @@ static int schema_check_table(sqlite3 *db, const char *table) {
 
 /* Outputs are left out: they may be many gigabytes, and damage there is noticed, and harms, when one is read.
  * Nor is there more time for the others than a start may take. */
-int store_schema_check(sqlite3 *db) {
-        static const char *const tables[] = { "facts", "workers", "tasks", "attempts", "specs", "labels" };
+static int schema_check_tables(sqlite3 *db) {
+        _cleanup_(sqlite_statement_finish) sqlite3_stmt *tables = NULL;
+        static const char sql[] = "SELECT name FROM sqlite_schema WHERE type = 'table' "
+                                  "AND name <> 'outputs' AND name NOT LIKE 'sqlite%'";
+        int code, r = 0;
+        if (sqlite3_prepare_v2(db, sql, -1, &tables, NULL) != SQLITE_OK)
+                return store_error(db);
+        while (r >= 0 && (code = sqlite3_step(tables)) == SQLITE_ROW)
+                r = schema_check_table(db, (const char *) sqlite3_column_text(tables, 0));
+        if (r < 0 || code == SQLITE_DONE || code == SQLITE_INTERRUPT)
+                return r;
+        return store_error(db);
+}
+
+int store_schema_check(sqlite3 *db, size_t n_steps) {
         usec_t deadline = usec_add(usec_now(CLOCK_BOOTTIME), CHECK_USEC);
-        int64_t id;
+        int64_t id, version, n_pages;
         int r = db_get_number(db, "PRAGMA application_id", &id);
+        if (r >= 0)
+                r = db_get_number(db, "PRAGMA user_version", &version);
+        if (r >= 0)
+                r = db_get_number(db, "PRAGMA page_count", &n_pages);
         if (r < 0)
                 return r;
+        if (n_pages == 0)
+                return -EUCLEAN; /* we never leave an empty file */
         if (id != STORE_APPLICATION_ID)
                 return -EMEDIUMTYPE;
+        if (version > (int64_t) n_steps)
+                return -ENOTSUP;
         sqlite3_progress_handler(db, 10000, on_check_progress, &deadline);
-        for (size_t i = 0; r >= 0 && i < sizeof(tables) / sizeof(*tables); i++)
-                r = schema_check_table(db, tables[i]);
+        r = schema_check_tables(db);
         sqlite3_progress_handler(db, 0, NULL, NULL);
         return r;
 }

@@ -68,17 +68,12 @@ StoreBatch *batch_queue_take_first(BatchQueue *queue) {
         return batch;
 }
 
-static int prepare(sqlite3 *db, const char *text, sqlite3_stmt **ret) {
-        int r = sqlite3_prepare_v3(db, text, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
-        return r == SQLITE_OK ? 0 : store_error(db);
-}
-
 int store_writer_prepare(StoreWriter *writer) {
-        int r = prepare(writer->db, "BEGIN IMMEDIATE", &writer->begin);
+        int r = store_prepare(writer->db, "BEGIN IMMEDIATE", &writer->begin);
         if (r >= 0)
-                r = prepare(writer->db, "COMMIT", &writer->commit);
+                r = store_prepare(writer->db, "COMMIT", &writer->commit);
         for (size_t i = 0; r >= 0 && i < _WRITE_STATEMENT_MAX; i++)
-                r = prepare(writer->db, statement_texts[i], &writer->statements[i]);
+                r = store_prepare(writer->db, statement_texts[i], &writer->statements[i]);
         return r;
 }
 
@@ -207,7 +202,8 @@ static bool group_has_prune(const StoreBatch *first, const StoreBatch *end) {
 /* Gives back to the file system a part of what is free in the file. */
 static void give_back(StoreWriter *writer) {
         _cleanup_(sqlite_statement_finish) sqlite3_stmt *count = NULL;
-        if (prepare(writer->db, "PRAGMA freelist_count", &count) < 0 || sqlite3_step(count) != SQLITE_ROW ||
+        if (store_prepare(writer->db, "PRAGMA freelist_count", &count) < 0 ||
+            sqlite3_step(count) != SQLITE_ROW ||
             sqlite3_column_int64(count, 0) <= FREE_PAGES_MAX + VACUUM_PAGES)
                 return;
         sqlite_statement_finish(&count);

@@ -138,7 +138,7 @@ static int store_open_writer(TaskStore *store, const char *path) {
         if (r >= 0)
                 r = db_open(path, SQLITE_OPEN_READWRITE, BUSY_WRITER_MSEC, "", &store->writer.db);
         if (r >= 0)
-                r = store_schema_check(store->writer.db);
+                r = store_schema_check(store->writer.db, store_n_schema_steps);
         if (r >= 0)
                 r = store_schema_migrate(store->writer.db, store_schema_steps, store_n_schema_steps);
         if (r >= 0 && sqlite3_exec(store->writer.db, writer_settings, NULL, NULL, NULL) != SQLITE_OK)
