@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* One attempt, from placement to its end. */
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "core/scheduler-internal.h"
+#include "core/stable-hash.h"
+
+#define RESUBMIT_USEC    (1 * USEC_PER_SEC)
+#define BACKOFF_MAX_USEC (3600 * USEC_PER_SEC)
+#define FULL_PAUSE_USEC  (100 * USEC_PER_MSEC)
+#define BUSY_PAUSE_USEC  (1 * USEC_PER_SEC)
+#define NO_MEMORY_USEC   (1 * USEC_PER_SEC)
+
+/* A submission whose connection we gave up may still be on its way. The client's sockets drop what is not
+ * acknowledged within seconds, and a runner reads what it has received within its watchdog's time. */
+#define IN_FLIGHT_MAX_USEC (60 * USEC_PER_SEC)
+
+static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
+        task->worker = worker;
+        task->previous_at_worker = NULL;
+        task->next_at_worker = worker->attempts;
+        if (task->next_at_worker)
+                task->next_at_worker->previous_at_worker = task;
+        worker->attempts = task;
+        worker->worker.n_attempts++;
+}
+
+/* What the attempt took is free again, as far as we know. */
+static void worker_give_back(Worker *worker, const Resources *want) {
+        Resources sum;
+        if (resources_add(&worker->report.free_amounts, want, &sum) >= 0)
+                worker->report.free_amounts = sum;
+}
+
+static void worker_unlink(ScheduledTask *task) {
+        ScheduledWorker *worker = task->worker;
+        *(task->previous_at_worker ? &task->previous_at_worker->next_at_worker :
+                                     &worker->attempts) = task->next_at_worker;
+        if (task->next_at_worker)
+                task->next_at_worker->previous_at_worker = task->previous_at_worker;
+        worker->worker.n_attempts--;
+        if (task->state == SCHEDULED_SENDING)
+                worker->worker.n_sending--;
+        task->worker = NULL;
+        task->counted = false;
+}
+
+void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        int r = waiting_list_add(
+                        &scheduler->waiting,
+                        &task->waiting,
+                        task->want,
+                        task->priority,
+                        task->sequence,
+                        now_usec);
+        if (r >= 0) {
+                task->state = SCHEDULED_WAITING;
+                return;
+        }
+        task->state = SCHEDULED_BACKOFF;
+        deadline_set(&scheduler->deadlines, &task->deadline, usec_add(now_usec, NO_MEMORY_USEC));
+}
+
+/* Every attempt leaves its worker here. */
+static void attempt_over(Scheduler *scheduler, ScheduledTask *task) {
+        deadline_clear(&scheduler->deadlines, &task->deadline);
+        worker_unlink(task);
+}
+
+static void task_finish(Scheduler *scheduler, ScheduledTask *task, ScheduledReason reason) {
+        attempt_over(scheduler, task);
+        task->state = SCHEDULED_ENDED;
+        task->reason = reason;
+        scheduler_act(scheduler, task, ACTION_FINISH);
+}
+
+static void task_requeue(Scheduler *scheduler, ScheduledTask *task, ScheduledReason reason, usec_t now_usec) {
+        attempt_over(scheduler, task);
+        task->reason = reason;
+        scheduler_act(scheduler, task, ACTION_REQUEUE);
+        task_wait(scheduler, task, now_usec);
+}
+
+void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker, usec_t now_usec) {
+        assert(task->state == SCHEDULED_WAITING);
+
+        waiting_list_remove(&scheduler->waiting, &task->waiting);
+        worker_link(worker, task);
+        worker->worker.n_sending++;
+        memcpy(task->instance, worker->worker.report.instance, sizeof(task->instance));
+        task->reports_when_sent = worker->worker.n_reports;
+        task->uncertain_usec = 0;
+        task->counted = true;
+        Resources *free_amounts = &worker->worker.report.free_amounts;
+        resources_subtract(free_amounts, task->want, free_amounts);
+        task->state = SCHEDULED_SENDING;
+        scheduler_act(scheduler, task, ACTION_PLACE);
+}
+
+void scheduler_restore_attempt(
+                Scheduler *scheduler,
+                ScheduledTask *task,
+                ScheduledWorker *worker,
+                const char *instance,
+                bool accepted,
+                usec_t now_usec) {
+        assert(task->state == SCHEDULED_WAITING);
+        assert(strlen(instance) < WORKER_INSTANCE_SIZE);
+
+        waiting_list_remove(&scheduler->waiting, &task->waiting);
+        worker_link(worker, task);
+        (void) strncpy(task->instance, instance, sizeof(task->instance) - 1);
+        task->state = accepted ? SCHEDULED_RUNNING : SCHEDULED_UNCERTAIN;
+        if (accepted)
+                return;
+        task->uncertain_usec = now_usec;
+        deadline_set(&scheduler->deadlines, &task->deadline, now_usec);
+}
+
+/* A silent worker is asked again when it answers; until then there is nothing to gain. */
+void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        assert(task->state == SCHEDULED_UNCERTAIN);
+
+        Worker *worker = &task->worker->worker;
+        if (worker->silent || !worker->heard) {
+                deadline_set(&scheduler->deadlines, &task->deadline, usec_add(now_usec, RESUBMIT_USEC));
+                return;
+        }
+        task->state = SCHEDULED_SENDING;
+        worker->n_sending++;
+        memcpy(task->instance, worker->report.instance, sizeof(task->instance));
+        scheduler_act(scheduler, task, ACTION_RESUBMIT);
+}
+
+static void attempt_uncertain(Scheduler *scheduler, ScheduledTask *task, usec_t again_usec) {
+        if (task->state == SCHEDULED_SENDING)
+                task->worker->worker.n_sending--;
+        task->state = SCHEDULED_UNCERTAIN;
+        deadline_set(&scheduler->deadlines, &task->deadline, again_usec);
+}
+
+static void attempt_accepted(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        Worker *worker = &task->worker->worker;
+        if (task->state == SCHEDULED_SENDING)
+                worker->n_sending--;
+        deadline_clear(&scheduler->deadlines, &task->deadline);
+        task->state = SCHEDULED_RUNNING;
+        task->accepted_usec = now_usec;
+        /* A report since then has most likely counted it. If not, the worker will say no to one too many. */
+        if (task->counted && worker->n_reports > task->reports_when_sent) {
+                worker_give_back(worker, task->want);
+                task->counted = false;
+        }
+        if (task->stop_requested)
+                scheduler_act(scheduler, task, ACTION_STOP);
+}
+
+/* The worker says no, and means every submission of this attempt. */
+static void attempt_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        if (task->counted)
+                worker_give_back(&task->worker->worker, task->want);
+        if (task->stop_requested)
+                task_finish(scheduler, task, REASON_CANCELED);
+        else
+                task_requeue(scheduler, task, REASON_REFUSED, now_usec);
+}
+
+/* It says no to this submission; an earlier one may still be on its way. */
+static void submission_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        if (task->uncertain_usec > 0 && now_usec < usec_add(task->uncertain_usec, IN_FLIGHT_MAX_USEC))
+                attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
+        else
+                attempt_refused(scheduler, task, now_usec);
+}
+
+static void pause_worker(Worker *worker, usec_t until_usec) {
+        if (worker->paused_usec < until_usec)
+                worker->paused_usec = until_usec;
+}
+
+void scheduler_submit_done(
+                Scheduler *scheduler,
+                ScheduledTask *task,
+                SubmitOutcome outcome,
+                usec_t now_usec) {
+        assert(task->state == SCHEDULED_SENDING);
+
+        Worker *worker = &task->worker->worker;
+        switch (outcome) {
+        case SUBMIT_ACCEPTED:
+                /* If the worker was started anew meanwhile, nobody knows which of the two it was. */
+                if (streq(task->instance, worker->report.instance))
+                        attempt_accepted(scheduler, task, now_usec);
+                else
+                        attempt_uncertain(scheduler, task, now_usec);
+                break;
+        case SUBMIT_FULL:
+                pause_worker(worker, usec_add(now_usec, FULL_PAUSE_USEC));
+                submission_refused(scheduler, task, now_usec);
+                break;
+        case SUBMIT_BUSY:
+                pause_worker(worker, usec_add(now_usec, BUSY_PAUSE_USEC));
+                submission_refused(scheduler, task, now_usec);
+                break;
+        case SUBMIT_NO_LEASE:
+                *worker->lease_id = 0;
+                scheduler_worker_suspect(task->worker, now_usec);
+                attempt_refused(scheduler, task, now_usec);
+                break;
+        case SUBMIT_INVALID:
+                task_finish(scheduler, task, REASON_INVALID);
+                break;
+        case SUBMIT_UNSENT:
+                scheduler_worker_suspect(task->worker, now_usec);
+                submission_refused(scheduler, task, now_usec);
+                break;
+        case SUBMIT_UNKNOWN:
+                task->uncertain_usec = now_usec;
+                scheduler_worker_suspect(task->worker, now_usec);
+                attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
+                break;
+        }
+}
+
+/* Doubles with each try; a tenth more or less, so that what failed together does not come back together. */
+static usec_t retry_usec(const ScheduledTask *task) {
+        usec_t usec = task->retry_backoff_usec;
+        for (uint64_t i = 1; i < task->n_retries && usec < BACKOFF_MAX_USEC; i++)
+                usec *= 2;
+        if (usec > BACKOFF_MAX_USEC)
+                usec = BACKOFF_MAX_USEC;
+        return usec * 9 / 10 + stable_hash_u64(task->id_hash + task->n_retries) % (usec / 5 + 1);
+}
+
+static void task_retry(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        attempt_over(scheduler, task);
+        task->n_retries++;
+        task->reason = REASON_RETRY;
+        task->state = SCHEDULED_BACKOFF;
+        deadline_set(&scheduler->deadlines, &task->deadline, usec_add(now_usec, retry_usec(task)));
+        scheduler_act(scheduler, task, ACTION_REQUEUE);
+}
+
+void attempt_lost(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        task->n_losses++;
+        if (task->retry_on_lost && !task->stop_requested && task->n_losses <= SCHEDULER_LOSSES_MAX)
+                task_requeue(scheduler, task, REASON_LOST, now_usec);
+        else
+                task_finish(scheduler, task, REASON_LOST);
+}
+
+void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec) {
+        assert(task->worker);
+
+        worker_give_back(&task->worker->worker, task->want);
+        if (end == ATTEMPT_SHUTDOWN && !task->stop_requested)
+                attempt_lost(scheduler, task, now_usec);
+        else if (end == ATTEMPT_ERRORED && task->n_retries < task->retries_max && !task->stop_requested)
+                task_retry(scheduler, task, now_usec);
+        else
+                task_finish(scheduler, task, REASON_RESULT);
+}
+
+void scheduler_listing_begin(ScheduledWorker *worker) {
+        worker->list_round++;
+}
+
+void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        assert(task->worker);
+
+        task->seen_round = task->worker->list_round;
+        if (task->state == SCHEDULED_UNCERTAIN)
+                attempt_accepted(scheduler, task, now_usec);
+}
+
+/* The worker has been the same all the time, so the task has run and its result is gone. */
+static void attempt_forgotten(Scheduler *scheduler, ScheduledTask *task) {
+        task_finish(scheduler, task, REASON_LOST);
+}
+
+void scheduler_listing_finish(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                usec_t listed_usec,
+                usec_t now_usec) {
+        for (ScheduledTask *task = worker->attempts, *next; task; task = next) {
+                next = task->next_at_worker;
+                if (task->state != SCHEDULED_RUNNING || task->seen_round == worker->list_round ||
+                    task->accepted_usec >= listed_usec)
+                        continue;
+                if (streq(task->instance, worker->worker.report.instance))
+                        attempt_forgotten(scheduler, task);
+                else
+                        attempt_lost(scheduler, task, now_usec);
+        }
+}

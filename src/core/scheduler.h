@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The brain of the queue: which task goes to which worker, what is asked of workers and when, which attempt
+ * is given up. Told what happened and what time it is (CLOCK_BOOTTIME), it says what to do; it does nothing
+ * itself. The daemon and the simulation of tests drive the same code.
+ *
+ *                 placed               accepted
+ *   WAITING ────────────────▶ SENDING ──────────▶ RUNNING ──▶ ENDED
+ *      ▲  ▲       refused        │ ▲                 │
+ *      │  └──────────────────────┤ │ sent again      │ lost, or errored and to be retried
+ *      │                         ▼ │                 │
+ *   BACKOFF ◀────────────── UNCERTAIN                │
+ *      └─ ◀──────────────────────────────────────────┘
+ *
+ * What makes "not run twice" true: an attempt has one worker and one id of its own there. While nobody knows
+ * whether a submission arrived (UNCERTAIN), it is repeated under the same id at the same worker, which runs
+ * an id once. Only a definite no, the worker's restart (its tasks die with it), or worker_lost_usec() make
+ * the task free for another attempt.
+ *
+ * Use: report what happened by the functions below, call scheduler_run(), then take every action by
+ * scheduler_next_action() before the next event is reported. Actions that change a task are to be on disk
+ * before anybody else hears of them. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/usec.h"
+#include "core/deadline-heap.h"
+#include "core/resources.h"
+#include "core/waiting-list.h"
+#include "core/worker.h"
+
+/* A task that was passed by others for so long gets the next worker that can have room for it for itself. */
+#define SCHEDULER_PATIENCE_USEC (30 * USEC_PER_SEC)
+
+/* A task that loses so many workers is suspected of being the reason. */
+#define SCHEDULER_LOSSES_MAX 10
+
+typedef struct Scheduler Scheduler;
+typedef struct ScheduledTask ScheduledTask;
+typedef struct ScheduledWorker ScheduledWorker;
+
+typedef struct SchedulerConfig {
+        usec_t lease_ttl_usec;
+        usec_t lost_after_usec;
+} SchedulerConfig;
+
+typedef enum ScheduledState {
+        SCHEDULED_WAITING,
+        SCHEDULED_BACKOFF,   /* waits for its time, then again with the others */
+        SCHEDULED_SENDING,   /* the submission is under way */
+        SCHEDULED_UNCERTAIN, /* it may have arrived */
+        SCHEDULED_RUNNING,   /* the worker has it */
+        SCHEDULED_ENDED,
+} ScheduledState;
+
+/* Why a task has no attempt any more. */
+typedef enum ScheduledReason {
+        REASON_NONE,
+        REASON_RESULT,   /* the worker's result is the task's */
+        REASON_RETRY,    /* the worker's result is an error, and there are tries left */
+        REASON_REFUSED,  /* the worker did not take it, and never ran it */
+        REASON_INVALID,  /* no worker would */
+        REASON_LOST,     /* the worker is gone, or has forgotten it */
+        REASON_CANCELED, /* before any worker had it */
+} ScheduledReason;
+
+/* How a task is to be treated; copied. */
+typedef struct ScheduledTaskOptions {
+        const char *task_id;
+        Resources resources;
+        uint64_t sequence; /* of arrival, unique */
+        int64_t priority;
+        uint64_t retries_max;
+        usec_t retry_backoff_usec;
+        bool retry_on_lost;
+} ScheduledTaskOptions;
+
+struct ScheduledTask {
+        uint64_t sequence, id_hash;
+        int64_t priority;
+        Resources *want; /* owned */
+        uint64_t retries_max, n_retries, n_losses;
+        usec_t retry_backoff_usec;
+        bool retry_on_lost;
+        bool stop_requested;
+
+        ScheduledState state;
+        ScheduledReason reason; /* of the latest REQUEUE or FINISH */
+        WaitingEntry waiting;
+        Deadline deadline;       /* BACKOFF: waits again; UNCERTAIN: is sent again */
+        ScheduledWorker *worker; /* weak; from SENDING to the attempt's end */
+        ScheduledTask *previous_at_worker, *next_at_worker;
+        char instance[WORKER_INSTANCE_SIZE]; /* of the worker when it was sent */
+        usec_t uncertain_usec;               /* when a submission last ended without an answer; 0: none did */
+        usec_t accepted_usec;
+        uint64_t reports_when_sent;
+        bool counted;        /* taken off the worker's free amounts by us, not yet by itself */
+        uint64_t seen_round; /* the listing that had it */
+
+        ScheduledTask *previous, *next; /* of all */
+        unsigned actions;               /* to be taken, a bit each */
+        ScheduledTask *next_active;
+        bool active;
+        void *userdata; /* the program's */
+};
+
+struct ScheduledWorker {
+        Worker worker;
+        ScheduledTask *attempts;
+        uint64_t list_round;
+        bool call_due;
+        bool reserved; /* within one run: for a task that has waited long */
+        void *userdata;
+};
+
+typedef enum SchedulerActionType {
+        ACTION_REQUEUE,  /* the attempt is over for task->reason; the task waits again */
+        ACTION_PLACE,    /* begin an attempt at task->worker: note it, then submit */
+        ACTION_RESUBMIT, /* submit the same attempt again */
+        ACTION_STOP,     /* stop the attempt at task->worker */
+        ACTION_FINISH,   /* the task is over for task->reason: note it, then scheduler_remove_task() */
+        ACTION_CALL,     /* make CALL to the worker */
+} SchedulerActionType;
+
+typedef struct SchedulerAction {
+        SchedulerActionType type;
+        ScheduledTask *task; /* weak; NULL for ACTION_CALL */
+        ScheduledWorker *worker;
+        WorkerCall call;
+} SchedulerAction;
+
+int scheduler_new(const SchedulerConfig *config, Scheduler **ret);
+Scheduler *scheduler_free(Scheduler *scheduler);
+DEFINE_POINTER_CLEANUP(Scheduler, scheduler_free)
+
+/* -ENOMEM, -ENAMETOOLONG. It is not permitted and not yet called. */
+int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, ScheduledWorker **ret);
+
+size_t scheduler_n_workers(const Scheduler *scheduler);
+ScheduledWorker *scheduler_worker(const Scheduler *scheduler, size_t i);
+
+/* A new task, or one that waited when the queue stopped. -ENOMEM. */
+int scheduler_add_task(
+                Scheduler *scheduler,
+                const ScheduledTaskOptions *options,
+                usec_t now_usec,
+                ScheduledTask **ret);
+
+/* Right after scheduler_add_task(): the task was with WORKER, at its INSTANCE, when the queue stopped.
+ * ACCEPTED: the worker was known to have it. */
+void scheduler_restore_attempt(
+                Scheduler *scheduler,
+                ScheduledTask *task,
+                ScheduledWorker *worker,
+                const char *instance,
+                bool accepted,
+                usec_t now_usec);
+
+/* The same for one that was to wait until a time. */
+void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t until_usec);
+
+/* Forgets an ended task. */
+void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task);
+
+/* Whether some worker could run it if it were empty; workers never heard of count as able to. */
+bool scheduler_could_fit(const Scheduler *scheduler, const Resources *want);
+
+/* Whether it would be placed at once. */
+bool scheduler_fits_now(const Scheduler *scheduler, const Resources *want, usec_t now_usec);
+
+/* A client wants it stopped. */
+void scheduler_stop_task(Scheduler *scheduler, ScheduledTask *task);
+
+typedef enum SubmitOutcome {
+        SUBMIT_ACCEPTED,
+        SUBMIT_FULL,     /* does not fit; report what the worker said of itself first */
+        SUBMIT_BUSY,     /* the worker asks for time, or drains */
+        SUBMIT_NO_LEASE, /* our lease is not the live one */
+        SUBMIT_INVALID,  /* the worker will never take it */
+        SUBMIT_UNSENT,   /* certainly not arrived: no connection */
+        SUBMIT_UNKNOWN,  /* may have arrived */
+} SubmitOutcome;
+
+/* What became of ACTION_PLACE or ACTION_RESUBMIT; exactly once for each. */
+void scheduler_submit_done(Scheduler *scheduler, ScheduledTask *task, SubmitOutcome outcome, usec_t now_usec);
+
+typedef enum AttemptEnd {
+        ATTEMPT_SUCCEEDED,
+        ATTEMPT_ERRORED,
+        ATTEMPT_KILLED,
+        ATTEMPT_SHUTDOWN, /* killed because the worker was shut down */
+} AttemptEnd;
+
+/* The attempt's result is here. Leads to ACTION_FINISH or ACTION_REQUEUE. */
+void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec);
+
+/* Listing what a worker has: begin, name each of our attempts that it has, live or ended, then finish. What
+ * it was known to have and has no more is lost; or, if the worker is the same as before, has ended and was
+ * forgotten there: such a task is not run again. LISTED_USEC: when the list was asked for. */
+void scheduler_listing_begin(ScheduledWorker *worker);
+void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+void scheduler_listing_finish(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                usec_t listed_usec,
+                usec_t now_usec);
+
+/* What a worker says of itself, by whatever way it comes. */
+void scheduler_worker_reported(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const WorkerReport *report,
+                usec_t now_usec);
+
+/* How ACTION_CALL went; exactly one of these for each. A probe that was answered is followed by
+ * scheduler_worker_reported(). */
+void scheduler_call_granted(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const char *lease_id,
+                usec_t ttl_usec,
+                usec_t now_usec);
+void scheduler_call_refused(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const char *holder, /* the queue that has the lease, or "" */
+                usec_t now_usec);
+void scheduler_call_answered(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                usec_t now_usec); /* probe, or release:
+                                     it has no lease
+                                     of ours */
+void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec);
+
+/* Another exchange with the worker failed: it is asked how it is. */
+void scheduler_worker_suspect(ScheduledWorker *worker, usec_t now_usec);
+
+/* The queue's share has changed, or an administrator's mind. */
+void scheduler_set_permitted(ScheduledWorker *worker, bool permitted, usec_t now_usec);
+void scheduler_set_disabled(ScheduledWorker *worker, bool disabled, usec_t now_usec);
+
+/* Decides. Afterwards take the actions. */
+void scheduler_run(Scheduler *scheduler, usec_t now_usec);
+
+/* False when there is none left. */
+bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret);
+
+/* When to call scheduler_run() again if nothing happens before. */
+usec_t scheduler_deadline(const Scheduler *scheduler, usec_t now_usec);
+
+size_t scheduler_n_waiting(const Scheduler *scheduler);
+size_t scheduler_n_tasks(const Scheduler *scheduler);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "core/worker.h"
+
+#include <assert.h>
+
+WorkerState worker_state(const Worker *worker) {
+        if (worker->disabled)
+                return WORKER_DISABLED;
+        if (worker->silent || !worker->heard)
+                return WORKER_SILENT;
+        if (worker->report.draining)
+                return WORKER_DRAINING;
+        return *worker->lease_holder ? WORKER_LEASED : WORKER_ALIVE;
+}
+
+const char *worker_state_to_string(WorkerState state) {
+        static const char *const names[] = {
+                [WORKER_ALIVE] = "alive",   [WORKER_SILENT] = "silent",     [WORKER_DRAINING] = "draining",
+                [WORKER_LEASED] = "leased", [WORKER_DISABLED] = "disabled",
+        };
+        static_assert(sizeof(names) / sizeof(*names) == _WORKER_STATE_MAX, "each state has a name");
+        return names[state];
+}
+
+bool worker_is_wanted(const Worker *worker) {
+        return worker->permitted && !worker->disabled;
+}
+
+bool worker_is_usable(const Worker *worker, usec_t now_usec) {
+        return worker_is_wanted(worker) && worker->heard && !worker->silent && !worker->report.draining &&
+                        *worker->lease_id && now_usec < worker->lease_sure_usec &&
+                        now_usec >= worker->paused_usec;
+}
+
+WorkerCall worker_due_call(const Worker *worker) {
+        if (worker->silent || !worker->heard)
+                return WORKER_CALL_PROBE;
+        if (*worker->lease_id)
+                return worker_is_wanted(worker) || worker->n_attempts > 0 ? WORKER_CALL_RENEW :
+                                                                            WORKER_CALL_RELEASE;
+        return worker_is_wanted(worker) && !worker->report.draining ? WORKER_CALL_ACQUIRE : WORKER_CALL_PROBE;
+}
+
+usec_t worker_lost_usec(const Worker *worker, usec_t lost_after_usec) {
+        usec_t patience_usec = usec_add(worker->heard_usec, lost_after_usec);
+        return patience_usec > worker->lease_maybe_usec ? patience_usec : worker->lease_maybe_usec;
+}
