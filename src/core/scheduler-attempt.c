@@ -15,9 +15,8 @@
 #define BUSY_PAUSE_USEC  (1 * USEC_PER_SEC)
 #define NO_MEMORY_USEC   (1 * USEC_PER_SEC)
 
-/* A submission whose connection we gave up may still be on its way. The client's sockets drop what is not
- * acknowledged within seconds, and a runner reads what it has received within its watchdog's time. */
-#define IN_FLIGHT_MAX_USEC (60 * USEC_PER_SEC)
+/* Well-formed, and never granted. */
+#define LEASE_OF_NOBODY "00000000000000000000000000000000"
 
 static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
         task->worker = worker;
@@ -29,11 +28,22 @@ static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
         worker->worker.n_attempts++;
 }
 
-/* What the attempt took is free again, as far as we know. */
+static void limit_to(uint64_t *amount, uint64_t limit) {
+        if (*amount > limit)
+                *amount = limit;
+}
+
+/* What the attempt took is free again, as far as we know: the worker may have said so already. */
 static void worker_give_back(Worker *worker, const Resources *want) {
+        const Resources *total = &worker->report.total;
         Resources sum;
-        if (resources_add(&worker->report.free_amounts, want, &sum) >= 0)
-                worker->report.free_amounts = sum;
+        if (resources_add(&worker->report.free_amounts, want, &sum) < 0)
+                return;
+        limit_to(&sum.cores_micro, total->cores_micro);
+        limit_to(&sum.memory_mb, total->memory_mb);
+        for (size_t i = 0; i < sum.n_named; i++)
+                limit_to(&sum.named[i].amount, resources_named_get(total, sum.named[i].name));
+        worker->report.free_amounts = sum;
 }
 
 static void worker_unlink(ScheduledTask *task) {
@@ -45,18 +55,20 @@ static void worker_unlink(ScheduledTask *task) {
         worker->worker.n_attempts--;
         if (task->state == SCHEDULED_SENDING)
                 worker->worker.n_sending--;
+        if (task->counted)
+                worker_give_back(&worker->worker, task->want);
         task->worker = NULL;
         task->counted = false;
 }
 
-void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, usec_t now_usec) {
         int r = waiting_list_add(
                         &scheduler->waiting,
                         &task->waiting,
                         task->want,
                         task->priority,
                         task->sequence,
-                        now_usec);
+                        since_usec);
         if (r >= 0) {
                 task->state = SCHEDULED_WAITING;
                 return;
@@ -69,6 +81,8 @@ void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
 static void attempt_over(Scheduler *scheduler, ScheduledTask *task) {
         deadline_clear(&scheduler->deadlines, &task->deadline);
         worker_unlink(task);
+        task->actions &= ~(1U << ACTION_PLACE | 1U << ACTION_RESUBMIT | 1U << ACTION_STOP);
+        task->missing = false;
 }
 
 static void task_finish(Scheduler *scheduler, ScheduledTask *task, ScheduledReason reason) {
@@ -82,16 +96,32 @@ static void task_requeue(Scheduler *scheduler, ScheduledTask *task, ScheduledRea
         attempt_over(scheduler, task);
         task->reason = reason;
         scheduler_act(scheduler, task, ACTION_REQUEUE);
-        task_wait(scheduler, task, now_usec);
+        /* Patience is not lost by a worker's no: it would never come to an end where small ones are quicker.
+         */
+        task_wait(scheduler, task, reason == REASON_REFUSED ? task->waiting_since_usec : now_usec, now_usec);
+}
+
+static void attempt_bind(ScheduledTask *task) {
+        const Worker *worker = &task->worker->worker;
+        memcpy(task->instance, worker->report.instance, sizeof(task->instance));
+        memcpy(task->lease_id, worker->lease_id, sizeof(task->lease_id));
+        task->bound = true;
+}
+
+bool attempt_is_of_other_instance(const ScheduledTask *task) {
+        const char *present = task->worker->worker.report.instance;
+        return *present && *task->instance && !streq(task->instance, present);
 }
 
 void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker, usec_t now_usec) {
         assert(task->state == SCHEDULED_WAITING);
 
+        task->waiting_since_usec = task->waiting.since_usec;
         waiting_list_remove(&scheduler->waiting, &task->waiting);
         worker_link(worker, task);
         worker->worker.n_sending++;
-        memcpy(task->instance, worker->worker.report.instance, sizeof(task->instance));
+        attempt_bind(task);
+        task->accepted_usec = 0;
         task->reports_when_sent = worker->worker.n_reports;
         task->uncertain_usec = 0;
         task->counted = true;
@@ -114,11 +144,29 @@ void scheduler_restore_attempt(
         waiting_list_remove(&scheduler->waiting, &task->waiting);
         worker_link(worker, task);
         (void) strncpy(task->instance, instance, sizeof(task->instance) - 1);
+        task->waiting_since_usec = now_usec;
         task->state = accepted ? SCHEDULED_RUNNING : SCHEDULED_UNCERTAIN;
         if (accepted)
                 return;
         task->uncertain_usec = now_usec;
         deadline_set(&scheduler->deadlines, &task->deadline, now_usec);
+}
+
+/* An attempt from before a restart of the queue has forgotten its lease. The present one, if there is one,
+ * was either the same or granted when that had ended. */
+static bool can_bind(const ScheduledTask *task) {
+        const Worker *worker = &task->worker->worker;
+        return *worker->lease_id && !worker->verify;
+}
+
+/* One that is to be stopped is not to be started by our asking. */
+static void attempt_choose_lease(ScheduledTask *task) {
+        if (!task->bound && !task->stop_requested && can_bind(task))
+                attempt_bind(task);
+        if (task->bound && !task->stop_requested)
+                return;
+        task->bound = false;
+        memcpy(task->lease_id, LEASE_OF_NOBODY, sizeof(task->lease_id));
 }
 
 /* A silent worker is asked again when it answers; until then there is nothing to gain. */
@@ -130,9 +178,9 @@ void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec
                 deadline_set(&scheduler->deadlines, &task->deadline, usec_add(now_usec, RESUBMIT_USEC));
                 return;
         }
+        attempt_choose_lease(task);
         task->state = SCHEDULED_SENDING;
         worker->n_sending++;
-        memcpy(task->instance, worker->report.instance, sizeof(task->instance));
         scheduler_act(scheduler, task, ACTION_RESUBMIT);
 }
 
@@ -161,17 +209,19 @@ static void attempt_accepted(Scheduler *scheduler, ScheduledTask *task, usec_t n
 
 /* The worker says no, and means every submission of this attempt. */
 static void attempt_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
-        if (task->counted)
-                worker_give_back(&task->worker->worker, task->want);
         if (task->stop_requested)
                 task_finish(scheduler, task, REASON_CANCELED);
         else
                 task_requeue(scheduler, task, REASON_REFUSED, now_usec);
 }
 
+static bool may_be_in_flight(const ScheduledTask *task, usec_t now_usec) {
+        return task->uncertain_usec > 0 && now_usec < usec_add(task->uncertain_usec, IN_FLIGHT_MAX_USEC);
+}
+
 /* It says no to this submission; an earlier one may still be on its way. */
 static void submission_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
-        if (task->uncertain_usec > 0 && now_usec < usec_add(task->uncertain_usec, IN_FLIGHT_MAX_USEC))
+        if (may_be_in_flight(task, now_usec))
                 attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
         else
                 attempt_refused(scheduler, task, now_usec);
@@ -182,6 +232,31 @@ static void pause_worker(Worker *worker, usec_t until_usec) {
                 worker->paused_usec = until_usec;
 }
 
+/* The lease is over, and so is whatever still travels under it. */
+static void lease_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        Worker *worker = &task->worker->worker;
+        if (!task->bound) {
+                submission_refused(scheduler, task, now_usec);
+                return;
+        }
+        if (streq(worker->lease_id, task->lease_id))
+                *worker->lease_id = 0;
+        scheduler_worker_suspect(task->worker, now_usec);
+        attempt_refused(scheduler, task, now_usec);
+}
+
+/* It was started anew meanwhile: what the earlier instance took is gone, what it did not take nobody will. */
+static void submission_outlived(
+                Scheduler *scheduler,
+                ScheduledTask *task,
+                SubmitOutcome outcome,
+                usec_t now_usec) {
+        if (outcome == SUBMIT_ACCEPTED || outcome == SUBMIT_UNKNOWN || task->uncertain_usec > 0)
+                attempt_lost(scheduler, task, now_usec);
+        else
+                attempt_refused(scheduler, task, now_usec);
+}
+
 void scheduler_submit_done(
                 Scheduler *scheduler,
                 ScheduledTask *task,
@@ -190,13 +265,15 @@ void scheduler_submit_done(
         assert(task->state == SCHEDULED_SENDING);
 
         Worker *worker = &task->worker->worker;
+        if (outcome != SUBMIT_UNSENT && outcome != SUBMIT_UNKNOWN)
+                worker->heard_usec = now_usec;
+        if (attempt_is_of_other_instance(task)) {
+                submission_outlived(scheduler, task, outcome, now_usec);
+                return;
+        }
         switch (outcome) {
         case SUBMIT_ACCEPTED:
-                /* If the worker was started anew meanwhile, nobody knows which of the two it was. */
-                if (streq(task->instance, worker->report.instance))
-                        attempt_accepted(scheduler, task, now_usec);
-                else
-                        attempt_uncertain(scheduler, task, now_usec);
+                attempt_accepted(scheduler, task, now_usec);
                 break;
         case SUBMIT_FULL:
                 pause_worker(worker, usec_add(now_usec, FULL_PAUSE_USEC));
@@ -207,12 +284,13 @@ void scheduler_submit_done(
                 submission_refused(scheduler, task, now_usec);
                 break;
         case SUBMIT_NO_LEASE:
-                *worker->lease_id = 0;
-                scheduler_worker_suspect(task->worker, now_usec);
-                attempt_refused(scheduler, task, now_usec);
+                lease_refused(scheduler, task, now_usec);
                 break;
         case SUBMIT_INVALID:
-                task_finish(scheduler, task, REASON_INVALID);
+                if (may_be_in_flight(task, now_usec))
+                        attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
+                else
+                        task_finish(scheduler, task, REASON_INVALID);
                 break;
         case SUBMIT_UNSENT:
                 scheduler_worker_suspect(task->worker, now_usec);
@@ -230,9 +308,7 @@ void scheduler_submit_done(
 static usec_t retry_usec(const ScheduledTask *task) {
         usec_t usec = task->retry_backoff_usec;
         for (uint64_t i = 1; i < task->n_retries && usec < BACKOFF_MAX_USEC; i++)
-                usec *= 2;
-        if (usec > BACKOFF_MAX_USEC)
-                usec = BACKOFF_MAX_USEC;
+                usec = 2 * usec < BACKOFF_MAX_USEC ? 2 * usec : BACKOFF_MAX_USEC;
         return usec * 9 / 10 + stable_hash_u64(task->id_hash + task->n_retries) % (usec / 5 + 1);
 }
 
@@ -254,9 +330,9 @@ void attempt_lost(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
 }
 
 void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec) {
-        assert(task->worker);
+        assert(task->state == SCHEDULED_RUNNING || task->state == SCHEDULED_UNCERTAIN);
 
-        worker_give_back(&task->worker->worker, task->want);
+        task->counted = true; /* by us or by the worker, but now it is free */
         if (end == ATTEMPT_SHUTDOWN && !task->stop_requested)
                 attempt_lost(scheduler, task, now_usec);
         else if (end == ATTEMPT_ERRORED && task->n_retries < task->retries_max && !task->stop_requested)
@@ -273,12 +349,13 @@ void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now
         assert(task->worker);
 
         task->seen_round = task->worker->list_round;
+        task->missing = false;
         if (task->state == SCHEDULED_UNCERTAIN)
                 attempt_accepted(scheduler, task, now_usec);
 }
 
 /* The worker has been the same all the time, so the task has run and its result is gone. */
-static void attempt_forgotten(Scheduler *scheduler, ScheduledTask *task) {
+void attempt_forgotten(Scheduler *scheduler, ScheduledTask *task) {
         task_finish(scheduler, task, REASON_LOST);
 }
 
@@ -287,14 +364,11 @@ void scheduler_listing_finish(
                 ScheduledWorker *worker,
                 usec_t listed_usec,
                 usec_t now_usec) {
-        for (ScheduledTask *task = worker->attempts, *next; task; task = next) {
-                next = task->next_at_worker;
+        for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
                 if (task->state != SCHEDULED_RUNNING || task->seen_round == worker->list_round ||
                     task->accepted_usec >= listed_usec)
                         continue;
-                if (streq(task->instance, worker->worker.report.instance))
-                        attempt_forgotten(scheduler, task);
-                else
-                        attempt_lost(scheduler, task, now_usec);
+                task->missing = true;
+                worker_verify(&worker->worker, now_usec);
         }
 }

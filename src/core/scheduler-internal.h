@@ -7,6 +7,10 @@
 
 #include "core/scheduler.h"
 
+/* A request whose connection we gave up may still be on its way. The client's sockets drop what is not
+ * acknowledged within seconds, and a runner reads what it has received within its watchdog's time. */
+#define IN_FLIGHT_MAX_USEC (60 * USEC_PER_SEC)
+
 struct Scheduler {
         SchedulerConfig config;
         ScheduledWorker **workers;
@@ -23,11 +27,14 @@ void scheduler_act(Scheduler *scheduler, ScheduledTask *task, SchedulerActionTyp
 
 /* scheduler-attempt.c */
 void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker, usec_t now_usec);
+void attempt_forgotten(Scheduler *scheduler, ScheduledTask *task);
 void attempt_lost(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+bool attempt_is_of_other_instance(const ScheduledTask *task);
 void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
-void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, usec_t now_usec);
 
 /* scheduler-worker.c */
+void worker_verify(Worker *worker, usec_t now_usec);
 void workers_tick(Scheduler *scheduler, usec_t now_usec);
 usec_t workers_deadline(const Scheduler *scheduler, usec_t now_usec);
 

@@ -112,7 +112,7 @@ void scheduler_place(Scheduler *scheduler, usec_t now_usec) {
         /* A line whose head was placed makes way for the next in order; those before it did not fit, and
          * nothing has come free for them. */
         for (size_t i = 0; i < waiting->n_lines && i < LINES_MAX && n_placed < PLACED_MAX;) {
-                const WaitingLine *line = waiting->lines[i];
+                const WaitingLine *line = waiting_list_line(waiting, i);
                 ScheduledTask *task = task_of_entry(line->first);
                 ScheduledWorker *worker = find_least_impact(scheduler, &line->want, task->id_hash, now_usec);
                 if (worker) {

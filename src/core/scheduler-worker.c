@@ -19,8 +19,9 @@ static usec_t spread(const Worker *worker, usec_t usec) {
 }
 
 static void call_again(Worker *worker, usec_t now_usec, usec_t after_usec) {
+        bool at_once = worker->verify && !worker->silent && worker->n_calls <= worker->verify_call;
         worker->calling = false;
-        worker->next_call_usec = usec_add(now_usec, spread(worker, after_usec));
+        worker->next_call_usec = usec_add(now_usec, at_once ? 0 : spread(worker, after_usec));
 }
 
 static void call_at_once(Worker *worker, usec_t now_usec) {
@@ -33,13 +34,25 @@ static void heard(Worker *worker, usec_t now_usec) {
         worker->heard_usec = now_usec;
 }
 
-/* What was sent to an earlier start of the worker died with it. */
-static void lose_attempts_of_other_instances(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+/* Asks which instance it is, by a call that is still to be made: the answer to one under way may be older
+ * than what raised the question. */
+void worker_verify(Worker *worker, usec_t now_usec) {
+        worker->verify = true;
+        worker->verify_call = worker->n_calls;
+        call_at_once(worker, now_usec);
+}
+
+/* What was sent to an earlier start of the worker died with it; what this one was found not to have, it had
+ * once. */
+static void settle_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
         for (ScheduledTask *task = worker->attempts, *next; task; task = next) {
                 next = task->next_at_worker;
-                if (task->state != SCHEDULED_SENDING &&
-                    !streq(task->instance, worker->worker.report.instance))
+                if (task->state == SCHEDULED_SENDING)
+                        continue;
+                if (attempt_is_of_other_instance(task))
                         attempt_lost(scheduler, task, now_usec);
+                else if (task->missing && !worker->worker.verify)
+                        attempt_forgotten(scheduler, task);
         }
 }
 
@@ -53,26 +66,63 @@ static void count_unanswered(ScheduledWorker *worker) {
         }
 }
 
+/* One that does not say which it is, is taken for the same. */
+static bool is_other_instance(const Worker *worker, const WorkerReport *report) {
+        return *report->instance && !streq(worker->report.instance, report->instance);
+}
+
+static void take_report(Worker *worker, const WorkerReport *report, usec_t now_usec) {
+        char instance[WORKER_INSTANCE_SIZE];
+        memcpy(instance, *report->instance ? report->instance : worker->report.instance, sizeof(instance));
+        worker->report = *report;
+        memcpy(worker->report.instance, instance, sizeof(instance));
+        worker->heard = true;
+        worker->n_reports++;
+        if (worker->probed && worker->n_calls > worker->verify_call)
+                worker->verify = worker->lease_new = false;
+        worker->probed = false;
+        heard(worker, now_usec);
+}
+
+/* Answers to different requests overtake each other, so that a report may be of an earlier instance than the
+ * last one was. Probes are made one after the other: only their answers can say that there is a new one. */
 void scheduler_worker_reported(
                 Scheduler *scheduler,
                 ScheduledWorker *worker,
                 const WorkerReport *report,
                 usec_t now_usec) {
         Worker *state = &worker->worker;
-        bool restarted = state->heard && !streq(state->report.instance, report->instance);
-        bool news = !state->heard || state->silent || restarted || state->report.draining != report->draining;
-        heard(state, now_usec);
-        state->report = *report;
-        state->heard = true;
-        state->n_reports++;
-        if (restarted) /* leases never survive a restart */
+        if (!state->probed && (!state->heard || is_other_instance(state, report))) {
+                worker_verify(state, now_usec);
+                return;
+        }
+        bool news = !state->heard || state->silent || state->report.draining != report->draining;
+        bool restarted = state->heard && is_other_instance(state, report);
+        if (restarted && !state->lease_new) /* no lease survives a restart */
                 *state->lease_id = 0;
-        if (news)
+        take_report(state, report, now_usec);
+        if (news || restarted)
                 call_at_once(state, now_usec);
-        lose_attempts_of_other_instances(scheduler, worker, now_usec);
+        settle_attempts(scheduler, worker, now_usec);
         count_unanswered(worker);
 }
 
+/* Until when a lease may be live that was so until UNTIL_USEC for what was answered: a renewal that we gave
+ * up may arrive as long as it is. */
+static usec_t lease_may_last_until(
+                const Worker *worker,
+                usec_t until_usec,
+                usec_t ttl_usec,
+                usec_t now_usec) {
+        if (worker->late_call_usec <= now_usec || until_usec <= now_usec)
+                return until_usec;
+        usec_t latest_usec = worker->late_call_usec < until_usec ? worker->late_call_usec : until_usec;
+        usec_t renewed_usec = usec_add(latest_usec, ttl_usec);
+        return renewed_usec > until_usec ? renewed_usec : until_usec;
+}
+
+/* A lease that is new to us may come from an instance that is, too: it is asked before anything goes there,
+ * so that each attempt knows the instance that it dies with. */
 void scheduler_call_granted(
                 Scheduler *scheduler,
                 ScheduledWorker *worker,
@@ -84,11 +134,18 @@ void scheduler_call_granted(
 
         Worker *state = &worker->worker;
         heard(state, now_usec);
+        bool fresh = !streq(state->lease_id, lease_id);
         (void) strncpy(state->lease_id, lease_id, LEASE_ID_SIZE - 1);
         *state->lease_holder = 0;
         state->lease_sure_usec = usec_add(state->call_sent_usec, ttl_usec);
-        state->lease_maybe_usec = usec_add(now_usec, ttl_usec);
+        state->lease_maybe_usec = lease_may_last_until(
+                        state, usec_add(now_usec, ttl_usec), ttl_usec, now_usec);
         call_again(state, now_usec, ttl_usec / 3);
+        state->renew_usec = state->next_call_usec;
+        if (!fresh)
+                return;
+        state->lease_new = true;
+        worker_verify(state, now_usec);
 }
 
 void scheduler_call_refused(
@@ -102,7 +159,7 @@ void scheduler_call_refused(
         heard(state, now_usec);
         *state->lease_id = 0;
         (void) strncpy(state->lease_holder, holder, LEASE_QUEUE_MAX);
-        call_again(state, now_usec, LEASED_USEC);
+        call_again(state, now_usec, state->call == WORKER_CALL_RENEW ? 0 : LEASED_USEC);
 }
 
 void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
@@ -110,17 +167,26 @@ void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec
 
         Worker *state = &worker->worker;
         heard(state, now_usec);
+        state->probed = state->call == WORKER_CALL_PROBE;
         if (state->call == WORKER_CALL_RELEASE)
                 *state->lease_id = 0;
-        call_again(state, now_usec, worker_due_call(state) == WORKER_CALL_PROBE ? PROBE_USEC : 0);
+        if (state->probed && *state->lease_id)
+                call_again(state, now_usec, usec_subtract(state->renew_usec, now_usec));
+        else
+                call_again(state,
+                           now_usec,
+                           worker_is_wanted(state) && !state->report.draining ? 0 : PROBE_USEC);
 }
 
 void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
         assert(worker->worker.calling);
 
         Worker *state = &worker->worker;
-        if (state->call != WORKER_CALL_PROBE) /* it may have arrived */
-                state->lease_maybe_usec = usec_add(now_usec, scheduler->config.lease_ttl_usec);
+        if (state->call == WORKER_CALL_RENEW || state->call == WORKER_CALL_ACQUIRE) {
+                state->late_call_usec = usec_add(now_usec, IN_FLIGHT_MAX_USEC);
+                state->lease_maybe_usec = lease_may_last_until(
+                                state, state->lease_maybe_usec, scheduler->config.lease_ttl_usec, now_usec);
+        }
         state->silent = true;
         call_again(state, now_usec, SUSPECT_USEC);
 }
@@ -137,6 +203,8 @@ void scheduler_set_permitted(ScheduledWorker *worker, bool permitted, usec_t now
 }
 
 void scheduler_set_disabled(ScheduledWorker *worker, bool disabled, usec_t now_usec) {
+        if (worker->worker.disabled == disabled)
+                return;
         worker->worker.disabled = disabled;
         call_at_once(&worker->worker, now_usec);
 }

@@ -53,8 +53,9 @@ int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, 
         memcpy(worker->worker.id, id, strlen(id));
         worker->worker.id_hash = stable_hash(id, 0);
         worker->worker.heard_usec = now_usec;
-        /* An earlier run of this queue may have left a lease there, under which an attempt still runs. */
-        worker->worker.lease_maybe_usec = usec_add(now_usec, scheduler->config.lease_ttl_usec);
+        /* An earlier run of this queue may have left a lease there under which an attempt still runs, and a
+         * renewal on its way. */
+        worker->worker.lease_maybe_usec = usec_add(now_usec, 2 * scheduler->config.lease_ttl_usec);
         worker->worker.next_call_usec = now_usec;
         workers[scheduler->n_workers++] = worker;
         *ret = worker;
@@ -193,7 +194,8 @@ static bool task_next_action(Scheduler *scheduler, SchedulerAction *ret) {
                         scheduler->last_active = NULL;
                 task->active = false;
         }
-        *ret = (SchedulerAction){ .type = type, .task = task, .worker = task->worker };
+        bool has_worker = type != ACTION_REQUEUE && type != ACTION_FINISH;
+        *ret = (SchedulerAction){ .type = type, .task = task, .worker = has_worker ? task->worker : NULL };
         return true;
 }
 
@@ -225,7 +227,7 @@ static void tasks_tick(Scheduler *scheduler, usec_t now_usec) {
                 ScheduledTask *task = task_of_deadline(deadline);
                 deadline_clear(&scheduler->deadlines, deadline);
                 if (task->state == SCHEDULED_BACKOFF)
-                        task_wait(scheduler, task, now_usec);
+                        task_wait(scheduler, task, now_usec, now_usec);
                 else
                         attempt_resubmit(scheduler, task, now_usec);
         }

@@ -12,10 +12,12 @@
  *   BACKOFF ◀────────────── UNCERTAIN                │
  *      └─ ◀──────────────────────────────────────────┘
  *
- * What makes "not run twice" true: an attempt has one worker and one id of its own there. While nobody knows
- * whether a submission arrived (UNCERTAIN), it is repeated under the same id at the same worker, which runs
- * an id once. Only a definite no, the worker's restart (its tasks die with it), or worker_lost_usec() make
- * the task free for another attempt.
+ * What makes "not run twice" true: an attempt has one worker, one id of its own there, and one lease under
+ * which it is submitted however often. While nobody knows whether a submission arrived (UNCERTAIN), it is
+ * repeated under the same id at the same worker, which runs an id once. As no lease outlives a worker's
+ * instance or comes back once it has ended, only the instance that granted it can ever have the attempt, and
+ * what still travels is refused as soon as the lease is over. So only a definite no, the worker's restart
+ * (its tasks die with it), or worker_lost_usec() make the task free for another attempt.
  *
  * Use: report what happened by the functions below, call scheduler_run(), then take every action by
  * scheduler_next_action() before the next event is reported. Actions that change a task are to be on disk
@@ -94,12 +96,17 @@ struct ScheduledTask {
         Deadline deadline;       /* BACKOFF: waits again; UNCERTAIN: is sent again */
         ScheduledWorker *worker; /* weak; from SENDING to the attempt's end */
         ScheduledTask *previous_at_worker, *next_at_worker;
-        char instance[WORKER_INSTANCE_SIZE]; /* of the worker when it was sent */
+        char instance[WORKER_INSTANCE_SIZE]; /* of the worker that granted the lease */
+        char lease_id[LEASE_ID_SIZE];        /* what every submission of the attempt names (Daggyr-Lease) */
+        bool bound;                          /* to that lease; else the id is one that nobody has, so that
+                                                the worker only tells whether it has the attempt */
         usec_t uncertain_usec;               /* when a submission last ended without an answer; 0: none did */
         usec_t accepted_usec;
         uint64_t reports_when_sent;
         bool counted;        /* taken off the worker's free amounts by us, not yet by itself */
         uint64_t seen_round; /* the listing that had it */
+        bool missing;        /* from the latest listing */
+        usec_t waiting_since_usec;
 
         ScheduledTask *previous, *next; /* of all */
         unsigned actions;               /* to be taken, a bit each */
@@ -119,17 +126,17 @@ struct ScheduledWorker {
 
 typedef enum SchedulerActionType {
         ACTION_REQUEUE,  /* the attempt is over for task->reason; the task waits again */
-        ACTION_PLACE,    /* begin an attempt at task->worker: note it, then submit */
-        ACTION_RESUBMIT, /* submit the same attempt again */
-        ACTION_STOP,     /* stop the attempt at task->worker */
+        ACTION_PLACE,    /* begin an attempt at task->worker: note it, then submit under task->lease_id */
+        ACTION_RESUBMIT, /* submit the same attempt again, under task->lease_id, which may be another */
+        ACTION_STOP,     /* stop the attempt at task->worker, repeated until that has answered */
         ACTION_FINISH,   /* the task is over for task->reason: note it, then scheduler_remove_task() */
         ACTION_CALL,     /* make CALL to the worker */
 } SchedulerActionType;
 
 typedef struct SchedulerAction {
         SchedulerActionType type;
-        ScheduledTask *task; /* weak; NULL for ACTION_CALL */
-        ScheduledWorker *worker;
+        ScheduledTask *task;     /* weak; NULL for ACTION_CALL */
+        ScheduledWorker *worker; /* weak; NULL for ACTION_REQUEUE and ACTION_FINISH */
         WorkerCall call;
 } SchedulerAction;
 
@@ -143,7 +150,8 @@ int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, 
 size_t scheduler_n_workers(const Scheduler *scheduler);
 ScheduledWorker *scheduler_worker(const Scheduler *scheduler, size_t i);
 
-/* A new task, or one that waited when the queue stopped. -ENOMEM. */
+/* A new task, or one that waited when the queue stopped: its n_retries and n_losses may be set right
+ * afterwards. Many are best added in the order of their sequence. -ENOMEM. */
 int scheduler_add_task(
                 Scheduler *scheduler,
                 const ScheduledTaskOptions *options,
@@ -179,7 +187,7 @@ typedef enum SubmitOutcome {
         SUBMIT_ACCEPTED,
         SUBMIT_FULL,     /* does not fit; report what the worker said of itself first */
         SUBMIT_BUSY,     /* the worker asks for time, or drains */
-        SUBMIT_NO_LEASE, /* our lease is not the live one */
+        SUBMIT_NO_LEASE, /* task->lease_id is not the live one */
         SUBMIT_INVALID,  /* the worker will never take it */
         SUBMIT_UNSENT,   /* certainly not arrived: no connection */
         SUBMIT_UNKNOWN,  /* may have arrived */
@@ -195,12 +203,14 @@ typedef enum AttemptEnd {
         ATTEMPT_SHUTDOWN, /* killed because the worker was shut down */
 } AttemptEnd;
 
-/* The attempt's result is here. Leads to ACTION_FINISH or ACTION_REQUEUE. */
+/* The attempt's result is here, and no submission of it is under way. Leads to ACTION_FINISH or
+ * ACTION_REQUEUE. */
 void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec);
 
 /* Listing what a worker has: begin, name each of our attempts that it has, live or ended, then finish. What
- * it was known to have and has no more is lost; or, if the worker is the same as before, has ended and was
- * forgotten there: such a task is not run again. LISTED_USEC: when the list was asked for. */
+ * it was known to have and has no more is lost; or, if a probe then finds the worker to be the same as
+ * before, has ended and was forgotten there: such a task is not run again. LISTED_USEC: when the list was
+ * asked for. */
 void scheduler_listing_begin(ScheduledWorker *worker);
 void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
 void scheduler_listing_finish(
@@ -209,7 +219,8 @@ void scheduler_listing_finish(
                 usec_t listed_usec,
                 usec_t now_usec);
 
-/* What a worker says of itself, by whatever way it comes. */
+/* What a worker says of itself, by whatever way it comes. What it has free is a hint. Its first report, and a
+ * new instance, are believed right after scheduler_call_answered() only; otherwise they lead to a probe. */
 void scheduler_worker_reported(
                 Scheduler *scheduler,
                 ScheduledWorker *worker,

@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <uthash.h>
 
@@ -42,12 +43,17 @@ static void line_key(const Resources *want, int64_t priority, LineKey *ret) {
         }
 }
 
+const WaitingLine *waiting_list_line(const WaitingList *list, size_t i) {
+        assert(i < list->n_lines);
+        return list->lines[list->first_line + i];
+}
+
 /* Where a line with this head stands, or would. */
 static size_t find_place(const WaitingList *list, int64_t priority, uint64_t sequence) {
         size_t low = 0, high = list->n_lines;
         while (low < high) {
                 size_t middle = low + (high - low) / 2;
-                const WaitingLine *line = list->lines[middle];
+                const WaitingLine *line = waiting_list_line(list, middle);
                 if (line->priority > priority ||
                     (line->priority == priority && line->first->sequence < sequence))
                         low = middle + 1;
@@ -59,20 +65,28 @@ static size_t find_place(const WaitingList *list, int64_t priority, uint64_t seq
 
 static void take_place(WaitingList *list, WaitingLine *line) {
         size_t place = find_place(list, line->priority, line->first->sequence);
-        memmove(list->lines + place + 1,
-                list->lines + place,
-                (list->n_lines - place) * sizeof(WaitingLine *));
-        list->lines[place] = line;
+        WaitingLine **lines = list->lines + list->first_line;
+        bool room_after = list->first_line + list->n_lines < list->n_allocated;
+        if (list->first_line > 0 && (place < list->n_lines / 2 || !room_after)) {
+                memmove(lines - 1, lines, place * sizeof(WaitingLine *));
+                list->first_line--;
+                lines--;
+        } else
+                memmove(lines + place + 1, lines + place, (list->n_lines - place) * sizeof(WaitingLine *));
+        lines[place] = line;
         list->n_lines++;
 }
 
 static void leave_place(WaitingList *list, const WaitingLine *line) {
         size_t place = find_place(list, line->priority, line->first->sequence);
-        assert(list->lines[place] == line);
+        WaitingLine **lines = list->lines + list->first_line;
+        assert(lines[place] == line);
         list->n_lines--;
-        memmove(list->lines + place,
-                list->lines + place + 1,
-                (list->n_lines - place) * sizeof(WaitingLine *));
+        if (place < list->n_lines / 2) {
+                memmove(lines + 1, lines, place * sizeof(WaitingLine *));
+                list->first_line++;
+        } else
+                memmove(lines + place, lines + place + 1, (list->n_lines - place) * sizeof(WaitingLine *));
 }
 
 static void line_free(WaitingList *list, WaitingLine *line) {
@@ -82,15 +96,24 @@ static void line_free(WaitingList *list, WaitingLine *line) {
 }
 
 void waiting_list_done(WaitingList *list) {
-        while (list->n_lines > 0)
-                line_free(list, list->lines[--list->n_lines]);
+        for (size_t i = 0; i < list->n_lines; i++)
+                line_free(list, list->lines[list->first_line + i]);
         free(list->lines);
         *list = (WaitingList){};
 }
 
+/* Room at the back, after moving to the middle what has wandered there while much of the front was free. */
 static int reserve_place(WaitingList *list) {
-        if (list->n_lines < list->n_allocated)
+        if (list->first_line + list->n_lines < list->n_allocated)
                 return 0;
+        if (list->n_lines <= list->n_allocated / 2 && list->n_allocated > 0) {
+                size_t first = list->n_allocated / 4;
+                memmove(list->lines + first,
+                        list->lines + list->first_line,
+                        list->n_lines * sizeof(WaitingLine *));
+                list->first_line = first;
+                return 0;
+        }
         size_t n = list->n_allocated == 0 ? 16 : 2 * list->n_allocated;
         WaitingLine **lines = reallocarray(list->lines, n, sizeof(WaitingLine *));
         if (!lines)

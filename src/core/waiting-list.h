@@ -34,11 +34,15 @@ struct WaitingLine {
 };
 
 struct WaitingList {
-        WaitingLine **lines; /* in the order of their heads */
-        size_t n_lines, n_allocated;
+        WaitingLine **lines; /* lines[first_line] on, in the order of their heads; room on both sides, as most
+                                come at the back and go at the front */
+        size_t first_line, n_lines, n_allocated;
         struct LineNode *by_shape;
         size_t n_entries;
 };
+
+/* The I-th line, I < n_lines, in the order in which they are to be served. */
+const WaitingLine *waiting_list_line(const WaitingList *list, size_t i);
 
 /* Entries still in it are forgotten. */
 void waiting_list_done(WaitingList *list);

@@ -28,13 +28,14 @@ bool worker_is_wanted(const Worker *worker) {
 }
 
 bool worker_is_usable(const Worker *worker, usec_t now_usec) {
-        return worker_is_wanted(worker) && worker->heard && !worker->silent && !worker->report.draining &&
-                        *worker->lease_id && now_usec < worker->lease_sure_usec &&
-                        now_usec >= worker->paused_usec;
+        bool giving_back = worker->calling && worker->call == WORKER_CALL_RELEASE;
+        return worker_is_wanted(worker) && worker->heard && !worker->silent && !worker->verify &&
+                        !worker->report.draining && *worker->lease_id && !giving_back &&
+                        now_usec < worker->lease_sure_usec && now_usec >= worker->paused_usec;
 }
 
 WorkerCall worker_due_call(const Worker *worker) {
-        if (worker->silent || !worker->heard)
+        if (worker->silent || !worker->heard || worker->verify)
                 return WORKER_CALL_PROBE;
         if (*worker->lease_id)
                 return worker_is_wanted(worker) || worker->n_attempts > 0 ? WORKER_CALL_RENEW :

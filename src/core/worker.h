@@ -38,8 +38,12 @@ typedef struct Worker {
         bool permitted; /* the queue's share has it */
         bool disabled;  /* by an administrator */
 
-        bool heard;          /* ever reported its capacity */
-        bool silent;         /* the last call failed */
+        bool heard;     /* ever reported its capacity */
+        bool silent;    /* the last call failed */
+        bool verify;    /* is to be probed by a call after number verify_call before it is used */
+        bool lease_new; /* not probed since it was granted */
+        bool probed;    /* a probe was answered, and its report comes next */
+        uint64_t verify_call;
         usec_t heard_usec;   /* of the last answer, whatever it was */
         WorkerReport report; /* free_amounts follows what was sent and ended since */
         uint64_t n_reports;
@@ -49,6 +53,8 @@ typedef struct Worker {
         usec_t lease_sure_usec;                 /* until then the runner takes our tasks for certain */
         usec_t lease_maybe_usec; /* until then the lease may be live there: the latest renewal may have
                                     arrived although no answer did */
+        usec_t late_call_usec;   /* until then a call that was given up may still arrive */
+        usec_t renew_usec;       /* when it is to be renewed */
 
         bool calling;
         WorkerCall call; /* the one under way */
@@ -76,8 +82,8 @@ const char *worker_state_to_string(WorkerState state);
 /* Whether this queue is to have a lease on it. */
 bool worker_is_wanted(const Worker *worker);
 
-/* Whether new tasks may go there: wanted, answering, not draining, and under a lease that is sure to be live
- * when they arrive. */
+/* Whether new tasks may go there: wanted, answering, not draining, under a lease that is live and not just
+ * being given back, and known to be the instance that granted it. */
 bool worker_is_usable(const Worker *worker, usec_t now_usec);
 
 /* The call to make when next_call_usec has come. A worker that is not wanted any more is given back once no
