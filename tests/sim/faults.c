@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What a seed makes of a cluster: its size, its tasks, who may use which runner when, and what goes wrong. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "sim.h"
+
+#define SEC USEC_PER_SEC
+
+/* Each seed has some kinds of faults, often all. */
+typedef enum Fault {
+        FAULT_RUNNER_CRASH,
+        FAULT_RUNNER_SHUTDOWN,
+        FAULT_RUNNER_DRAIN,
+        FAULT_RUNNER_PAUSE,
+        FAULT_QUEUE_CRASH,
+        FAULT_QUEUE_PAUSE,
+        FAULT_PARTITION,
+        FAULT_ISOLATION,
+        FAULT_EVICTION,
+        FAULT_STOP,
+        _FAULT_MAX,
+} Fault;
+
+typedef struct Change {
+        size_t queue, runner, task;
+        bool value;
+} Change;
+
+static Change *change_new(size_t queue, size_t runner, bool value) {
+        Change *change = sim_allocate(sizeof(*change));
+        *change = (Change){ .queue = queue, .runner = runner, .value = value };
+        return change;
+}
+
+/* ── who may use what ── */
+
+static void permission_arrives(Sim *sim, void *data) {
+        const Change *change = data;
+        queue_set_permitted(sim, &sim->queues[change->queue], change->runner, change->value);
+}
+
+/* Disjoint as the master sees it; each queue hears of it in its own time, so that their views overlap. */
+static void share_out(Sim *sim, bool last) {
+        for (size_t r = 0; r < sim->n_runners; r++) {
+                size_t owner = last ? r % sim->n_queues : sim_below(sim, sim->n_queues + 1);
+                for (size_t q = 0; q < sim->n_queues; q++) {
+                        if (!last && sim_chance(sim, 0.2))
+                                continue;
+                        usec_t after_usec = sim_below(sim, last ? 5 * SEC : 40 * SEC);
+                        sim_at_any_life(sim,
+                                        sim->now_usec + after_usec,
+                                        &sim->queues[q].host,
+                                        permission_arrives,
+                                        change_new(q, r, owner == q));
+                }
+        }
+}
+
+static void share_again(Sim *sim, void *data) {
+        if (sim->now_usec >= sim->calm_usec)
+                return;
+        share_out(sim, false);
+        sim_at(sim, sim->now_usec + sim_between(sim, 10 * SEC, 120 * SEC), NULL, share_again, NULL);
+}
+
+/* ── what goes wrong ── */
+
+static void runner_comes_back(Sim *sim, void *data) {
+        Runner *runner = &sim->runners[((const Change *) data)->runner];
+        if (!runner->host.up)
+                runner_start(sim, runner);
+}
+
+static void queue_comes_back(Sim *sim, void *data) {
+        Queue *queue = &sim->queues[((const Change *) data)->queue];
+        if (!queue->host.up)
+                queue_start(sim, queue);
+}
+
+static void runner_ends(Sim *sim, void *data) {
+        runner_crash(sim, &sim->runners[((const Change *) data)->runner]);
+}
+
+static void drain_ends(Sim *sim, void *data) {
+        sim->runners[((const Change *) data)->runner].draining = false;
+}
+
+static usec_t soon(Sim *sim, usec_t most_usec) {
+        return sim->now_usec + sim_between(sim, 1000, sim_chance(sim, 0.5) ? most_usec : most_usec / 20);
+}
+
+static void block(Sim *sim, size_t q, size_t r, usec_t until_usec) {
+        Link *link = &sim->queues[q].links[r];
+        uint64_t which = sim_below(sim, 3);
+        if (which != 1)
+                link->out_until_usec = until_usec;
+        if (which != 2)
+                link->in_until_usec = until_usec;
+}
+
+static void go_wrong_at_runner(Sim *sim, Fault fault, size_t r) {
+        Runner *runner = &sim->runners[r];
+        if (!runner->host.up)
+                return;
+        sim_log(sim, "fault %d at %s", (int) fault, runner->host.name);
+        usec_t end_usec = soon(sim, 10 * SEC);
+        if (fault == FAULT_RUNNER_CRASH) {
+                runner_crash(sim, runner);
+                sim_at(sim, soon(sim, 60 * SEC), NULL, runner_comes_back, change_new(0, r, true));
+        } else if (fault == FAULT_RUNNER_SHUTDOWN) {
+                runner_shut_down(sim, runner);
+                sim_at(sim, end_usec, &runner->host, runner_ends, change_new(0, r, true));
+                sim_at(sim,
+                       end_usec + sim_below(sim, 60 * SEC),
+                       NULL,
+                       runner_comes_back,
+                       change_new(0, r, true));
+        } else if (fault == FAULT_RUNNER_DRAIN) {
+                runner->draining = true;
+                sim_at(sim, soon(sim, 60 * SEC), &runner->host, drain_ends, change_new(0, r, true));
+        } else
+                runner->host.paused_until_usec = soon(sim, 60 * SEC);
+}
+
+static void go_wrong_at_queue(Sim *sim, Fault fault, size_t q) {
+        Queue *queue = &sim->queues[q];
+        if (!queue->host.up)
+                return;
+        sim_log(sim, "fault %d at %s", (int) fault, queue->host.name);
+        if (fault == FAULT_QUEUE_CRASH) {
+                queue_crash(sim, queue);
+                sim_at(sim, soon(sim, 90 * SEC), NULL, queue_comes_back, change_new(q, 0, true));
+        } else
+                queue->host.paused_until_usec = soon(sim, 70 * SEC);
+}
+
+static void stop_arrives(Sim *sim, void *data) {
+        queue_stop_task(sim, ((const Change *) data)->task);
+}
+
+static void stop(Sim *sim, size_t task) {
+        Change *change = change_new(0, 0, true);
+        change->task = task;
+        sim_at_any_life(sim, sim->now_usec, &sim->queues[sim->tasks[task].queue].host, stop_arrives, change);
+}
+
+/* Results are kept for longer than requests travel. */
+static void evict(Sim *sim, uint32_t id) {
+        const Attempt *attempt = &sim->attempts[id];
+        if (attempt->state == ATTEMPT_DONE && sim->now_usec > attempt->done_usec + FORGET_USEC)
+                runner_forget(sim, id);
+}
+
+static void go_wrong(Sim *sim, Fault fault) {
+        size_t q = sim_below(sim, sim->n_queues), r = sim_below(sim, sim->n_runners);
+        usec_t until_usec = soon(sim, 100 * SEC);
+        switch (fault) {
+        case FAULT_RUNNER_CRASH:
+        case FAULT_RUNNER_SHUTDOWN:
+        case FAULT_RUNNER_DRAIN:
+        case FAULT_RUNNER_PAUSE:
+                go_wrong_at_runner(sim, fault, r);
+                break;
+        case FAULT_QUEUE_CRASH:
+        case FAULT_QUEUE_PAUSE:
+                go_wrong_at_queue(sim, fault, q);
+                break;
+        case FAULT_PARTITION:
+                sim_log(sim, "%s and %s are parted", sim->queues[q].host.name, sim->runners[r].host.name);
+                block(sim, q, r, until_usec);
+                break;
+        case FAULT_ISOLATION:
+                sim_log(sim, "%s is isolated", sim->runners[r].host.name);
+                for (size_t i = 0; i < sim->n_queues; i++)
+                        block(sim, i, r, until_usec);
+                break;
+        case FAULT_EVICTION:
+                if (sim->n_attempts > 0)
+                        evict(sim, (uint32_t) sim_below(sim, sim->n_attempts));
+                break;
+        case FAULT_STOP:
+                stop(sim, sim_below(sim, sim->n_tasks));
+                break;
+        case _FAULT_MAX:
+                break;
+        }
+}
+
+typedef struct Trouble {
+        uint64_t kinds; /* a bit each */
+        usec_t every_usec;
+} Trouble;
+
+static void trouble(Sim *sim, void *data) {
+        const Trouble *before = data;
+        if (sim->now_usec >= sim->calm_usec)
+                return;
+        Fault fault = (Fault) sim_below(sim, _FAULT_MAX);
+        if (before->kinds & UINT64_C(1) << fault)
+                go_wrong(sim, fault);
+        Trouble *next = sim_allocate(sizeof(*next));
+        *next = *before;
+        sim_at(sim, sim->now_usec + sim_between(sim, 1, 2 * before->every_usec), NULL, trouble, next);
+}
+
+static void calm(Sim *sim, void *data) {
+        sim_log(sim, "all is well from now on");
+        sim->loss = 0;
+        for (size_t r = 0; r < sim->n_runners; r++) {
+                Runner *runner = &sim->runners[r];
+                runner->host.paused_until_usec = 0;
+                if (runner->host.up && runner->draining) /* by a shutdown, perhaps */
+                        runner_crash(sim, runner);
+                if (!runner->host.up)
+                        runner_start(sim, runner);
+        }
+        for (size_t q = 0; q < sim->n_queues; q++) {
+                memset(sim->queues[q].links, 0, sizeof(sim->queues[q].links));
+                sim->queues[q].host.paused_until_usec = 0;
+                if (!sim->queues[q].host.up)
+                        queue_start(sim, &sim->queues[q]);
+        }
+}
+
+static void share_last(Sim *sim, void *data) {
+        share_out(sim, true);
+}
+
+/* ── the beginning ── */
+
+static void submission(Sim *sim, void *data) {
+        const Change *change = data;
+        if (sim->queues[sim->tasks[change->task].queue].host.up) {
+                queue_take_task(sim, change->task);
+                return;
+        }
+        Change *again = sim_allocate(sizeof(*again));
+        *again = *change;
+        sim_at_any_life(sim,
+                        sim->now_usec + sim_between(sim, 1, 5 * SEC),
+                        &sim->queues[sim->tasks[again->task].queue].host,
+                        submission,
+                        again);
+}
+
+static void plan_task(Sim *sim, size_t i) {
+        Task *task = &sim->tasks[i];
+        bool big = sim_chance(sim, 0.15);
+        *task = (Task){
+                .queue = sim_below(sim, sim->n_queues),
+                .want = { .cores_micro = (big ? 4 : sim_between(sim, 1, 2)) * CORES_MICRO_PER_CORE / 2,
+                          .memory_mb = 100 * sim_between(sim, 1, big ? 10 : 4) },
+                .priority = sim_chance(sim, 0.2) ? (int64_t) sim_below(sim, 3) : 0,
+                .duration_usec = sim_between(
+                                sim, 20 * USEC_PER_MSEC, sim_chance(sim, 0.3) ? 60 * SEC : 8 * SEC),
+                .retries_max = sim_chance(sim, 0.3) ? sim_below(sim, 3) : 0,
+                .retry_on_lost = sim_chance(sim, 0.8),
+                .fails = sim_chance(sim, 0.2),
+                .memory.attempt = NO_ATTEMPT,
+                .disk.attempt = NO_ATTEMPT,
+        };
+        (void) snprintf(task->id, sizeof(task->id), "t%zu", i);
+        Change *change = change_new(0, 0, true);
+        change->task = i;
+        sim_at_any_life(sim,
+                        sim_between(sim, 0, sim->calm_usec),
+                        &sim->queues[task->queue].host,
+                        submission,
+                        change);
+}
+
+static void begin_host(Sim *sim, Host *host, const char *kind, size_t i) {
+        (void) snprintf(host->name, sizeof(host->name), "%s%zu:1", kind, i);
+        host->clock_offset_usec = sim_below(sim, 1000000 * SEC);
+}
+
+void scenario_begin(Sim *sim) {
+        sim->n_queues = sim_between(sim, 1, N_QUEUES_MAX);
+        sim->n_runners = sim_between(sim, sim->n_queues, N_RUNNERS_MAX);
+        sim->n_tasks = sim_between(sim, 1, N_TASKS_MAX);
+        sim->calm_usec = sim_between(sim, 30 * SEC, 400 * SEC);
+        sim->loss = sim_chance(sim, 0.3) ? 0 : (double) sim_below(sim, 30) / 100;
+        for (size_t i = 0; i < sim->n_runners; i++) {
+                Runner *runner = &sim->runners[i];
+                begin_host(sim, &runner->host, "r", i);
+                runner->pool.total = (Resources){
+                        .cores_micro = sim_between(sim, 2, 6) * CORES_MICRO_PER_CORE,
+                        .memory_mb = sim_between(sim, 1000, 4000),
+                };
+                runner_start(sim, runner);
+        }
+        for (size_t i = 0; i < sim->n_queues; i++) {
+                sim->queues[i].index = i;
+                begin_host(sim, &sim->queues[i].host, "q", i);
+                queue_start(sim, &sim->queues[i]);
+        }
+        for (size_t i = 0; i < sim->n_tasks; i++)
+                plan_task(sim, i);
+        share_again(sim, NULL);
+        Trouble *first = sim_allocate(sizeof(*first));
+        *first = (Trouble){
+                .kinds = sim_chance(sim, 0.4) ? UINT64_MAX : sim_random(sim) & sim_random(sim),
+                .every_usec = sim_between(sim, SEC, 20 * SEC),
+        };
+        sim_at(sim, sim_below(sim, 20 * SEC), NULL, trouble, first);
+        sim_at(sim, sim->calm_usec, NULL, calm, NULL);
+        sim_at(sim, sim->calm_usec + 41 * SEC, NULL, share_last, NULL);
+}

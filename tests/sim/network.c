@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Requests of queues to runners and the answers: lost, late, doubled, out of order. What TCP rules out does
+ * not happen: that a request which was answered arrives once more. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+#define TIMEOUT_USEC (5 * USEC_PER_SEC)
+
+Rpc *rpc_new(Sim *sim, Queue *queue, size_t runner, RpcType type) {
+        Rpc *rpc = sim_allocate(sizeof(*rpc));
+        *rpc = (Rpc){
+                .type = type,
+                .queue = queue->index,
+                .runner = runner,
+                .attempt = NO_ATTEMPT,
+                .life = queue->host.life,
+                .sent_usec = host_clock(sim, &queue->host),
+                .next = sim->rpcs,
+        };
+        sim->rpcs = rpc;
+        return rpc;
+}
+
+static usec_t latency(Sim *sim) {
+        usec_t usec = sim_between(sim, 100, 20 * USEC_PER_MSEC);
+        return sim_chance(sim, 0.03) ? usec + sim_below(sim, TIMEOUT_USEC) : usec;
+}
+
+/* An answer reaches the process that asked, once, or nobody. */
+static void answer_arrives(Sim *sim, void *data) {
+        Answer *answer = data;
+        if (answer->rpc->done)
+                return;
+        answer->rpc->done = true;
+        queue_answer(sim, answer);
+}
+
+static void give_up(Sim *sim, void *data) {
+        answer_arrives(sim, data); /* with status 0 */
+}
+
+static void fail_at(Sim *sim, Rpc *rpc, usec_t when_usec) {
+        Answer *answer = sim_allocate(sizeof(*answer));
+        answer->rpc = rpc;
+        sim_at(sim, when_usec, &sim->queues[rpc->queue].host, give_up, answer);
+}
+
+static void request_arrives(Sim *sim, void *data) {
+        Rpc *rpc = *(Rpc **) data;
+        Runner *runner = &sim->runners[rpc->runner];
+        Queue *queue = &sim->queues[rpc->queue];
+        if (!runner->host.up)
+                return;
+        Answer *answer = sim_allocate(sizeof(*answer));
+        answer->rpc = rpc;
+        runner_answer(sim, runner, rpc, answer);
+        bool arrives = !rpc->done && !rpc->unanswered && rpc->life == queue->host.life && queue->host.up &&
+                        queue->links[rpc->runner].in_until_usec <= sim->now_usec &&
+                        !sim_chance(sim, sim->loss);
+        if (arrives)
+                sim_at(sim, sim->now_usec + latency(sim), &queue->host, answer_arrives, answer);
+        else
+                free(answer);
+}
+
+static void arrive_at(Sim *sim, Rpc *rpc, usec_t when_usec) {
+        Rpc **data = sim_allocate(sizeof(Rpc *));
+        *data = rpc;
+        sim_at_any_life(sim, when_usec, &sim->runners[rpc->runner].host, request_arrives, data);
+}
+
+/* Before its sender gives up, or after; in either case without an answer. */
+static usec_t late(Sim *sim, Rpc *rpc) {
+        rpc->unanswered = true;
+        return sim->now_usec + sim_below(sim, TIMEOUT_USEC + LATE_MAX_USEC);
+}
+
+/* No connection: it never arrives, and the sender knows. */
+static bool has_no_connection(Sim *sim, const Rpc *rpc, bool blocked) {
+        return blocked ? sim_chance(sim, 0.5) : !sim->runners[rpc->runner].host.up && sim_chance(sim, 0.8);
+}
+
+void rpc_send(Sim *sim, Rpc *rpc) {
+        const Link *link = &sim->queues[rpc->queue].links[rpc->runner];
+        bool blocked = link->out_until_usec > sim->now_usec;
+        sim->n_calls++;
+        if (has_no_connection(sim, rpc, blocked)) {
+                rpc->unsent = true;
+                fail_at(sim, rpc, sim->now_usec + (blocked ? TIMEOUT_USEC : latency(sim)));
+                return;
+        }
+        fail_at(sim, rpc, sim->now_usec + TIMEOUT_USEC);
+        if (blocked) {
+                usec_t when_usec = late(sim, rpc);
+                if (when_usec > link->out_until_usec && !rpc->prompt)
+                        arrive_at(sim, rpc, when_usec);
+        } else if (sim_chance(sim, sim->loss)) {
+                while (sim_chance(sim, 0.5) && !rpc->prompt)
+                        arrive_at(sim, rpc, late(sim, rpc));
+        } else
+                arrive_at(sim, rpc, sim->now_usec + latency(sim));
+}

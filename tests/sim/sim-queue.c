@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Runs the simulation for one seed or many: see sim.h. A seed that fails is named, and with --verbose shown
+ * step by step. */
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "sim.h"
+
+#define STEPS_MAX 2000000
+
+static const char *const defect_names[] = {
+        [DEFECT_NONE] = "none",
+        [DEFECT_UNKNOWN_IS_REFUSED] = "unknown-is-refused",
+        [DEFECT_NO_LOST_BOUND] = "no-lost-bound",
+        [DEFECT_FRESH_ID] = "fresh-id",
+        [DEFECT_PRESENT_LEASE] = "present-lease",
+        [DEFECT_ANY_REPORT] = "any-report",
+        [DEFECT_STORE_LATE] = "store-late",
+        [DEFECT_NO_LISTING] = "no-listing",
+        [DEFECT_NO_LEASES] = "no-leases",
+};
+
+typedef struct Options {
+        uint64_t first, last;
+        bool verbose, must_fail;
+        Defect defect;
+} Options;
+
+typedef struct Totals {
+        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_failed;
+} Totals;
+
+static void run_seed(uint64_t seed, const Options *options, Totals *totals) {
+        Sim *sim = sim_allocate(sizeof(*sim));
+        *sim = (Sim){ .seed = seed, .random = seed, .verbose = options->verbose, .defect = options->defect };
+        scenario_begin(sim);
+        while (!*sim->violation && !sim_is_over(sim) && sim_step(sim)) {
+                check_step(sim);
+                if (sim->n_steps > STEPS_MAX)
+                        sim_violation(sim, "does not come to an end");
+        }
+        if (!*sim->violation)
+                check_end(sim);
+        if (*sim->violation) {
+                totals->n_failed++;
+                if (!options->must_fail)
+                        printf("seed %" PRIu64 ": %s\n", seed, sim->violation);
+                else if (totals->n_failed == 1)
+                        printf("defect %s: found by seed %" PRIu64 ": %s\n",
+                               defect_names[sim->defect],
+                               seed,
+                               sim->violation);
+        }
+        totals->n_steps += sim->n_steps;
+        totals->n_starts += sim->n_starts;
+        totals->n_losses += sim->n_losses;
+        totals->n_refusals += sim->n_refusals;
+        totals->n_calls += sim->n_calls;
+        sim_done(sim);
+        free(sim);
+}
+
+static bool parse_defect(const char *name, Defect *ret) {
+        for (size_t i = 0; i < _DEFECT_MAX; i++)
+                if (streq(name, defect_names[i])) {
+                        *ret = (Defect) i;
+                        return true;
+                }
+        return false;
+}
+
+static bool parse_seeds(char *text, Options *options) {
+        char *dash = strchr(text, '-');
+        if (dash)
+                *dash++ = '\0';
+        if (text_parse_u64(text, 0, UINT64_MAX, &options->first) < 0)
+                return false;
+        options->last = options->first;
+        return !dash || text_parse_u64(dash, options->first, UINT64_MAX, &options->last) >= 0;
+}
+
+static bool parse(int argc, char **argv, Options *ret) {
+        static const struct option names[] = {
+                { "seed", required_argument, NULL, 's' },
+                { "seeds", required_argument, NULL, 's' },
+                { "verbose", no_argument, NULL, 'v' },
+                { "defect", required_argument, NULL, 'd' },
+                {},
+        };
+        bool ok = true;
+        for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
+                if (c == 'v')
+                        ret->verbose = true;
+                else if (c == 'd')
+                        ret->must_fail = ok = ok && parse_defect(optarg, &ret->defect);
+                else
+                        ok = ok && c == 's' && parse_seeds(optarg, ret);
+        }
+        return ok && optind == argc;
+}
+
+int main(int argc, char **argv) {
+        Options options = { .first = 1, .last = 100 };
+        Totals totals = {};
+        if (!parse(argc, argv, &options)) {
+                (void) fprintf(stderr,
+                               "Usage: %s [--seeds FROM-TO | --seed N] [--verbose] [--defect NAME]\n",
+                               argv[0]);
+                return 2;
+        }
+        for (uint64_t seed = options.first; seed <= options.last; seed++)
+                run_seed(seed, &options, &totals);
+        printf("seeds %" PRIu64 "-%" PRIu64 ": %" PRIu64 " failed; %" PRIu64 " events, %" PRIu64
+               " requests, %" PRIu64 " starts, %" PRIu64 " losses, %" PRIu64 " refusals\n",
+               options.first,
+               options.last,
+               totals.n_failed,
+               totals.n_steps,
+               totals.n_calls,
+               totals.n_starts,
+               totals.n_losses,
+               totals.n_refusals);
+        return (totals.n_failed > 0) == options.must_fail ? EXIT_SUCCESS : EXIT_FAILURE;
+}

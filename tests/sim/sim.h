@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A cluster in one process, under virtual time: queues that drive the real scheduler, models of runners that
+ * use the real leases and capacity, and a network that loses, delays, doubles and reorders. Everything
+ * follows from one seed. What is to be true of the whole is in checks.c. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/usec.h"
+#include "core/capacity.h"
+#include "core/lease.h"
+#include "core/scheduler.h"
+
+#define N_QUEUES_MAX  3
+#define N_RUNNERS_MAX 5
+#define N_TASKS_MAX   64
+#define NO_ATTEMPT    UINT32_MAX
+
+#define LEASE_TTL_USEC  (30 * USEC_PER_SEC)
+#define LOST_AFTER_USEC (30 * USEC_PER_SEC)
+#define LATE_MAX_USEC   (60 * USEC_PER_SEC) /* a request arrives at most so long after its sender gave up */
+
+/* A result may be forgotten by its runner only when no submission of the attempt can arrive any more: it
+ * would be run again. */
+#define FORGET_USEC (70 * USEC_PER_SEC)
+
+typedef struct Sim Sim;
+
+/* Mistakes that a program could make, planted to see that the checks find them. */
+typedef enum Defect {
+        DEFECT_NONE,
+        DEFECT_UNKNOWN_IS_REFUSED, /* a submission without an answer counts as one that did not arrive */
+        DEFECT_NO_LOST_BOUND,      /* attempts are given up although their lease may be live */
+        DEFECT_FRESH_ID,           /* what is sent again is sent under another id */
+        DEFECT_PRESENT_LEASE,      /* … or under whatever lease is there */
+        DEFECT_ANY_REPORT,         /* reports that overtook each other are believed */
+        DEFECT_STORE_LATE,         /* submissions leave before they are on disk */
+        DEFECT_NO_LISTING,         /* nobody looks what a runner has after a silence */
+        DEFECT_NO_LEASES,          /* runners do not look at leases */
+        _DEFECT_MAX,
+} Defect;
+
+/* Where a process runs. */
+typedef struct Host {
+        char name[16];
+        usec_t clock_offset_usec; /* its CLOCK_BOOTTIME less ours */
+        usec_t paused_until_usec;
+        uint64_t life; /* of its process; what was to happen in an earlier one does not happen */
+        bool up;
+} Host;
+
+typedef void (*EventHandler)(Sim *sim, void *data);
+
+typedef struct Event {
+        usec_t when_usec;
+        uint64_t order;
+        Host *host;    /* NULL: of the world; else it waits while the host does */
+        uint64_t life; /* 0: of any */
+        EventHandler handle;
+        void *data; /* owned */
+} Event;
+
+typedef enum AttemptState {
+        ATTEMPT_UNKNOWN, /* no runner ever had it */
+        ATTEMPT_LIVE,
+        ATTEMPT_DONE, /* with a result */
+        ATTEMPT_DEAD, /* with its runner */
+} AttemptState;
+
+/* The truth about an attempt. */
+typedef struct Attempt {
+        size_t task, queue, runner;
+        AttemptState state;
+        AttemptEnd end;
+        bool kept;    /* the runner has it in its table */
+        bool evicted; /* the runner has forgotten it */
+        usec_t done_usec;
+        bool closed; /* the queue has given it up, on disk */
+        uint64_t epoch;
+        CapacityCharge charge;
+} Attempt;
+
+typedef struct Runner {
+        Host host;
+        uint64_t instance;
+        CapacityPool pool;
+        Lease lease;
+        bool draining;
+} Runner;
+
+/* What a queue has on disk of a task. */
+typedef struct Record {
+        bool finished;
+        ScheduledReason reason;
+        uint32_t attempt; /* the present one or NO_ATTEMPT */
+        size_t worker;
+        char instance[WORKER_INSTANCE_SIZE];
+        bool accepted;
+        bool stop_requested;
+        uint64_t n_retries, n_losses;
+        usec_t backoff_until_usec; /* of the world */
+} Record;
+
+typedef struct Task {
+        size_t queue;
+        char id[16];
+        Resources want;
+        int64_t priority;
+        usec_t duration_usec;
+        uint64_t retries_max;
+        bool retry_on_lost, fails;
+        bool submitted;
+        Record memory, disk;
+        ScheduledTask *scheduled; /* weak; NULL while the queue is down or the task over */
+        bool watching;
+        size_t n_starts, n_requeues_lost, n_requeues_retry, n_finishes;
+} Task;
+
+typedef struct Link {
+        usec_t out_until_usec, in_until_usec; /* blocked until */
+} Link;
+
+typedef struct WorkerView {
+        ScheduledWorker *scheduled;
+        bool connected, list_due, listing;
+        char instance[WORKER_INSTANCE_SIZE];
+        bool permitted; /* as far as the queue has heard */
+} WorkerView;
+
+/* A write on its way to the disk, and what waits for it. */
+typedef struct Write {
+        size_t task;
+        Record record;
+        bool submit; /* then send it */
+        bool forget; /* then have the attempt that was the present one deleted */
+} Write;
+
+typedef struct Queue {
+        Host host;
+        size_t index;
+        Scheduler *scheduler;
+        WorkerView views[N_RUNNERS_MAX];
+        Link links[N_RUNNERS_MAX];
+        Write *writes;
+        size_t n_writes, n_writes_allocated;
+        bool flushing;
+        uint64_t timer;
+} Queue;
+
+typedef enum RpcType {
+        RPC_PROBE,
+        RPC_ACQUIRE,
+        RPC_RENEW,
+        RPC_RELEASE,
+        RPC_SUBMIT,
+        RPC_GET,
+        RPC_DELETE,
+        RPC_LIST,
+} RpcType;
+
+typedef struct Rpc {
+        RpcType type;
+        size_t queue, runner, task;
+        uint32_t attempt;
+        char lease_id[LEASE_ID_SIZE];
+        uint64_t life;    /* of the queue's process */
+        usec_t sent_usec; /* by the queue's clock */
+        bool unsent, done;
+        bool prompt;     /* arrives soon or never */
+        bool unanswered; /* … although it arrives */
+        struct Rpc *next;
+} Rpc;
+
+typedef struct Answer {
+        Rpc *rpc;
+        int status; /* HTTP's; 0: none came */
+        WorkerReport report;
+        char lease_id[LEASE_ID_SIZE];
+        char holder[LEASE_QUEUE_MAX + 1];
+        bool done;
+        AttemptEnd end;
+        bool listed_done[N_TASKS_MAX * 4];
+        uint32_t listed[N_TASKS_MAX * 4];
+        size_t n_listed;
+} Answer;
+
+struct Sim {
+        uint64_t seed, random;
+        bool verbose;
+        Defect defect;
+        usec_t now_usec, calm_usec; /* no faults from then on */
+        double loss;
+
+        Event *events; /* a heap */
+        size_t n_events, n_events_allocated;
+        uint64_t n_scheduled;
+
+        Runner runners[N_RUNNERS_MAX];
+        size_t n_runners;
+        Queue queues[N_QUEUES_MAX];
+        size_t n_queues;
+        Task tasks[N_TASKS_MAX];
+        size_t n_tasks;
+        Attempt *attempts;
+        size_t n_attempts, n_attempts_allocated;
+        Rpc *rpcs;
+
+        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls;
+        char violation[256]; /* "" as long as all is well */
+};
+
+/* world.c */
+uint64_t sim_random(Sim *sim);
+uint64_t sim_below(Sim *sim, uint64_t n);
+bool sim_chance(Sim *sim, double probability);
+usec_t sim_between(Sim *sim, usec_t low_usec, usec_t high_usec);
+usec_t host_clock(const Sim *sim, const Host *host);
+void sim_at(Sim *sim, usec_t when_usec, Host *host, EventHandler handle, void *data);
+void sim_at_any_life(Sim *sim, usec_t when_usec, Host *host, EventHandler handle, void *data);
+bool sim_step(Sim *sim);
+void sim_log(const Sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void *sim_allocate(size_t size);
+void sim_done(Sim *sim);
+
+/* network.c */
+Rpc *rpc_new(Sim *sim, Queue *queue, size_t runner, RpcType type);
+void rpc_send(Sim *sim, Rpc *rpc);
+
+/* runner-model.c */
+void runner_start(Sim *sim, Runner *runner);
+void runner_crash(Sim *sim, Runner *runner);
+void runner_shut_down(Sim *sim, Runner *runner);
+void runner_forget(Sim *sim, uint32_t attempt);
+void runner_answer(Sim *sim, Runner *runner, const Rpc *rpc, Answer *ret);
+
+/* queue-model.c */
+void queue_start(Sim *sim, Queue *queue);
+void queue_crash(Sim *sim, Queue *queue);
+void queue_take_task(Sim *sim, size_t task);
+void queue_stop_task(Sim *sim, size_t task);
+void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted);
+void queue_answer(Sim *sim, const Answer *answer);
+
+/* faults.c */
+void scenario_begin(Sim *sim);
+
+/* checks.c */
+void sim_violation(Sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void check_start(Sim *sim, uint32_t attempt);
+void check_commit(Sim *sim, const Task *task, const Record *record);
+void check_step(Sim *sim);
+void check_end(Sim *sim);
+bool sim_is_over(const Sim *sim);
