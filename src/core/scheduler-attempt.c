@@ -28,24 +28,6 @@ static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
         worker->worker.n_attempts++;
 }
 
-static void limit_to(uint64_t *amount, uint64_t limit) {
-        if (*amount > limit)
-                *amount = limit;
-}
-
-/* What the attempt took is free again, as far as we know: the worker may have said so already. */
-static void worker_give_back(Worker *worker, const Resources *want) {
-        const Resources *total = &worker->report.total;
-        Resources sum;
-        if (resources_add(&worker->report.free_amounts, want, &sum) < 0)
-                return;
-        limit_to(&sum.cores_micro, total->cores_micro);
-        limit_to(&sum.memory_mb, total->memory_mb);
-        for (size_t i = 0; i < sum.n_named; i++)
-                limit_to(&sum.named[i].amount, resources_named_get(total, sum.named[i].name));
-        worker->report.free_amounts = sum;
-}
-
 static void worker_unlink(ScheduledTask *task) {
         ScheduledWorker *worker = task->worker;
         *(task->previous_at_worker ? &task->previous_at_worker->next_at_worker :
@@ -56,7 +38,7 @@ static void worker_unlink(ScheduledTask *task) {
         if (task->state == SCHEDULED_SENDING)
                 worker->worker.n_sending--;
         if (task->counted)
-                worker_give_back(&worker->worker, task->want);
+                worker_untake(&worker->worker, task->want);
         task->worker = NULL;
         task->counted = false;
 }
@@ -124,9 +106,7 @@ void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *w
         task->accepted_usec = 0;
         task->reports_when_sent = worker->worker.n_reports;
         task->uncertain_usec = 0;
-        task->counted = true;
-        Resources *free_amounts = &worker->worker.report.free_amounts;
-        resources_subtract(free_amounts, task->want, free_amounts);
+        task->counted = worker_take(&worker->worker, task->want);
         task->state = SCHEDULED_SENDING;
         scheduler_act(scheduler, task, ACTION_PLACE);
 }
@@ -184,10 +164,15 @@ void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec
         scheduler_act(scheduler, task, ACTION_RESUBMIT);
 }
 
-static void attempt_uncertain(Scheduler *scheduler, ScheduledTask *task, usec_t again_usec) {
-        if (task->state == SCHEDULED_SENDING)
-                task->worker->worker.n_sending--;
+static void attempt_not_sending(ScheduledTask *task) {
+        assert(task->state == SCHEDULED_SENDING);
+
+        task->worker->worker.n_sending--;
         task->state = SCHEDULED_UNCERTAIN;
+}
+
+static void attempt_uncertain(Scheduler *scheduler, ScheduledTask *task, usec_t again_usec) {
+        attempt_not_sending(task);
         deadline_set(&scheduler->deadlines, &task->deadline, again_usec);
 }
 
@@ -200,19 +185,31 @@ static void attempt_accepted(Scheduler *scheduler, ScheduledTask *task, usec_t n
         task->accepted_usec = now_usec;
         /* A report since then has most likely counted it. If not, the worker will say no to one too many. */
         if (task->counted && worker->n_reports > task->reports_when_sent) {
-                worker_give_back(worker, task->want);
+                worker_untake(worker, task->want);
                 task->counted = false;
         }
         if (task->stop_requested)
                 scheduler_act(scheduler, task, ACTION_STOP);
 }
 
-/* The worker says no, and means every submission of this attempt. */
-static void attempt_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+/* The worker never ran it and never will. */
+void attempt_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
         if (task->stop_requested)
                 task_finish(scheduler, task, REASON_CANCELED);
         else
                 task_requeue(scheduler, task, REASON_REFUSED, now_usec);
+}
+
+/* The worker says no, and means every submission of this attempt. But one that got no answer may have been
+ * taken by an instance that is gone: it never ran if this is still the same. */
+static void attempt_not_there(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        if (task->uncertain_usec == 0) {
+                attempt_refused(scheduler, task, now_usec);
+                return;
+        }
+        attempt_not_sending(task);
+        task->missing = true;
+        worker_verify(&task->worker->worker, now_usec);
 }
 
 static bool may_be_in_flight(const ScheduledTask *task, usec_t now_usec) {
@@ -224,7 +221,7 @@ static void submission_refused(Scheduler *scheduler, ScheduledTask *task, usec_t
         if (may_be_in_flight(task, now_usec))
                 attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
         else
-                attempt_refused(scheduler, task, now_usec);
+                attempt_not_there(scheduler, task, now_usec);
 }
 
 static void pause_worker(Worker *worker, usec_t until_usec) {
@@ -242,7 +239,7 @@ static void lease_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_
         if (streq(worker->lease_id, task->lease_id))
                 *worker->lease_id = 0;
         scheduler_worker_suspect(task->worker, now_usec);
-        attempt_refused(scheduler, task, now_usec);
+        attempt_not_there(scheduler, task, now_usec);
 }
 
 /* It was started anew meanwhile: what the earlier instance took is gone, what it did not take nobody will. */
@@ -332,7 +329,8 @@ void attempt_lost(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
 void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec) {
         assert(task->state == SCHEDULED_RUNNING || task->state == SCHEDULED_UNCERTAIN);
 
-        task->counted = true; /* by us or by the worker, but now it is free */
+        if (!task->counted)
+                worker_give_back(&task->worker->worker, task->want);
         if (end == ATTEMPT_SHUTDOWN && !task->stop_requested)
                 attempt_lost(scheduler, task, now_usec);
         else if (end == ATTEMPT_ERRORED && task->n_retries < task->retries_max && !task->stop_requested)

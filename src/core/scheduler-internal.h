@@ -27,6 +27,7 @@ void scheduler_act(Scheduler *scheduler, ScheduledTask *task, SchedulerActionTyp
 
 /* scheduler-attempt.c */
 void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker, usec_t now_usec);
+void attempt_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
 void attempt_forgotten(Scheduler *scheduler, ScheduledTask *task);
 void attempt_lost(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
 bool attempt_is_of_other_instance(const ScheduledTask *task);

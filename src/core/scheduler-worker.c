@@ -19,14 +19,19 @@ static usec_t spread(const Worker *worker, usec_t usec) {
 }
 
 static void call_again(Worker *worker, usec_t now_usec, usec_t after_usec) {
-        bool at_once = worker->verify && !worker->silent && worker->n_calls <= worker->verify_call;
         worker->calling = false;
-        worker->next_call_usec = usec_add(now_usec, at_once ? 0 : spread(worker, after_usec));
+        worker->next_call_usec = usec_add(now_usec, spread(worker, after_usec));
 }
 
 static void call_at_once(Worker *worker, usec_t now_usec) {
         if (worker->next_call_usec > now_usec)
                 worker->next_call_usec = now_usec;
+}
+
+/* The call that just ended came too early to answer what was to be verified. */
+static void call_to_verify(Worker *worker, usec_t now_usec) {
+        if (worker->verify && worker->n_calls <= worker->verify_call)
+                call_at_once(worker, now_usec);
 }
 
 static void heard(Worker *worker, usec_t now_usec) {
@@ -51,19 +56,19 @@ static void settle_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_
                         continue;
                 if (attempt_is_of_other_instance(task))
                         attempt_lost(scheduler, task, now_usec);
-                else if (task->missing && !worker->worker.verify)
+                else if (task->missing && !worker->worker.verify && task->state == SCHEDULED_RUNNING)
                         attempt_forgotten(scheduler, task);
+                else if (task->missing && !worker->worker.verify)
+                        attempt_refused(scheduler, task, now_usec);
         }
 }
 
-/* A report counts what the worker has accepted. What is still under way is taken off once more. */
+/* A report counts what the worker has accepted. What is still under way is taken off. */
 static void count_unanswered(ScheduledWorker *worker) {
-        Resources *free_amounts = &worker->worker.report.free_amounts;
-        for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
-                task->counted = task->counted && task->state != SCHEDULED_RUNNING;
-                if (task->counted)
-                        resources_subtract(free_amounts, task->want, free_amounts);
-        }
+        worker->worker.sent = (Resources){};
+        for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker)
+                task->counted = task->counted && task->state != SCHEDULED_RUNNING &&
+                                worker_take(&worker->worker, task->want);
 }
 
 /* One that does not say which it is, is taken for the same. */
@@ -75,6 +80,7 @@ static void take_report(Worker *worker, const WorkerReport *report, usec_t now_u
         char instance[WORKER_INSTANCE_SIZE];
         memcpy(instance, *report->instance ? report->instance : worker->report.instance, sizeof(instance));
         worker->report = *report;
+        worker->reported_free = report->free_amounts;
         memcpy(worker->report.instance, instance, sizeof(instance));
         worker->heard = true;
         worker->n_reports++;
@@ -121,6 +127,24 @@ static usec_t lease_may_last_until(
         return renewed_usec > until_usec ? renewed_usec : until_usec;
 }
 
+/* Others may use the worker, or have used it before us: what it has free is asked for once between renewals
+ * at least, since nobody may tell us. */
+static void look_before_renewal(Worker *worker, usec_t now_usec) {
+        usec_t half_usec = usec_subtract(worker->renew_usec, now_usec) / 2;
+        worker->look = true;
+        worker->next_call_usec = usec_add(now_usec, half_usec < PROBE_USEC ? half_usec : PROBE_USEC);
+}
+
+static void look_again(Worker *worker, usec_t now_usec) {
+        worker->look = false;
+        call_again(worker, now_usec, 0);
+        usec_t left_usec = usec_subtract(worker->renew_usec, now_usec);
+        if (left_usec > 2 * PROBE_USEC)
+                look_before_renewal(worker, now_usec);
+        else
+                worker->next_call_usec = usec_add(now_usec, left_usec);
+}
+
 /* A lease that is new to us may come from an instance that is, too: it is asked before anything goes there,
  * so that each attempt knows the instance that it dies with. */
 void scheduler_call_granted(
@@ -142,10 +166,12 @@ void scheduler_call_granted(
                         state, usec_add(now_usec, ttl_usec), ttl_usec, now_usec);
         call_again(state, now_usec, ttl_usec / 3);
         state->renew_usec = state->next_call_usec;
-        if (!fresh)
-                return;
-        state->lease_new = true;
-        worker_verify(state, now_usec);
+        look_before_renewal(state, now_usec);
+        if (fresh) {
+                state->lease_new = true;
+                worker_verify(state, now_usec);
+        }
+        call_to_verify(state, now_usec);
 }
 
 void scheduler_call_refused(
@@ -160,6 +186,7 @@ void scheduler_call_refused(
         *state->lease_id = 0;
         (void) strncpy(state->lease_holder, holder, LEASE_QUEUE_MAX);
         call_again(state, now_usec, state->call == WORKER_CALL_RENEW ? 0 : LEASED_USEC);
+        call_to_verify(state, now_usec);
 }
 
 void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
@@ -171,11 +198,12 @@ void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec
         if (state->call == WORKER_CALL_RELEASE)
                 *state->lease_id = 0;
         if (state->probed && *state->lease_id)
-                call_again(state, now_usec, usec_subtract(state->renew_usec, now_usec));
+                look_again(state, now_usec);
         else
                 call_again(state,
                            now_usec,
                            worker_is_wanted(state) && !state->report.draining ? 0 : PROBE_USEC);
+        call_to_verify(state, now_usec);
 }
 
 void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {

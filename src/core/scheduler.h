@@ -105,7 +105,7 @@ struct ScheduledTask {
         uint64_t reports_when_sent;
         bool counted;        /* taken off the worker's free amounts by us, not yet by itself */
         uint64_t seen_round; /* the listing that had it */
-        bool missing;        /* from the latest listing */
+        bool missing;        /* the worker does not have it; whether it had is seen by its instance */
         usec_t waiting_since_usec;
 
         ScheduledTask *previous, *next; /* of all */

@@ -44,8 +44,10 @@ typedef struct Worker {
         bool lease_new; /* not probed since it was granted */
         bool probed;    /* a probe was answered, and its report comes next */
         uint64_t verify_call;
-        usec_t heard_usec;   /* of the last answer, whatever it was */
-        WorkerReport report; /* free_amounts follows what was sent and ended since */
+        usec_t heard_usec;       /* of the last answer, whatever it was */
+        WorkerReport report;     /* free_amounts follows what was sent and ended since */
+        Resources reported_free; /* as it said, and what has ended since */
+        Resources sent;          /* what is not in that yet */
         uint64_t n_reports;
 
         char lease_id[LEASE_ID_SIZE];           /* "" while this queue holds none */
@@ -55,6 +57,7 @@ typedef struct Worker {
                                     arrived although no answer did */
         usec_t late_call_usec;   /* until then a call that was given up may still arrive */
         usec_t renew_usec;       /* when it is to be renewed */
+        bool look;               /* before that it is asked what it has free */
 
         bool calling;
         WorkerCall call; /* the one under way */
@@ -74,6 +77,15 @@ typedef enum WorkerState {
         WORKER_DISABLED,
         _WORKER_STATE_MAX,
 } WorkerState;
+
+/* WANT is on its way there: less is free. False when it cannot be kept account of. */
+bool worker_take(Worker *worker, const Resources *want);
+
+/* What was taken did not get there, or its next report counts it. */
+void worker_untake(Worker *worker, const Resources *want);
+
+/* What it counted as used has ended there. */
+void worker_give_back(Worker *worker, const Resources *want);
 
 /* How it is shown. Disabled, silent, draining, leased win in this order. */
 WorkerState worker_state(const Worker *worker);

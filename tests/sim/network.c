@@ -96,10 +96,10 @@ void rpc_send(Sim *sim, Rpc *rpc) {
         fail_at(sim, rpc, sim->now_usec + TIMEOUT_USEC);
         if (blocked) {
                 usec_t when_usec = late(sim, rpc);
-                if (when_usec > link->out_until_usec && !rpc->prompt)
+                if (when_usec > link->out_until_usec)
                         arrive_at(sim, rpc, when_usec);
         } else if (sim_chance(sim, sim->loss)) {
-                while (sim_chance(sim, 0.5) && !rpc->prompt)
+                while (sim_chance(sim, 0.5))
                         arrive_at(sim, rpc, late(sim, rpc));
         } else
                 arrive_at(sim, rpc, sim->now_usec + latency(sim));

@@ -52,7 +52,6 @@ static void send_about(Sim *sim, Queue *queue, RpcType type, size_t runner, size
         Rpc *rpc = rpc_new(sim, queue, runner, type);
         rpc->task = task;
         rpc->attempt = attempt;
-        rpc->prompt = type == RPC_DELETE;
         rpc_send(sim, rpc);
 }
 
@@ -211,7 +210,7 @@ static void take_actions(Sim *sim, Queue *queue) {
                 case ACTION_STOP:
                         send_about(sim,
                                    queue,
-                                   RPC_DELETE,
+                                   RPC_STOP,
                                    task->memory.worker,
                                    task_index(sim, task),
                                    task->memory.attempt);
@@ -342,7 +341,7 @@ static void attempt_shown(Sim *sim, Queue *queue, const Answer *answer) {
         if (answer->status == 200 && !answer->done && task->scheduled->stop_requested)
                 send_about(sim,
                            queue,
-                           RPC_DELETE,
+                           RPC_STOP,
                            task->memory.worker,
                            answer->rpc->task,
                            answer->rpc->attempt);
@@ -367,12 +366,7 @@ static void listed(Sim *sim, Queue *queue, ScheduledWorker *worker, const Answer
                 } else if (answer->listed_done[i])
                         forget_later(sim, queue, answer->rpc->runner, task_index(sim, task), attempt);
                 else
-                        send_about(sim,
-                                   queue,
-                                   RPC_DELETE,
-                                   answer->rpc->runner,
-                                   task_index(sim, task),
-                                   attempt);
+                        send_about(sim, queue, RPC_STOP, answer->rpc->runner, task_index(sim, task), attempt);
         }
         scheduler_listing_finish(queue->scheduler, worker, answer->rpc->sent_usec, queue_clock(sim, queue));
 }
@@ -417,6 +411,7 @@ void queue_answer(Sim *sim, const Answer *answer) {
                 settle(sim, queue);
                 attempt_shown(sim, queue, answer);
                 break;
+        case RPC_STOP:
         case RPC_DELETE: /* whether it helped is seen by looking at the attempt */
                 break;
         case RPC_LIST:

@@ -152,7 +152,8 @@ static int delete (Sim *sim, Runner *runner, const Rpc *rpc) {
         if (!attempt->kept)
                 return 404;
         if (attempt->state == ATTEMPT_DONE) {
-                runner_forget(sim, rpc->attempt);
+                if (rpc->type == RPC_DELETE)
+                        runner_forget(sim, rpc->attempt);
                 return 204;
         }
         later(sim, runner, rpc->attempt, sim_between(sim, 1000, USEC_PER_SEC), attempt_stopped);
@@ -193,6 +194,7 @@ void runner_answer(Sim *sim, Runner *runner, const Rpc *rpc, Answer *ret) {
         case RPC_GET:
                 ret->status = get(sim, rpc, ret);
                 break;
+        case RPC_STOP:
         case RPC_DELETE:
                 ret->status = delete (sim, runner, rpc);
                 break;

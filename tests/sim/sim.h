@@ -157,6 +157,7 @@ typedef enum RpcType {
         RPC_RELEASE,
         RPC_SUBMIT,
         RPC_GET,
+        RPC_STOP, /* DELETE that does not forget what has ended */
         RPC_DELETE,
         RPC_LIST,
 } RpcType;
@@ -169,7 +170,6 @@ typedef struct Rpc {
         uint64_t life;    /* of the queue's process */
         usec_t sent_usec; /* by the queue's clock */
         bool unsent, done;
-        bool prompt;     /* arrives soon or never */
         bool unanswered; /* … although it arrives */
         struct Rpc *next;
 } Rpc;
