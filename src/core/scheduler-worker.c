@@ -113,18 +113,15 @@ void scheduler_worker_reported(
         count_unanswered(worker);
 }
 
-/* Until when a lease may be live that was so until UNTIL_USEC for what was answered: a renewal that we gave
- * up may arrive as long as it is. */
-static usec_t lease_may_last_until(
-                const Worker *worker,
-                usec_t until_usec,
-                usec_t ttl_usec,
-                usec_t now_usec) {
-        if (worker->late_call_usec <= now_usec || until_usec <= now_usec)
-                return until_usec;
-        usec_t latest_usec = worker->late_call_usec < until_usec ? worker->late_call_usec : until_usec;
-        usec_t renewed_usec = usec_add(latest_usec, ttl_usec);
-        return renewed_usec > until_usec ? renewed_usec : until_usec;
+/* Until when a lease may be live that would otherwise end at END_USEC: each renewal that we gave up may still
+ * arrive, as long as requests travel and the lease is live. */
+static usec_t lease_may_end_usec(const Worker *worker, usec_t end_usec, usec_t ttl_usec, usec_t now_usec) {
+        if (worker->late_call_usec <= now_usec)
+                return end_usec;
+        usec_t chain_usec = usec_add(end_usec, worker->n_late_calls * ttl_usec);
+        usec_t last_usec = usec_add(worker->late_call_usec, ttl_usec);
+        usec_t usec = chain_usec < last_usec ? chain_usec : last_usec;
+        return usec > end_usec ? usec : end_usec;
 }
 
 /* Others may use the worker, or have used it before us: what it has free is asked for once between renewals
@@ -162,8 +159,7 @@ void scheduler_call_granted(
         (void) strncpy(state->lease_id, lease_id, LEASE_ID_SIZE - 1);
         *state->lease_holder = 0;
         state->lease_sure_usec = usec_add(state->call_sent_usec, ttl_usec);
-        state->lease_maybe_usec = lease_may_last_until(
-                        state, usec_add(now_usec, ttl_usec), ttl_usec, now_usec);
+        state->lease_maybe_usec = lease_may_end_usec(state, usec_add(now_usec, ttl_usec), ttl_usec, now_usec);
         call_again(state, now_usec, ttl_usec / 3);
         state->renew_usec = state->next_call_usec;
         look_before_renewal(state, now_usec);
@@ -206,14 +202,24 @@ void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec
         call_to_verify(state, now_usec);
 }
 
+static void renewal_unanswered(Worker *worker, usec_t ttl_usec, usec_t now_usec) {
+        if (worker->late_call_usec <= worker->call_sent_usec)
+                worker->n_late_calls = 0;
+        worker->n_late_calls++;
+        worker->late_call_usec = usec_add(now_usec, IN_FLIGHT_MAX_USEC);
+        if (worker->lease_maybe_usec <= worker->call_sent_usec)
+                return;
+        usec_t chain_usec = usec_add(worker->lease_maybe_usec, ttl_usec);
+        usec_t last_usec = usec_add(worker->late_call_usec, ttl_usec);
+        worker->lease_maybe_usec = chain_usec < last_usec ? chain_usec : last_usec;
+}
+
 void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
         assert(worker->worker.calling);
 
         Worker *state = &worker->worker;
         if (state->call == WORKER_CALL_RENEW || state->call == WORKER_CALL_ACQUIRE) {
-                state->late_call_usec = usec_add(now_usec, IN_FLIGHT_MAX_USEC);
-                state->lease_maybe_usec = lease_may_last_until(
-                                state, state->lease_maybe_usec, scheduler->config.lease_ttl_usec, now_usec);
+                renewal_unanswered(state, scheduler->config.lease_ttl_usec, now_usec);
         }
         state->silent = true;
         call_again(state, now_usec, SUSPECT_USEC);

@@ -55,9 +55,10 @@ typedef struct Worker {
         usec_t lease_sure_usec;                 /* until then the runner takes our tasks for certain */
         usec_t lease_maybe_usec; /* until then the lease may be live there: the latest renewal may have
                                     arrived although no answer did */
-        usec_t late_call_usec;   /* until then a call that was given up may still arrive */
-        usec_t renew_usec;       /* when it is to be renewed */
-        bool look;               /* before that it is asked what it has free */
+        usec_t late_call_usec;   /* until then calls that were given up may still arrive */
+        unsigned n_late_calls;
+        usec_t renew_usec; /* when it is to be renewed */
+        bool look;         /* before that it is asked what it has free */
 
         bool calling;
         WorkerCall call; /* the one under way */

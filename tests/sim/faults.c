@@ -147,10 +147,11 @@ static void stop(Sim *sim, size_t task) {
         sim_at_any_life(sim, sim->now_usec, &sim->queues[sim->tasks[task].queue].host, stop_arrives, change);
 }
 
-/* Results are kept for longer than requests travel. */
+/* Results are kept for longer than requests travel, and than it takes a queue to learn what was accepted. */
 static void evict(Sim *sim, uint32_t id) {
         const Attempt *attempt = &sim->attempts[id];
-        if (attempt->state == ATTEMPT_DONE && sim->now_usec > attempt->done_usec + FORGET_USEC)
+        if (attempt->state == ATTEMPT_DONE && sim->tasks[attempt->task].disk.accepted &&
+            sim->now_usec > attempt->done_usec + FORGET_USEC)
                 runner_forget(sim, id);
 }
 
@@ -225,6 +226,7 @@ static void calm(Sim *sim, void *data) {
         }
 }
 
+/* After what was still on its way to queues that had stood still. */
 static void share_last(Sim *sim, void *data) {
         share_out(sim, true);
 }
@@ -282,6 +284,9 @@ void scenario_begin(Sim *sim) {
         sim->n_runners = sim_between(sim, sim->n_queues, N_RUNNERS_MAX);
         sim->n_tasks = sim_between(sim, 1, N_TASKS_MAX);
         sim->calm_usec = sim_between(sim, 30 * SEC, 400 * SEC);
+        sim->config.lease_ttl_usec = sim_between(sim, 5, sim_chance(sim, 0.5) ? 30 : 90) * SEC;
+        sim->config.lost_after_usec = sim_between(sim, 2, 40) * SEC;
+        sim->slow = sim_chance(sim, 0.5) ? 0.03 : 0.3;
         sim->loss = sim_chance(sim, 0.3) ? 0 : (double) sim_below(sim, 30) / 100;
         for (size_t i = 0; i < sim->n_runners; i++) {
                 Runner *runner = &sim->runners[i];
@@ -307,5 +312,5 @@ void scenario_begin(Sim *sim) {
         };
         sim_at(sim, sim_below(sim, 20 * SEC), NULL, trouble, first);
         sim_at(sim, sim->calm_usec, NULL, calm, NULL);
-        sim_at(sim, sim->calm_usec + 41 * SEC, NULL, share_last, NULL);
+        sim_at(sim, sim->calm_usec + 120 * SEC, NULL, share_last, NULL);
 }

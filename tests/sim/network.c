@@ -27,7 +27,7 @@ Rpc *rpc_new(Sim *sim, Queue *queue, size_t runner, RpcType type) {
 
 static usec_t latency(Sim *sim) {
         usec_t usec = sim_between(sim, 100, 20 * USEC_PER_MSEC);
-        return sim_chance(sim, 0.03) ? usec + sim_below(sim, TIMEOUT_USEC) : usec;
+        return sim_chance(sim, sim->slow) ? usec + sim_below(sim, TIMEOUT_USEC) : usec;
 }
 
 /* An answer reaches the process that asked, once, or nobody. */

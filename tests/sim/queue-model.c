@@ -386,7 +386,7 @@ static void call_answered(Sim *sim, Queue *queue, ScheduledWorker *worker, const
                 scheduler_call_refused(scheduler, worker, answer->holder, now_usec);
         } else {
                 const char *lease_id = type == RPC_RENEW ? answer->rpc->lease_id : answer->lease_id;
-                scheduler_call_granted(scheduler, worker, lease_id, LEASE_TTL_USEC, now_usec);
+                scheduler_call_granted(scheduler, worker, lease_id, sim->config.lease_ttl_usec, now_usec);
         }
 }
 
@@ -507,13 +507,12 @@ static void restore_task(Sim *sim, Queue *queue, Task *task) {
 }
 
 void queue_start(Sim *sim, Queue *queue) {
-        SchedulerConfig config = { .lease_ttl_usec = LEASE_TTL_USEC, .lost_after_usec = LOST_AFTER_USEC };
         sim_log(sim, "%s starts", queue->host.name);
         queue->host.up = true;
         queue->host.life++;
         queue->flushing = false;
         queue->n_writes = 0;
-        if (scheduler_new(&config, &queue->scheduler) < 0)
+        if (scheduler_new(&sim->config, &queue->scheduler) < 0)
                 abort();
         usec_t now_usec = queue_clock(sim, queue);
         for (size_t i = 0; i < sim->n_runners; i++) {

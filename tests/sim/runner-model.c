@@ -105,7 +105,11 @@ static int submit(Sim *sim, Runner *runner, const Rpc *rpc) {
         if (attempt->kept)
                 return 200;
         if (sim->defect != DEFECT_NO_LEASES &&
-            lease_check(&runner->lease, rpc->lease_id, false, host_clock(sim, &runner->host), &problem) < 0)
+            lease_check(&runner->lease,
+                        *rpc->lease_id ? rpc->lease_id : NULL,
+                        false,
+                        host_clock(sim, &runner->host),
+                        &problem) < 0)
                 return problem.status;
         if (runner->draining)
                 return 503;
@@ -130,7 +134,7 @@ static int acquire(Sim *sim, Runner *runner, const Rpc *rpc, Answer *answer) {
         LeaseRequest request = {
                 .queue = sim->queues[rpc->queue].host.name,
                 .version = version,
-                .ttl_usec = LEASE_TTL_USEC,
+                .ttl_usec = sim->config.lease_ttl_usec,
         };
         random_id(sim, fresh_id);
         int r = lease_acquire(&runner->lease, &request, fresh_id, host_clock(sim, &runner->host));

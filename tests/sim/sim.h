@@ -19,9 +19,7 @@
 #define N_TASKS_MAX   64
 #define NO_ATTEMPT    UINT32_MAX
 
-#define LEASE_TTL_USEC  (30 * USEC_PER_SEC)
-#define LOST_AFTER_USEC (30 * USEC_PER_SEC)
-#define LATE_MAX_USEC   (60 * USEC_PER_SEC) /* a request arrives at most so long after its sender gave up */
+#define LATE_MAX_USEC (60 * USEC_PER_SEC) /* a request arrives at most so long after its sender gave up */
 
 /* A result may be forgotten by its runner only when no submission of the attempt can arrive any more: it
  * would be run again. */
@@ -192,7 +190,8 @@ struct Sim {
         bool verbose;
         Defect defect;
         usec_t now_usec, calm_usec; /* no faults from then on */
-        double loss;
+        double loss, slow;          /* shares of messages */
+        SchedulerConfig config;
 
         Event *events; /* a heap */
         size_t n_events, n_events_allocated;
