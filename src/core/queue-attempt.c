@@ -21,25 +21,13 @@ static int add_labels(json_object *object, char *const *labels) {
         return r < 0 ? r : json_add(object, "labels", value);
 }
 
-static int add_earlier(json_object *object, const QueueAttempt *attempt) {
-        _cleanup_(json_putp) json_object *earlier = json_object_new_array();
-        if (!earlier)
-                return -ENOMEM;
-        for (size_t i = 0; i < attempt->n_earlier; i++) {
-                int r = json_append(earlier, json_object_get(attempt->earlier[i]));
-                if (r < 0)
-                        return r;
-        }
-        return json_add(object, "attempts", TAKE_PTR(earlier));
-}
-
 static int add_own(json_object *object, const QueueAttempt *attempt) {
         int r = json_add_string(object, "worker", attempt->worker);
         if (r >= 0)
                 r = add_time(object, "queue_time", attempt->queue_usec);
         if (r >= 0)
                 r = json_add_i64(object, "priority", attempt->spec->priority);
-        return r < 0 ? r : add_earlier(object, attempt);
+        return r;
 }
 
 int queue_attempt_adopt(json_object *runner_attempt, const QueueAttempt *attempt) {

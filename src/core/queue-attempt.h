@@ -17,8 +17,6 @@ typedef struct QueueAttempt {
         const char *worker;          /* NULL: none yet */
         usec_t submit_usec;          /* CLOCK_REALTIME, at the queue */
         usec_t queue_usec;           /* CLOCK_REALTIME, since when it waits, or last waited; 0: null */
-        json_object *const *earlier; /* attempts that came before, first to last; each is referred to */
-        size_t n_earlier;
 } QueueAttempt;
 
 /* How a task ended that no runner's result is final for. */

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "queue/live-output.h"
+
+#include "base/text.h"
+#include "io/loop.h"
+#include "io/output-store.h"
+#include "queue/queue.h"
+
+#define CONTENT_TYPE     "application/octet-stream"
+#define SPOOL_BYTES_MAX  (UINT64_C(1024) * 1024 * 1024)
+#define ERROR_BYTES_MAX  4096
+
+typedef struct Reader {
+        LiveOutput *output; /* weak: lives while it has readers */
+        struct Reader *previous, *next;
+        HttpRequest *request;
+        uint64_t offset;
+} Reader;
+
+struct LiveOutput {
+        Task *task; /* weak; NULL once its attempt is over */
+        LiveOutput *previous, *next;
+        StoredStream stream;
+        bool follow;
+        HttpCall *call;
+        OutputStore store;
+        bool ended;
+        Reader *readers;
+};
+
+static void detach(LiveOutput *output) {
+        if (!output->task)
+                return;
+        *(output->previous ? &output->previous->next : &output->task->outputs) = output->next;
+        if (output->next)
+                output->next->previous = output->previous;
+        output->task = NULL;
+        output->previous = output->next = NULL;
+}
+
+static void output_free(LiveOutput *output) {
+        detach(output);
+        http_call_free(output->call);
+        output_store_done(&output->store);
+        free(output);
+}
+
+static void wake_all(LiveOutput *output) {
+        for (Reader *reader = output->readers; reader; reader = reader->next)
+                http_request_stream_wake(reader->request);
+}
+
+static void end(LiveOutput *output) {
+        output->ended = true;
+        wake_all(output);
+}
+
+static int on_data(HttpCall *call, const void *bytes, size_t size, void *userdata) {
+        LiveOutput *output = userdata;
+        output_store_append(&output->store, bytes, size);
+        wake_all(output);
+        return 0;
+}
+
+static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
+        LiveOutput *output = userdata;
+        output->call = NULL;
+        http_call_free(call);
+        end(output);
+}
+
+static int start(LiveOutput *output) {
+        Task *task = output->task;
+        WorkerLink *link = queue_find_link(task->queue, task->worker_id);
+        _cleanup_(freep) char *path = NULL, *suffix = NULL, *url = NULL;
+        HttpCallOptions options;
+        if (asprintf(&suffix,
+                     "/output?stream=%s&follow=%s",
+                     output->stream == STORED_STDOUT ? "stdout" : "stderr",
+                     output->follow ? "true" : "false") < 0) {
+                suffix = NULL;
+                return -ENOMEM;
+        }
+        int r = worker_link_attempt_path(task->attempt_id, suffix, &path);
+        if (r >= 0)
+                r = worker_link_prepare(link, "GET", path, &options, &url);
+        if (r < 0)
+                return r;
+        options.total_usec = 0; /* for as long as the task says nothing */
+        options.answer_bytes_max = ERROR_BYTES_MAX;
+        options.on_data = on_data;
+        options.on_done = on_done;
+        options.userdata = output;
+        return http_call_new(task->queue->streams, &options, &output->call);
+}
+
+void live_output_task_started(Task *task) {
+        for (LiveOutput *output = task->outputs; output; output = output->next)
+                if (!output->call && !output->ended && start(output) < 0)
+                        end(output);
+}
+
+void live_output_task_gone(Task *task) {
+        while (task->outputs) {
+                LiveOutput *output = task->outputs;
+                detach(output);
+                if (!output->call)
+                        end(output);
+        }
+}
+
+static LiveOutput *find_followed(const Task *task, StoredStream stream) {
+        for (LiveOutput *output = task->outputs; output; output = output->next)
+                if (output->follow && output->stream == stream && !output->ended)
+                        return output;
+        return NULL;
+}
+
+static const char *spool_directory(void) {
+        return getenv("CACHE_DIRECTORY") ?: getenv("TMPDIR") ?: "/var/tmp";
+}
+
+static LiveOutput *output_new(Task *task, StoredStream stream, bool follow) {
+        LiveOutput *output = calloc(1, sizeof(*output));
+        if (!output)
+                return NULL;
+        output->task = task;
+        output->stream = stream;
+        output->follow = follow;
+        output_store_init(&output->store, spool_directory(), SPOOL_BYTES_MAX);
+        output->next = task->outputs;
+        if (output->next)
+                output->next->previous = output;
+        task->outputs = output;
+        if (!follow && !task_is_running(task))
+                output->ended = true;
+        else if (task_is_running(task) && start(output) < 0)
+                output->ended = true;
+        return output;
+}
+
+static ssize_t on_read(void *userdata, char *buffer, size_t size) {
+        Reader *reader = userdata;
+        const LiveOutput *output = reader->output;
+        if (reader->offset < output->store.bytes_kept) {
+                ssize_t n = output_store_read(&output->store, reader->offset, buffer, size);
+                if (n > 0)
+                        reader->offset += (uint64_t) n;
+                if (n != 0)
+                        return n;
+        }
+        return output->ended ? -ENODATA : 0;
+}
+
+static void on_release(void *userdata) {
+        Reader *reader = userdata;
+        LiveOutput *output = reader->output;
+        *(reader->previous ? &reader->previous->next : &output->readers) = reader->next;
+        if (reader->next)
+                reader->next->previous = reader->previous;
+        free(reader);
+        if (!output->readers)
+                output_free(output);
+}
+
+void live_output_answer(Task *task, HttpRequest *request, StoredStream stream, uint64_t offset, bool follow) {
+        Reader *reader = calloc(1, sizeof(*reader));
+        LiveOutput *output = follow ? find_followed(task, stream) : NULL;
+        if (reader && !output)
+                output = output_new(task, stream, follow);
+        if (!reader || !output) {
+                free(reader);
+                http_request_answer_json(request, 200, NULL);
+                return;
+        }
+        *reader = (Reader){
+                .output = output,
+                .next = output->readers,
+                .request = request,
+                .offset = offset,
+        };
+        if (reader->next)
+                reader->next->previous = reader;
+        output->readers = reader;
+        http_request_answer_stream(request, 200, CONTENT_TYPE, on_read, on_release, reader);
+}
+
+/* Of a finished task. */
+typedef struct StoredReader {
+        TaskStore *store; /* weak */
+        uint64_t seq, number, offset;
+        StoredStream stream;
+} StoredReader;
+
+static ssize_t on_stored_read(void *userdata, char *buffer, size_t size) {
+        StoredReader *reader = userdata;
+        ssize_t n = task_store_read_output(
+                        reader->store, reader->seq, reader->number, reader->stream, reader->offset, buffer, size);
+        if (n > 0)
+                reader->offset += (uint64_t) n;
+        return n == 0 ? -ENODATA : n;
+}
+
+void stored_output_answer(
+                Queue *queue,
+                HttpRequest *request,
+                uint64_t seq,
+                uint64_t number,
+                StoredStream stream,
+                uint64_t offset) {
+        StoredReader *reader = malloc(sizeof(*reader));
+        if (!reader) {
+                http_request_answer_json(request, 200, NULL);
+                return;
+        }
+        *reader = (StoredReader){
+                .store = queue->store,
+                .seq = seq,
+                .number = number,
+                .offset = offset,
+                .stream = stream,
+        };
+        http_request_answer_stream(request, 200, CONTENT_TYPE, on_stored_read, free, reader);
+}

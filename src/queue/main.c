@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* daggyd: configuration, the loop, the exit code. */
+
+#include <stdio.h>
+#include <syslog.h>
+
+#include "base/log.h"
+#include "io/loop.h"
+#include "queue/config-load.h"
+#include "queue/queue.h"
+#include "service/command-line.h"
+#include "service/startup.h"
+
+static const Program program = {
+        .name = PROGRAM_NAME,
+        .description = "Keeps tasks, and sends each to the runner where it takes the smallest share.",
+        .check = "check the configuration, print the number of workers, exit",
+        .account = "daggyd",
+};
+
+static int run(CommandLine *command_line, int ready_fd) {
+        _cleanup_(queue_config_freep) QueueConfig *config = NULL;
+        int r = command_line_resolve_config(command_line);
+        if (r >= 0)
+                r = queue_config_load(command_line->config_path, &config);
+        if (r < 0)
+                return r;
+        if (command_line->check)
+                return printf("%zu workers\n", config->n_workers) < 0 ? -EIO : 0;
+
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(queue_freep) Queue *queue = NULL;
+        r = loop_new(&event);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "Cannot set up");
+        r = queue_new(event, command_line->config_path, TAKE_PTR(config), &queue);
+        if (r >= 0)
+                r = queue_start(queue);
+        if (r < 0)
+                return r;
+        log_line(LOG_INFO, "This queue is %s, version %s", queue->address, queue_version(queue));
+        startup_report_ready(&ready_fd);
+        r = sd_event_loop(event);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "The event loop failed");
+        return r;
+}
+
+int main(int argc, char *argv[]) {
+        CommandLine command_line;
+        int r = command_line_parse(&program, argc, argv, &command_line);
+        if (r <= 0)
+                return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        int ready_fd = -EBADF;
+        if (command_line.daemonize) {
+                ready_fd = startup_daemonize();
+                if (ready_fd < 0)
+                        return EXIT_FAILURE;
+        }
+        return run(&command_line, ready_fd) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What /metrics tells: counters, and what is read off the queue at the time. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/text.h"
+#include "core/scheduler.h"
+
+typedef struct Queue Queue;
+
+typedef enum FinishedKind {
+        FINISHED_COMPLETED,
+        FINISHED_ERRORED,
+        FINISHED_LOST,
+        FINISHED_KILLED,
+        _FINISHED_KIND_MAX,
+} FinishedKind;
+
+typedef struct Metrics {
+        uint64_t submitted;
+        uint64_t submissions[SUBMIT_UNKNOWN + 1]; /* to workers, by outcome */
+        uint64_t requeued_lost, requeued_retry;
+        uint64_t finished[_FINISHED_KIND_MAX];
+} Metrics;
+
+void metrics_count_submitted(Metrics *metrics);
+void metrics_count_submission(Metrics *metrics, SubmitOutcome outcome);
+void metrics_count_requeue(Metrics *metrics, ScheduledReason reason);
+
+/* STATE and RESULT as clients read them. */
+void metrics_count_finished(Metrics *metrics, const char *state, const char *result);
+
+/* Appends everything as Prometheus text. -ENOMEM. */
+int metrics_format(const Queue *queue, Text *text);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The queue: everything daggyd holds, from start to end. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "core/config-queue.h"
+#include "core/scheduler.h"
+#include "io/host.h"
+#include "io/http-client.h"
+#include "io/http-server.h"
+#include "io/task-store.h"
+#include "queue/metrics.h"
+#include "queue/sharing.h"
+#include "queue/task.h"
+#include "queue/worker-link.h"
+#include "service/access.h"
+#include "service/event-stream.h"
+#include "service/process.h"
+#include "service/router.h"
+
+#define PROGRAM_NAME "daggyd"
+
+struct Queue {
+        const char *config_path; /* NULL: defaults only */
+        QueueConfig *config;
+        sd_event *event;
+        HostFacts facts;
+        char *address; /* "host:port" by which others know this queue */
+        uint16_t port; /* where it listens */
+
+        Access access;
+        Router *router;
+        HttpServer *http;
+        ProcessSignals *signals;
+        EventStream *events;
+        HttpClient *client;  /* calls that end soon */
+        HttpClient *streams; /* those that do not */
+
+        TaskStore *store;
+        Scheduler *scheduler;
+        TaskTable tasks;
+        WorkerLink **links; /* one for each worker, in the scheduler's order */
+        size_t n_links;
+        Sharing *sharing; /* NULL: all workers are this queue's */
+        Metrics metrics;
+
+        bool draining; /* by request: takes no tasks and starts none */
+        bool stopping;
+        sd_event_source *run_source, *deadline_source, *prune_source, *status_source;
+};
+
+/* Takes CONFIG over in every case. Opens the store and takes up what was left there. A negative errno,
+ * logged. */
+int queue_new(sd_event *event, const char *config_path, QueueConfig *config, Queue **ret);
+Queue *queue_free(Queue *queue);
+DEFINE_POINTER_CLEANUP(Queue, queue_free)
+
+/* Listens, and begins to work. */
+int queue_start(Queue *queue);
+
+/* Gives leases back as far as nothing runs under them, and ends the loop. Tasks go on at their runners. */
+void queue_stop(Queue *queue);
+
+/* Lets the scheduler decide, in a turn of the loop of its own. Call after anything it should know of. */
+void queue_run_soon(Queue *queue);
+
+/* Hands out what this queue may use: its share, or nothing while it drains. */
+void queue_update_permissions(Queue *queue);
+
+void queue_set_draining(Queue *queue, bool draining);
+
+/* The version by which other queues compare it. */
+const char *queue_version(const Queue *queue);
+
+WorkerLink *queue_find_link(const Queue *queue, const char *worker_id);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "base/text.h"
+#include "core/impact.h"
+#include "core/json.h"
+#include "queue/queue.h"
+#include "queue/routes.h"
+
+#define RETRY_SOON_SEC 1
+
+typedef struct DrainRequest {
+        bool drain;
+} DrainRequest;
+
+void route_ready(void *userdata, HttpRequest *request, const RequestContext *context) {
+        const Queue *queue = userdata;
+        Problem problem = {};
+        if (!queue->draining && !queue->stopping) {
+                http_request_answer(request, 200, NULL, NULL, 0);
+                return;
+        }
+        (void) problem_set(&problem, 503, NULL, "this queue is draining");
+        problem.retry_after_sec = RETRY_SOON_SEC;
+        http_request_answer_problem(request, &problem, NULL);
+}
+
+void route_metrics(void *userdata, HttpRequest *request, const RequestContext *context) {
+        _cleanup_(text_done) Text text = {};
+        if (metrics_format(userdata, &text) < 0)
+                http_request_answer_json(request, 200, NULL);
+        else
+                http_request_answer(
+                                request,
+                                200,
+                                "text/plain; version=0.0.4; charset=utf-8",
+                                text.data,
+                                text.size);
+}
+
+void route_events(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Queue *queue = userdata;
+        event_stream_answer(queue->events, request, http_request_header(request, "Last-Event-ID"));
+}
+
+void route_drain(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Queue *queue = userdata;
+        static const JsonField fields[] = {
+                { "drain", json_field_bool, offsetof(DrainRequest, drain), true },
+                {},
+        };
+        Problem problem = {};
+        DrainRequest wanted = {};
+        _cleanup_(json_putp) json_object *body = NULL;
+        int r = request_parse_body(request, &body, &problem);
+        if (r >= 0)
+                r = json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", &wanted, &problem);
+        if (r < 0) {
+                http_request_answer_problem(request, &problem, NULL);
+                return;
+        }
+        queue_set_draining(queue, wanted.drain);
+        http_request_answer_json(request, 200, queue_capacity_json(queue));
+}
+
+/* What this queue may use now; kinds of which there are too many names are left out. */
+static void sum_workers(const Queue *queue, Resources *ret_total, Resources *ret_free, size_t *ret_n) {
+        Resources total = {}, free_amounts = {}, sum;
+        usec_t now_usec = usec_now(CLOCK_BOOTTIME);
+        *ret_n = 0;
+        for (size_t i = 0; i < queue->n_links; i++) {
+                const Worker *worker = &worker_link_worker(queue->links[i])->worker;
+                if (!worker_is_usable(worker, now_usec))
+                        continue;
+                (*ret_n)++;
+                if (resources_add(&total, &worker->report.total, &sum) >= 0)
+                        total = sum;
+                if (resources_add(&free_amounts, &worker->report.free_amounts, &sum) >= 0)
+                        free_amounts = sum;
+        }
+        *ret_total = total;
+        *ret_free = free_amounts;
+}
+
+static int capacity_members(const Queue *queue, json_object *object) {
+        Resources total, free_amounts;
+        size_t n_workers, n_waiting = scheduler_n_waiting(queue->scheduler);
+        json_object *total_json = NULL, *free_json = NULL, *tasks = json_object_new_object();
+        sum_workers(queue, &total, &free_amounts, &n_workers);
+        int r = json_add(object, "tasks", tasks);
+        if (r >= 0)
+                r = json_add_u64(tasks, "queued", n_waiting);
+        if (r >= 0)
+                r = json_add_u64(tasks, "running", scheduler_n_tasks(queue->scheduler) - n_waiting);
+        if (r >= 0)
+                r = resources_to_json(&total, &total_json);
+        if (r >= 0)
+                r = json_add(object, "total", total_json);
+        if (r >= 0)
+                r = resources_to_json(&free_amounts, &free_json);
+        if (r >= 0)
+                r = json_add(object, "free", free_json);
+        if (r >= 0)
+                r = json_add_u64(object, "workers", n_workers);
+        if (r >= 0)
+                r = json_add_bool(object, "draining", queue->draining || queue->stopping);
+        return r;
+}
+
+json_object *queue_capacity_json(const Queue *queue) {
+        _cleanup_(json_putp) json_object *object = json_object_new_object();
+        return object && capacity_members(queue, object) >= 0 ? TAKE_PTR(object) : NULL;
+}
+
+void route_capacity(void *userdata, HttpRequest *request, const RequestContext *context) {
+        http_request_answer_json(request, 200, queue_capacity_json(userdata));
+}
+
+void route_resources(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Resources total, free_amounts;
+        size_t n_workers;
+        json_object *object = NULL;
+        sum_workers(userdata, &total, &free_amounts, &n_workers);
+        (void) resources_to_json(&total, &object);
+        http_request_answer_json(request, 200, object);
+}
+
+/* The usable worker on which the request takes the smallest share. */
+static const Worker *best_worker(const Queue *queue, const Resources *want) {
+        const Worker *best = NULL;
+        Impact best_impact = {};
+        usec_t now_usec = usec_now(CLOCK_BOOTTIME);
+        for (size_t i = 0; i < queue->n_links; i++) {
+                const Worker *worker = &worker_link_worker(queue->links[i])->worker;
+                if (!worker_is_usable(worker, now_usec))
+                        continue;
+                Impact impact = impact_compute(want, &worker->report.free_amounts);
+                if (!impact.satisfiable || (best && impact.max_impact >= best_impact.max_impact))
+                        continue;
+                best = worker;
+                best_impact = impact;
+        }
+        return best;
+}
+
+void route_impact(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        Resources want;
+        json_object *object = NULL;
+        if (impact_request_parse(&context->query, &want, &problem) < 0) {
+                http_request_answer_problem(request, &problem, NULL);
+                return;
+        }
+        const Worker *best = best_worker(userdata, &want);
+        int r = impact_to_json(&want, best ? &best->report.free_amounts : &(Resources){}, &object);
+        if (r >= 0)
+                r = json_add_string(object, "worker", best ? best->id : NULL);
+        http_request_answer_json(request, 200, r < 0 ? (json_object_put(object), NULL) : object);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "base/text.h"
+#include "core/json.h"
+#include "queue/queue.h"
+#include "queue/routes.h"
+
+static int add_amounts(json_object *object, const char *key, const Resources *amounts) {
+        json_object *value;
+        int r = resources_to_json(amounts, &value);
+        return r < 0 ? r : json_add(object, key, value);
+}
+
+static int add_capacity(json_object *object, const Worker *worker) {
+        if (!worker->heard)
+                return json_add_null(object, "capacity");
+        json_object *capacity = json_object_new_object();
+        int r = json_add(object, "capacity", capacity);
+        if (r >= 0)
+                r = add_amounts(capacity, "total", &worker->report.total);
+        return r < 0 ? r : add_amounts(capacity, "free", &worker->report.free_amounts);
+}
+
+/* Whose it is; ours without its id, which is a secret of the holder's. */
+static int add_lease(json_object *object, const Queue *queue, const Worker *worker) {
+        const char *holder = *worker->lease_id ? queue->address : worker->lease_holder;
+        if (!*holder)
+                return json_add_null(object, "lease");
+        json_object *lease = json_object_new_object();
+        int r = json_add(object, "lease", lease);
+        if (r >= 0)
+                r = json_add_string(lease, "queue", holder);
+        return r < 0 ? r : json_add_bool(lease, "own", *worker->lease_id != 0);
+}
+
+static json_object *worker_json(const Queue *queue, const WorkerLink *link) {
+        _cleanup_(json_putp) json_object *object = json_object_new_object();
+        const Worker *worker = &worker_link_worker(link)->worker;
+        int r = object ? json_add_string(object, "id", worker->id) : -ENOMEM;
+        if (r >= 0)
+                r = json_add_string(object, "url", worker_link_config(link)->url);
+        if (r >= 0)
+                r = json_add_string(object, "state", worker_state_to_string(worker_state(worker)));
+        if (r >= 0)
+                r = json_add_bool(object, "permitted", worker->permitted);
+        if (r >= 0)
+                r = add_lease(object, queue, worker);
+        if (r >= 0)
+                r = add_capacity(object, worker);
+        if (r >= 0)
+                r = json_add_u64(object, "running", worker->n_attempts);
+        return r < 0 ? NULL : TAKE_PTR(object);
+}
+
+void route_workers(void *userdata, HttpRequest *request, const RequestContext *context) {
+        const Queue *queue = userdata;
+        _cleanup_(json_putp) json_object *workers = json_object_new_array();
+        for (size_t i = 0; workers && i < queue->n_links; i++)
+                if (json_append(workers, worker_json(queue, queue->links[i])) < 0) {
+                        http_request_answer_json(request, 200, NULL);
+                        return;
+                }
+        http_request_answer_json(request, 200, TAKE_PTR(workers));
+}
+
+typedef struct WorkerChange {
+        bool disabled;
+} WorkerChange;
+
+static void store_disabled(Queue *queue, const Worker *worker) {
+        _cleanup_(store_batch_freep) StoreBatch *batch = NULL;
+        if (store_batch_new(&batch) >= 0 &&
+            store_batch_put_worker(
+                            batch,
+                            &(StoredWorker){ .worker_id = worker->id, .disabled = worker->disabled }) >= 0)
+                (void) task_store_commit(queue->store, TAKE_PTR(batch), NULL, NULL);
+}
+
+void route_worker_set(void *userdata, HttpRequest *request, const RequestContext *context) {
+        static const JsonField fields[] = {
+                { "disabled", json_field_bool, offsetof(WorkerChange, disabled), true },
+                {},
+        };
+        Queue *queue = userdata;
+        Problem problem = {};
+        WorkerChange change = {};
+        _cleanup_(json_putp) json_object *body = NULL;
+        WorkerLink *link = queue_find_link(queue, context->match.parameters[0]);
+        int r = link ? 0 : problem_set(&problem, 404, NULL, "there is no worker of this id");
+        if (r >= 0)
+                r = request_parse_body(request, &body, &problem);
+        if (r >= 0)
+                r = json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", &change, &problem);
+        if (r < 0) {
+                http_request_answer_problem(request, &problem, NULL);
+                return;
+        }
+        ScheduledWorker *worker = worker_link_worker(link);
+        scheduler_set_disabled(worker, change.disabled, usec_now(CLOCK_BOOTTIME));
+        store_disabled(queue, &worker->worker);
+        queue_run_soon(queue);
+        http_request_answer_json(request, 200, worker_json(queue, link));
+}

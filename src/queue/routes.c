@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "queue/routes.h"
+
+static const char *const task_get_query[] = { "wait", "output", NULL };
+static const char *const task_delete_query[] = { "wait", NULL };
+static const char *const task_output_query[] = { "stream", "offset", "follow", NULL };
+static const char *const tasks_list_query[] = { "state", "label", "limit", "after", NULL };
+static const char *const tasks_list_repeatable[] = { "label", NULL };
+
+const Endpoint queue_endpoints[] = {
+        { "GET", "/ready", ACCESS_PUBLIC, route_ready },
+        { "GET", "/metrics", ACCESS_READ, route_metrics },
+        { "GET", "/api/v1/capacity", ACCESS_READ, route_capacity },
+        { "GET", "/api/v1/resources", ACCESS_READ, route_resources },
+        { "GET", "/api/v1/impact", ACCESS_READ, route_impact, .query_rule = QUERY_ANY },
+        { "POST", "/api/v1/task", ACCESS_SUBMIT, route_task_submit },
+        { "GET", "/api/v1/task/{task_id}", ACCESS_READ, route_task_get, task_get_query },
+        { "POST", "/api/v1/task/{task_id}", ACCESS_SUBMIT, route_task_submit },
+        { "DELETE", "/api/v1/task/{task_id}", ACCESS_SUBMIT, route_task_delete, task_delete_query },
+        { "GET", "/api/v1/task/{task_id}/output", ACCESS_READ, route_task_output, task_output_query },
+        { "GET", "/api/v1/tasks", ACCESS_READ, route_tasks_list, tasks_list_query, tasks_list_repeatable },
+        { "POST", "/api/v1/tasks", ACCESS_SUBMIT, route_tasks_submit },
+        { "GET", "/api/v1/events", ACCESS_READ, route_events },
+        { "PUT", "/api/v1/drain", ACCESS_MANAGE, route_drain },
+        { "GET", "/api/v1/workers", ACCESS_READ, route_workers },
+        { "PUT", "/api/v1/workers/{worker_id}", ACCESS_MANAGE, route_worker_set },
+};
+
+const size_t queue_n_endpoints = sizeof(queue_endpoints) / sizeof(*queue_endpoints);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The queue's REST interface. Each route parses, calls, answers; the table in routes.c says which are there.
+ */
+#pragma once
+
+#include <json-c/json.h>
+
+#include "service/router.h"
+
+typedef struct Queue Queue;
+
+/* Their userdata is the Queue. */
+extern const Endpoint queue_endpoints[];
+extern const size_t queue_n_endpoints;
+
+/* routes-admin.c */
+void route_ready(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_metrics(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_events(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_drain(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_capacity(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_resources(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_impact(void *userdata, HttpRequest *request, const RequestContext *context);
+
+/* The capacity of all workers that may be used now, together; NULL when out of memory. */
+json_object *queue_capacity_json(const Queue *queue);
+
+/* routes-task.c */
+void route_task_submit(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_task_get(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_task_delete(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_task_output(void *userdata, HttpRequest *request, const RequestContext *context);
+
+/* routes-tasks.c */
+void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_tasks_submit(void *userdata, HttpRequest *request, const RequestContext *context);
+
+/* routes-workers.c */
+void route_workers(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_worker_set(void *userdata, HttpRequest *request, const RequestContext *context);

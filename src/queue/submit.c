@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "queue/submit.h"
+
+#include <string.h>
+#include <systemd/sd-id128.h>
+
+#include "base/text.h"
+#include "core/json.h"
+#include "core/queue-spec.h"
+#include "queue/queue.h"
+
+#define RETRY_AFTER_SEC 5
+
+void submission_done(Submission *submission) {
+        free(submission->task_id);
+        *submission = (Submission){};
+}
+
+static int refuse_for_now(Problem *problem, int status, const char *detail) {
+        int r = problem_set(problem, status, NULL, "%s", detail);
+        problem->retry_after_sec = RETRY_AFTER_SEC;
+        return r;
+}
+
+static int choose_id(const QueueSpec *spec, char **ret) {
+        if (spec->task->task_id)
+                *ret = strdup(spec->task->task_id);
+        else {
+                sd_id128_t id;
+                int r = sd_id128_randomize(&id);
+                if (r < 0)
+                        return r;
+                *ret = malloc(SD_ID128_STRING_MAX);
+                if (*ret)
+                        (void) sd_id128_to_string(id, *ret);
+        }
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* A finished task of this id. */
+typedef struct FinishedTask {
+        const Queue *queue;
+        const QueueSpec *wanted;
+        bool same;
+} FinishedTask;
+
+static int on_finished_row(const StoredTask *row, void *userdata) {
+        FinishedTask *finished = userdata;
+        TaskDefaults defaults = { .resources = finished->queue->config->default_resources };
+        _cleanup_(json_putp) json_object *body = NULL;
+        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
+        Problem problem = {};
+        int r = json_parse(row->spec, strlen(row->spec), &body, &problem);
+        if (r >= 0)
+                r = queue_spec_parse(body, row->task_id, &defaults, &spec, &problem);
+        finished->same = r >= 0 && queue_spec_equal(spec, finished->wanted);
+        return r;
+}
+
+/* 1 when a task of this id and specification is there already. */
+static int find_existing(Queue *queue, const QueueSpec *spec, Submission *submission, Problem *problem) {
+        _cleanup_(queue_spec_freep) QueueSpec *existing = NULL;
+        FinishedTask finished = { .queue = queue, .wanted = spec };
+        submission->task = task_table_find(&queue->tasks, submission->task_id);
+        int r;
+        if (submission->task) {
+                r = task_read_spec(submission->task, &existing);
+                finished.same = r >= 0 && queue_spec_equal(existing, spec);
+        } else
+                r = task_store_get(queue->store, submission->task_id, on_finished_row, &finished);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return problem_from_errno(problem, r);
+        if (!finished.same)
+                return problem_set(problem, 409, NULL, "a different task has this id");
+        return 1;
+}
+
+static int check_takes_tasks(Queue *queue, const QueueSpec *spec, Submission *submission, Problem *problem) {
+        const Resources *want = &spec->task->resources;
+        if (queue->stopping || queue->draining)
+                return refuse_for_now(problem, 503, "this queue is draining and takes no new tasks");
+        if (!scheduler_could_fit(queue->scheduler, want))
+                return problem_set(problem, 422, "/resources", "no worker can ever offer these resources");
+        if (spec->task->when_full == WHEN_FULL_REJECT &&
+            !scheduler_fits_now(queue->scheduler, want, usec_now(CLOCK_BOOTTIME))) {
+                submission->is_full = true;
+                return problem_set(problem, 409, NULL, "the task does not fit right now");
+        }
+        if (scheduler_n_waiting(queue->scheduler) >= queue->config->queue_max)
+                return refuse_for_now(problem, 429, "too many tasks are waiting");
+        return 0;
+}
+
+static int put_task(Queue *queue, const QueueSpec *spec, json_object *body, Submission *submission, StoreBatch *batch) {
+        _cleanup_(task_freep) Task *task = NULL;
+        int r = task_new(queue, submission->task_id, task_store_next_seq(queue->store), &task);
+        if (r >= 0)
+                r = queue_spec_to_stored(spec, body, &task->spec_text);
+        if (r < 0)
+                return r;
+        task->submit_usec = task->queue_usec = usec_now(CLOCK_REALTIME);
+        r = store_batch_put_task(
+                        batch,
+                        &(StoredTask){
+                                        .seq = task->seq,
+                                        .task_id = task->task_id,
+                                        .state = STORED_QUEUED,
+                                        .priority = spec->priority,
+                                        .submit_usec = task->submit_usec,
+                                        .queue_usec = task->queue_usec,
+                                        .spec = task->spec_text,
+                        },
+                        spec->task->labels);
+        if (r >= 0)
+                r = task_table_add(&queue->tasks, task);
+        if (r < 0)
+                return r;
+        submission->task = TAKE_PTR(task);
+        submission->is_new = true;
+        return 0;
+}
+
+int submit_task(Queue *queue,
+                json_object *body,
+                const char *task_id,
+                StoreBatch *batch,
+                Submission *ret,
+                Problem *reterr_problem) {
+        TaskDefaults defaults = { .resources = queue->config->default_resources };
+        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
+        _cleanup_(json_putp) json_object *rest = json_object_get(body);
+        int r = queue_spec_parse(body, task_id, &defaults, &spec, reterr_problem);
+        if (r < 0)
+                return r;
+        r = choose_id(spec, &ret->task_id);
+        if (r < 0)
+                return problem_from_errno(reterr_problem, r);
+        r = find_existing(queue, spec, ret, reterr_problem);
+        if (r != 0)
+                return r;
+        r = check_takes_tasks(queue, spec, ret, reterr_problem);
+        if (r < 0)
+                return r;
+        r = put_task(queue, spec, rest, ret, batch);
+        return r < 0 ? problem_from_errno(reterr_problem, r) : 0;
+}
+
+/* The new tasks that wait for their batch. */
+typedef struct Commit {
+        Queue *queue;
+        SubmitCommitted callback;
+        void *userdata;
+        size_t n_tasks;
+        Task *tasks[];
+} Commit;
+
+static int schedule(Task *task) {
+        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
+        int r = task_read_spec(task, &spec);
+        if (r < 0)
+                return r;
+        r = scheduler_add_task(
+                        task->queue->scheduler,
+                        &(ScheduledTaskOptions){
+                                        .task_id = task->task_id,
+                                        .resources = spec->task->resources,
+                                        .sequence = task->seq,
+                                        .priority = spec->priority,
+                                        .retries_max = spec->retry_max,
+                                        .retry_backoff_usec = spec->retry_backoff_usec,
+                                        .retry_on_lost = spec->retry_on_lost,
+                        },
+                        usec_now(CLOCK_BOOTTIME),
+                        &task->scheduled);
+        if (r < 0)
+                return r;
+        task->scheduled->userdata = task;
+        free(TAKE_PTR(task->spec_text));
+        metrics_count_submitted(&task->queue->metrics);
+        task_send_event(task, "queued", NULL);
+        return 0;
+}
+
+static void on_committed(int r, void *userdata) {
+        Commit *commit = userdata;
+        Queue *queue = commit->queue;
+        for (size_t i = 0; i < commit->n_tasks; i++) {
+                /* On disk but not schedulable for want of memory: it is answered as accepted, which it is, and
+                 * taken up with the next start. */
+                if (r >= 0)
+                        (void) schedule(commit->tasks[i]);
+                else
+                        task_table_remove(&queue->tasks, commit->tasks[i]);
+        }
+        commit->callback(r, commit->userdata);
+        free(commit);
+        queue_run_soon(queue);
+}
+
+static Commit *commit_new(const Submission *submissions, size_t n) {
+        Commit *commit = calloc(1, sizeof(*commit) + n * sizeof(Task *));
+        for (size_t i = 0; commit && i < n; i++)
+                if (submissions[i].is_new)
+                        commit->tasks[commit->n_tasks++] = submissions[i].task;
+        return commit;
+}
+
+void submit_commit(
+                Queue *queue,
+                StoreBatch *batch,
+                const Submission *submissions,
+                size_t n,
+                SubmitCommitted callback,
+                void *userdata) {
+        _cleanup_(store_batch_freep) StoreBatch *owned = batch;
+        Commit *commit = commit_new(submissions, n);
+        int r = commit ? 0 : -ENOMEM;
+        if (r >= 0) {
+                commit->queue = queue;
+                commit->callback = callback;
+                commit->userdata = userdata;
+                r = task_store_commit(queue->store, TAKE_PTR(owned), on_committed, commit);
+        }
+        if (r >= 0)
+                return;
+        for (size_t i = 0; i < n; i++)
+                if (submissions[i].is_new)
+                        task_table_remove(&queue->tasks, submissions[i].task);
+        free(commit);
+        callback(r, userdata);
+}

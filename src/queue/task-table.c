@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* An allocation that fails inside uthash must not end the process: the element is then simply not in. */
+#define HASH_NONFATAL_OOM 1
+
+/* clang warns of uthash's (2.3.0) switch wherever one of its macros is expanded. */
+#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
+
+/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): those macros count as hundreds
+ * of statements each, and the analyzer loses its way in them. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "queue/task.h"
+
+void task_table_done(TaskTable *table) {
+        while (table->by_id)
+                task_table_remove(table, table->by_id);
+}
+
+Task *task_table_find(const TaskTable *table, const char *task_id) {
+        Task *task = NULL;
+        HASH_FIND(by_id, table->by_id, task_id, strlen(task_id), task);
+        return task;
+}
+
+Task *task_table_find_attempt(const TaskTable *table, const char *attempt_id) {
+        Task *task = NULL;
+        HASH_FIND(by_attempt, table->by_attempt, attempt_id, strlen(attempt_id), task);
+        return task;
+}
+
+int task_table_add(TaskTable *table, Task *task) {
+        HASH_ADD_KEYPTR(by_id, table->by_id, task->task_id, strlen(task->task_id), task);
+        return task->by_id.tbl ? 0 : -ENOMEM;
+}
+
+int task_table_set_attempt(TaskTable *table, Task *task, const char *attempt_id) {
+        if (*task->attempt_id)
+                HASH_DELETE(by_attempt, table->by_attempt, task);
+        *task->attempt_id = '\0';
+        if (!*attempt_id)
+                return 0;
+        (void) strncpy(task->attempt_id, attempt_id, ATTEMPT_ID_MAX);
+        task->by_attempt = (UT_hash_handle){};
+        HASH_ADD(by_attempt, table->by_attempt, attempt_id[0], strlen(task->attempt_id), task);
+        if (!task->by_attempt.tbl) {
+                *task->attempt_id = '\0';
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+void task_table_remove(TaskTable *table, Task *task) {
+        (void) task_table_set_attempt(table, task, "");
+        HASH_DELETE(by_id, table->by_id, task);
+        task_free(task);
+}
+
+size_t task_table_count(const TaskTable *table) {
+        return HASH_CNT(by_id, table->by_id);
+}
+
+/* NOLINTEND(readability-function-size,clang-analyzer-core.NullDereference) */
