@@ -20,6 +20,10 @@ int host_facts_read(HostFacts *ret) {
         if (r < 0)
                 return r;
         (void) sd_id128_to_string(id, facts.boot_id);
+        r = sd_id128_randomize(&id);
+        if (r < 0)
+                return r;
+        (void) sd_id128_to_string(id, facts.instance_id);
         if (gethostname(facts.host_name, sizeof(facts.host_name) - 1) < 0)
                 return -errno;
 

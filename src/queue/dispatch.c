@@ -53,7 +53,10 @@ static void on_placed(int r, void *userdata) {
         else {
                 (void) log_errno(LOG_ERR, r, "Cannot store where task \"%s\" goes", task->task_id);
                 scheduler_submit_done(
-                                task->queue->scheduler, task->scheduled, SUBMIT_BUSY, usec_now(CLOCK_BOOTTIME));
+                                task->queue->scheduler,
+                                task->scheduled,
+                                SUBMIT_BUSY,
+                                usec_now(CLOCK_BOOTTIME));
                 queue_run_soon(task->queue);
         }
 }
@@ -95,7 +98,10 @@ static void dispatch_place(Queue *queue, const SchedulerAction *action) {
 }
 
 /* What is kept of an attempt that did not become the result. */
-static json_object *describe_failed_attempt(Task *task, const SchedulerAction *action, const QueueSpec *spec) {
+static json_object *describe_failed_attempt(
+                Task *task,
+                const SchedulerAction *action,
+                const QueueSpec *spec) {
         _cleanup_(json_putp) json_object *object = NULL;
         QueueAttempt frame = task_attempt_frame(task, spec);
         json_object *from_runner = task->fetch ? task_fetch_attempt(task->fetch) : NULL;
@@ -134,9 +140,10 @@ static int store_requeue(Queue *queue, Task *task, const SchedulerAction *action
                                         .runner_task_id = task->attempt_id,
                                         .runner_instance = action->task->instance,
                                         .finish_usec = usec_now(CLOCK_REALTIME),
-                                        .attempt = attempt ? json_object_to_json_string_ext(
-                                                                             attempt, JSON_C_TO_STRING_PLAIN) :
-                                                             NULL,
+                                        .attempt = attempt ?
+                                                        json_object_to_json_string_ext(
+                                                                        attempt, JSON_C_TO_STRING_PLAIN) :
+                                                        NULL,
                         });
         StoredTask row = stored_task(task, STORED_QUEUED);
         if (action->task->state == SCHEDULED_BACKOFF)
@@ -210,13 +217,17 @@ void dispatch_action(Queue *queue, const SchedulerAction *action) {
                 worker_link_submit(link, action_task(action));
                 break;
         case ACTION_STOP:
-                worker_link_delete(link, action_task(action)->attempt_id);
+                if (link)
+                        worker_link_delete(link, action_task(action)->attempt_id);
                 break;
         case ACTION_FINISH:
                 dispatch_finish(queue, action);
                 break;
         case ACTION_CALL:
-                worker_link_call(link, action->call);
+                if (link)
+                        worker_link_call(link, action->call);
+                else /* it is not configured any more, and only in the books for what it had */
+                        scheduler_call_failed(queue->scheduler, action->worker, usec_now(CLOCK_BOOTTIME));
                 break;
         }
 }

@@ -2,14 +2,16 @@
 
 #include "queue/live-output.h"
 
+#include <stdio.h>
+
 #include "base/text.h"
 #include "io/loop.h"
 #include "io/output-store.h"
 #include "queue/queue.h"
 
-#define CONTENT_TYPE     "application/octet-stream"
-#define SPOOL_BYTES_MAX  (UINT64_C(1024) * 1024 * 1024)
-#define ERROR_BYTES_MAX  4096
+#define CONTENT_TYPE    "application/octet-stream"
+#define SPOOL_BYTES_MAX (UINT64_C(1024) * 1024 * 1024)
+#define ERROR_BYTES_MAX 4096
 
 typedef struct Reader {
         LiveOutput *output; /* weak: lives while it has readers */
@@ -75,6 +77,8 @@ static int start(LiveOutput *output) {
         WorkerLink *link = queue_find_link(task->queue, task->worker_id);
         _cleanup_(freep) char *path = NULL, *suffix = NULL, *url = NULL;
         HttpCallOptions options;
+        if (!link)
+                return -ENOENT;
         if (asprintf(&suffix,
                      "/output?stream=%s&follow=%s",
                      output->stream == STORED_STDOUT ? "stdout" : "stderr",
@@ -196,7 +200,13 @@ typedef struct StoredReader {
 static ssize_t on_stored_read(void *userdata, char *buffer, size_t size) {
         StoredReader *reader = userdata;
         ssize_t n = task_store_read_output(
-                        reader->store, reader->seq, reader->number, reader->stream, reader->offset, buffer, size);
+                        reader->store,
+                        reader->seq,
+                        reader->number,
+                        reader->stream,
+                        reader->offset,
+                        buffer,
+                        size);
         if (n > 0)
                 reader->offset += (uint64_t) n;
         return n == 0 ? -ENODATA : n;

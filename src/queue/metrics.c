@@ -13,9 +13,8 @@ static const char *const submit_outcome_names[] = {
         [SUBMIT_NO_LEASE] = "no-lease", [SUBMIT_INVALID] = "invalid", [SUBMIT_UNSENT] = "unsent",
         [SUBMIT_UNKNOWN] = "unknown",
 };
-static_assert(
-                sizeof(submit_outcome_names) / sizeof(*submit_outcome_names) == SUBMIT_UNKNOWN + 1,
-                "each outcome has a name");
+static_assert(sizeof(submit_outcome_names) / sizeof(*submit_outcome_names) == SUBMIT_UNKNOWN + 1,
+              "each outcome has a name");
 
 static const char *const finished_names[] = {
         [FINISHED_COMPLETED] = "completed",
@@ -41,16 +40,17 @@ void metrics_count_requeue(Metrics *metrics, ScheduledReason reason) {
 }
 
 void metrics_count_finished(Metrics *metrics, const char *state, const char *result) {
-        FinishedKind kind = streq_null(state, "completed")  ? FINISHED_COMPLETED :
-                        streq_null(result, "worker-lost") ? FINISHED_LOST :
-                        streq_null(state, "errored")      ? FINISHED_ERRORED :
-                                                            FINISHED_KILLED;
+        FinishedKind kind = streq_null(state, "completed") ? FINISHED_COMPLETED :
+                        streq_null(result, "worker-lost")  ? FINISHED_LOST :
+                        streq_null(state, "errored")       ? FINISHED_ERRORED :
+                                                             FINISHED_KILLED;
         metrics->finished[kind]++;
 }
 
 static int format_tasks(const Queue *queue, Text *text) {
         const Metrics *metrics = &queue->metrics;
-        size_t n_waiting = scheduler_n_waiting(queue->scheduler), n_live = scheduler_n_tasks(queue->scheduler);
+        size_t n_waiting = scheduler_n_waiting(queue->scheduler),
+               n_live = scheduler_n_tasks(queue->scheduler);
         int r = metrics_text_head(text, "daggyd_tasks", "gauge", "Tasks that are not finished, by state.");
         if (r >= 0)
                 r = text_appendf(

@@ -45,9 +45,9 @@ static int on_status(sd_event_source *source, uint64_t usec, void *userdata) {
         (void) sd_notifyf(
                         false,
                         "STATUS=%s%zu placed, %zu waiting, %zu of %zu workers in use",
-                        queue->stopping         ? "stopping: " :
-                                queue->draining ? "draining: " :
-                                                  "",
+                        queue->stopping                 ? "stopping: " :
+                                        queue->draining ? "draining: " :
+                                                          "",
                         scheduler_n_tasks(queue->scheduler) - n_waiting,
                         n_waiting,
                         n_usable,
@@ -210,7 +210,9 @@ static const ProcessHandlers process_handlers = {
 };
 
 static int open_store(Queue *queue) {
-        const char *directory = queue->config->state_directory ?: getenv("STATE_DIRECTORY") ?: STATE_DIRECTORY;
+        const char *directory = queue->config->state_directory ?:
+                        getenv("STATE_DIRECTORY")              ?:
+                                                                 STATE_DIRECTORY;
         _cleanup_(freep) char *message = NULL;
         int r = task_store_open(queue->event, directory, &queue->store, &message);
         if (r < 0)

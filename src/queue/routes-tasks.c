@@ -41,7 +41,11 @@ static int parse_filter(const Query *query, StoreFilter *ret, const char **label
                         return problem_set(problem, 400, "/label", "must be key=value");
                 if (n == STORE_LABELS_MAX)
                         return problem_set(
-                                        problem, 400, "/label", "must not stand more than %d times", STORE_LABELS_MAX);
+                                        problem,
+                                        400,
+                                        "/label",
+                                        "must not stand more than %d times",
+                                        STORE_LABELS_MAX);
                 labels[n++] = query->items[i].value;
         }
         return 0;
@@ -183,10 +187,9 @@ static json_object *batch_outcomes(const PendingBatch *pending) {
         _cleanup_(json_putp) json_object *outcomes = json_object_new_array();
         for (size_t i = 0; outcomes && i < pending->n; i++)
                 if (json_append(outcomes,
-                                batch_outcome(
-                                                pending->queue,
-                                                &pending->submissions[i],
-                                                &pending->problems[i])) < 0)
+                                batch_outcome(pending->queue,
+                                              &pending->submissions[i],
+                                              &pending->problems[i])) < 0)
                         return NULL;
         return TAKE_PTR(outcomes);
 }
@@ -207,12 +210,17 @@ static void on_batch_hangup(HttpRequest *request, void *userdata) {
         pending->request = NULL;
 }
 
-static void submit_one(Queue *queue, json_object *element, StoreBatch *batch, Submission *submission, Problem *problem) {
+static void submit_one(
+                Queue *queue,
+                json_object *element,
+                StoreBatch *batch,
+                Submission *submission,
+                Problem *problem) {
         json_object *id;
         if (submit_task(queue, element, NULL, batch, submission, problem) >= 0 || submission->task_id)
                 return;
-        if (json_object_is_type(element, json_type_object) && json_object_object_get_ex(element, "task_id", &id) &&
-            json_object_is_type(id, json_type_string))
+        if (json_object_is_type(element, json_type_object) &&
+            json_object_object_get_ex(element, "task_id", &id) && json_object_is_type(id, json_type_string))
                 submission->task_id = strdup(json_object_get_string(id));
 }
 

@@ -94,7 +94,12 @@ static int check_takes_tasks(Queue *queue, const QueueSpec *spec, Submission *su
         return 0;
 }
 
-static int put_task(Queue *queue, const QueueSpec *spec, json_object *body, Submission *submission, StoreBatch *batch) {
+static int put_task(
+                Queue *queue,
+                const QueueSpec *spec,
+                json_object *body,
+                Submission *submission,
+                StoreBatch *batch) {
         _cleanup_(task_freep) Task *task = NULL;
         int r = task_new(queue, submission->task_id, task_store_next_seq(queue->store), &task);
         if (r >= 0)
@@ -188,8 +193,8 @@ static void on_committed(int r, void *userdata) {
         Commit *commit = userdata;
         Queue *queue = commit->queue;
         for (size_t i = 0; i < commit->n_tasks; i++) {
-                /* On disk but not schedulable for want of memory: it is answered as accepted, which it is, and
-                 * taken up with the next start. */
+                /* On disk but not schedulable for want of memory: it is answered as accepted, which it is,
+                 * and taken up with the next start. */
                 if (r >= 0)
                         (void) schedule(commit->tasks[i]);
                 else

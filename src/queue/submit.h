@@ -14,10 +14,10 @@ typedef struct Task Task;
 
 /* What became of a submission. */
 typedef struct Submission {
-        Task *task;     /* weak: in the table of live tasks; NULL when it was finished before */
-        char *task_id;  /* the submission's own; submission_done() */
-        bool is_new;    /* TASK is in the batch, and taken once that is on disk: see submit_commit() */
-        bool is_full;   /* refused because it does not fit now: the answer shows the capacity */
+        Task *task;    /* weak: in the table of live tasks; NULL when it was finished before */
+        char *task_id; /* the submission's own; submission_done() */
+        bool is_new;   /* TASK is in the batch, and taken once that is on disk: see submit_commit() */
+        bool is_full;  /* refused because it does not fit now: the answer shows the capacity */
 } Submission;
 
 void submission_done(Submission *submission);

@@ -71,13 +71,12 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
 static void fetch_again_later(TaskFetch *fetch) {
         scheduler_worker_suspect(worker_link_worker(fetch->link), usec_now(CLOCK_BOOTTIME));
         queue_run_soon(fetch->task->queue);
-        if (loop_set_timer(
-                            fetch->task->queue->event,
-                            &fetch->retry_source,
-                            usec_add(usec_now(CLOCK_BOOTTIME), RETRY_USEC),
-                            on_retry,
-                            fetch,
-                            "task-fetch") < 0)
+        if (loop_set_timer(fetch->task->queue->event,
+                           &fetch->retry_source,
+                           usec_add(usec_now(CLOCK_BOOTTIME), RETRY_USEC),
+                           on_retry,
+                           fetch,
+                           "task-fetch") < 0)
                 fetch->task->fetch = task_fetch_free(fetch);
 }
 
@@ -125,7 +124,11 @@ static void on_attempt_done(HttpCall *call, const HttpOutcome *outcome, void *us
         queue_run_soon(task->queue);
 }
 
-static int start_call(TaskFetch *fetch, const char *suffix, HttpClient *client, const HttpCallOptions *wanted) {
+static int start_call(
+                TaskFetch *fetch,
+                const char *suffix,
+                HttpClient *client,
+                const HttpCallOptions *wanted) {
         _cleanup_(freep) char *path = NULL, *url = NULL;
         HttpCallOptions options;
         int r = worker_link_attempt_path(fetch->task->attempt_id, suffix, &path);
@@ -186,13 +189,12 @@ static int put_piece(TaskFetch *fetch, StoreBatch *batch, const void *bytes, siz
 static int on_resume(sd_event_source *source, uint64_t usec, void *userdata);
 
 static void hold_up(TaskFetch *fetch) {
-        if (loop_set_timer(
-                            fetch->task->queue->event,
-                            &fetch->retry_source,
-                            usec_add(usec_now(CLOCK_BOOTTIME), PAUSE_USEC),
-                            on_resume,
-                            fetch,
-                            "task-fetch") >= 0)
+        if (loop_set_timer(fetch->task->queue->event,
+                           &fetch->retry_source,
+                           usec_add(usec_now(CLOCK_BOOTTIME), PAUSE_USEC),
+                           on_resume,
+                           fetch,
+                           "task-fetch") >= 0)
                 http_call_pause(fetch->call);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Brings a finished attempt from its runner to the disk. First the attempt itself, of which the scheduler
- * decides whether it is final; then its output, where it did not come along; then the worker may forget it. */
+ * decides whether it is final; then its output, where it did not come along; then the worker may forget it.
+ */
 #pragma once
 
 #include <json-c/json.h>

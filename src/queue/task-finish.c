@@ -15,9 +15,7 @@
 
 static int on_again(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
-        dispatch_action(
-                        task->queue,
-                        &(SchedulerAction){ .type = ACTION_FINISH, .task = task->scheduled });
+        dispatch_action(task->queue, &(SchedulerAction){ .type = ACTION_FINISH, .task = task->scheduled });
         return 0;
 }
 
@@ -112,7 +110,12 @@ void task_finish_without_result(Task *task, QueueEnd end) {
         if (r >= 0) {
                 QueueAttempt frame = task_attempt_frame(task, spec);
                 r = queue_attempt_new(
-                                &frame, end, task->unit, end_note(task, end), usec_now(CLOCK_REALTIME), &result);
+                                &frame,
+                                end,
+                                task->unit,
+                                end_note(task, end),
+                                usec_now(CLOCK_REALTIME),
+                                &result);
         }
         if (r >= 0)
                 r = store_batch_new(&batch);

@@ -49,11 +49,11 @@ static int add_to_scheduler(Queue *queue, Task *task, const StoredTask *row) {
 static bool may_be_running(const StoredAttempt *attempt) {
         return attempt &&
                         (attempt->state == STORED_ATTEMPT_PLACED || attempt->state == STORED_ATTEMPT_SENT ||
-                         attempt->state == STORED_ATTEMPT_RUNNING || attempt->state == STORED_ATTEMPT_FINISHED);
+                         attempt->state == STORED_ATTEMPT_RUNNING);
 }
 
-/* A worker that is not configured any more cannot be asked: what it had is given up after a while, as with one
- * that does not answer. */
+/* A worker that is not configured any more cannot be asked: what it had is given up after a while, as with
+ * one that does not answer. */
 static int find_worker(Queue *queue, const char *worker_id, ScheduledWorker **ret) {
         for (size_t i = 0; i < scheduler_n_workers(queue->scheduler); i++) {
                 ScheduledWorker *worker = scheduler_worker(queue->scheduler, i);

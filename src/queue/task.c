@@ -180,7 +180,13 @@ static int add_output(
         size_t n = 0;
         while (n < wanted) {
                 ssize_t k = task_store_read_output(
-                                queue->store, row->seq, number, stream, offset + n, bytes + n, (size_t) wanted - n);
+                                queue->store,
+                                row->seq,
+                                number,
+                                stream,
+                                offset + n,
+                                bytes + n,
+                                (size_t) wanted - n);
                 if (k < 0)
                         return (int) k;
                 if (k == 0)

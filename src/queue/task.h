@@ -3,6 +3,7 @@
 /* A task that the queue has not finished with: what is known of it beyond the scheduler and the store. */
 #pragma once
 
+#include <assert.h>
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,24 +35,24 @@ static_assert(_OUTPUT_MODE_MAX <= WAITERS_FORMS_MAX, "tasks are told in each mod
 typedef struct Task {
         Queue *queue; /* weak */
         char *task_id;
-        uint64_t seq;              /* the store's */
-        ScheduledTask *scheduled;  /* weak; NULL until the task is on disk */
-        char *spec_text;           /* as stored; NULL as soon as it can be read from there */
-        usec_t submit_usec;        /* CLOCK_REALTIME */
-        usec_t queue_usec;         /* CLOCK_REALTIME */
-        uint64_t attempt_number;   /* of the current attempt, or the last one; 0: none yet */
+        uint64_t seq;                        /* the store's */
+        ScheduledTask *scheduled;            /* weak; NULL until the task is on disk */
+        char *spec_text;                     /* as stored; NULL as soon as it can be read from there */
+        usec_t submit_usec;                  /* CLOCK_REALTIME */
+        usec_t queue_usec;                   /* CLOCK_REALTIME */
+        uint64_t attempt_number;             /* of the current attempt, or the last one; 0: none yet */
         char attempt_id[ATTEMPT_ID_MAX + 1]; /* of the current attempt at its runner; "" */
-        const char *worker_id;     /* of its runner, weak; NULL while there is none */
-        char *unit;                /* there; NULL until told */
-        char *note;                /* why no runner takes it; NULL */
-        bool finish_seen;          /* its worker says that the attempt is over, maybe before it says that it
-                                      took it */
-        HttpCall *submit_call;     /* owned */
-        TaskFetch *fetch; /* the result, while it is on its way from the runner to the disk; owned */
-        bool is_stored;      /* as a finished one: only its waiters are left to be told */
+        const char *worker_id;               /* of its runner, weak; NULL while there is none */
+        char *unit;                          /* there; NULL until told */
+        char *note;                          /* why no runner takes it; NULL */
+        bool finish_seen;      /* its worker says that the attempt is over, maybe before it says that it
+                                  took it */
+        HttpCall *submit_call; /* owned */
+        TaskFetch *fetch;      /* the result, while it is on its way from the runner to the disk; owned */
+        bool is_stored;        /* as a finished one: only its waiters are left to be told */
         sd_event_source *retry_source; /* to finish it again, when that failed */
-        Waiters waiters; /* wait until it is finished */
-        LiveOutput *outputs; /* followed ones; each owned by those who read it */
+        Waiters waiters;               /* wait until it is finished */
+        LiveOutput *outputs;           /* followed ones; each owned by those who read it */
         UT_hash_handle by_id, by_attempt;
 } Task;
 
@@ -63,7 +64,8 @@ DEFINE_POINTER_CLEANUP(Task, task_free)
 /* Whether clients see it as running: a worker has it. */
 bool task_is_running(const Task *task);
 
-/* The TaskAttempt as clients read it now; NULL when out of memory or the disk fails. FORM is an OutputMode. */
+/* The TaskAttempt as clients read it now; NULL when out of memory or the disk fails. FORM is an OutputMode.
+ */
 json_object *task_describe(const Task *task, unsigned mode);
 
 /* The same of a task that is only in the store. -ENOENT, -ENOMEM, -EIO. The caller puts *ret. */
@@ -96,7 +98,7 @@ typedef struct TaskTable {
 void task_table_done(TaskTable *table);
 Task *task_table_find(const TaskTable *table, const char *task_id);
 Task *task_table_find_attempt(const TaskTable *table, const char *attempt_id);
-int task_table_add(TaskTable *table, Task *task); /* takes it over on success; -ENOMEM */
+int task_table_add(TaskTable *table, Task *task);     /* takes it over on success; -ENOMEM */
 void task_table_remove(TaskTable *table, Task *task); /* and frees it */
 size_t task_table_count(const TaskTable *table);
 

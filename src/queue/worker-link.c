@@ -20,14 +20,14 @@
 #include "queue/queue.h"
 #include "queue/task-fetch.h"
 
-#define CALL_USEC          (10 * USEC_PER_SEC)
-#define CONNECT_USEC       (5 * USEC_PER_SEC)
-#define STREAM_IDLE_USEC   (40 * USEC_PER_SEC) /* runners send a comment every 15 s */
-#define STREAM_RETRY_USEC  (1 * USEC_PER_SEC)
-#define ANSWER_BYTES_MAX   (1024 * 1024)
-#define LIST_BYTES_MAX     (64 * 1024 * 1024)
-#define EVENT_BYTES_MAX    (64 * 1024)
-#define LIST_LIMIT         "200"
+#define CALL_USEC         (10 * USEC_PER_SEC)
+#define CONNECT_USEC      (5 * USEC_PER_SEC)
+#define STREAM_IDLE_USEC  (40 * USEC_PER_SEC) /* runners send a comment every 15 s */
+#define STREAM_RETRY_USEC (1 * USEC_PER_SEC)
+#define ANSWER_BYTES_MAX  (1024 * 1024)
+#define LIST_BYTES_MAX    (64 * 1024 * 1024)
+#define EVENT_BYTES_MAX   (64 * 1024)
+#define LIST_LIMIT        "200"
 
 struct WorkerLink {
         Queue *queue; /* weak */
@@ -287,7 +287,12 @@ void worker_link_call(WorkerLink *link, WorkerCall call) {
                 case WORKER_CALL_ACQUIRE:
                         r = lease_body(link->queue, &body);
                         if (r >= 0)
-                                r = start_call(link, "POST", "/api/v1/lease", body, on_call_done, &link->call);
+                                r = start_call(link,
+                                               "POST",
+                                               "/api/v1/lease",
+                                               body,
+                                               on_call_done,
+                                               &link->call);
                         break;
                 case WORKER_CALL_RENEW:
                         r = start_call(link, "PUT", path, NULL, on_call_done, &link->call);
@@ -431,7 +436,7 @@ static int submit(WorkerLink *link, Task *task) {
                 r = worker_link_prepare(link, "POST", path, &options, &url);
         if (r < 0)
                 return r;
-        options.lease_id = link->worker->worker.lease_id;
+        options.lease_id = task->scheduled->lease_id;
         options.content_type = "application/json";
         options.body = text;
         options.body_size = body.size;
@@ -570,7 +575,12 @@ void worker_link_resync(WorkerLink *link) {
         link->list_again = link->capacity_call || link->list_call;
         if (!link->list_again)
                 (void) start_call(
-                                link, "GET", "/api/v1/capacity", NULL, on_capacity_done, &link->capacity_call);
+                                link,
+                                "GET",
+                                "/api/v1/capacity",
+                                NULL,
+                                on_capacity_done,
+                                &link->capacity_call);
 }
 
 static int on_event(const ParsedEvent *event, void *userdata) {

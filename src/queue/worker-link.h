@@ -32,8 +32,8 @@ void worker_link_submit(WorkerLink *link, Task *task);
 /* Asks for the attempt to be stopped, or, when it is finished, forgotten. */
 void worker_link_delete(WorkerLink *link, const char *attempt_id);
 
-/* A call to URL (the worker's, and PATH behind it) that the caller completes: its token, TLS and deadlines are
- * filled in. RET_URL is the caller's to free after http_call_new(). -ENOMEM. */
+/* A call to URL (the worker's, and PATH behind it) that the caller completes: its token, TLS and deadlines
+ * are filled in. RET_URL is the caller's to free after http_call_new(). -ENOMEM. */
 int worker_link_prepare(
                 WorkerLink *link,
                 const char *method,

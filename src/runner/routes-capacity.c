@@ -41,6 +41,8 @@ static int facts_members(const Runner *runner, json_object *facts) {
         if (r >= 0)
                 r = json_add_string(facts, "boot_id", runner->facts.boot_id);
         if (r >= 0)
+                r = json_add_string(facts, "instance_id", runner->facts.instance_id);
+        if (r >= 0)
                 r = json_add_string(facts, "hostname", runner->facts.host_name);
         if (r >= 0)
                 r = json_add_string(facts, "systemd", systemd->version);

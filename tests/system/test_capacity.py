@@ -120,6 +120,13 @@ def test_a_named_capacity_is_shared_out(start_runner: Callable[..., Runner]) -> 
     await_that(lambda: state_of(runner, holders[2]) == "running")
 
 
+def test_each_start_has_an_id_of_its_own(start_runner: Callable[..., Runner]) -> None:
+    """Lost: a queue could not tell a runner that lost everything from one that forgot a result."""
+    ids = [start_runner().get("/api/v1/capacity").json()["facts"]["instance_id"] for _ in range(2)]
+    assert all(re.fullmatch("[0-9a-f]{32}", id) for id in ids)
+    assert ids[0] != ids[1]
+
+
 def test_facts_of_the_host_are_there(start_runner: Callable[..., Runner]) -> None:
     """Lost: inventories, and telling two runners of one machine from two machines."""
     facts = start_runner().get("/api/v1/capacity").json()["facts"]
