@@ -285,14 +285,13 @@ static int init_clients(Queue *queue) {
 
 static int init_access(Queue *queue) {
         char *token;
-        int r = host_facts_read(&queue->facts);
-        if (r < 0)
-                return r;
-        r = config_file_read_token(PROGRAM_NAME, &queue->config->service, &token);
+        if (gethostname(queue->host_name, sizeof(queue->host_name) - 1) < 0)
+                return -errno;
+        int r = config_file_read_token(PROGRAM_NAME, &queue->config->service, &token);
         if (r < 0)
                 return r;
         queue->access.program = PROGRAM_NAME;
-        queue->access.host_name = queue->facts.host_name;
+        queue->access.host_name = queue->host_name;
         access_configure(&queue->access, &queue->config->service, token);
         return router_new(queue_endpoints, queue_n_endpoints, &queue->access, queue, &queue->router);
 }

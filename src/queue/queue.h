@@ -3,6 +3,7 @@
 /* The queue: everything daggyd holds, from start to end. */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
@@ -10,7 +11,6 @@
 #include "base/cleanup.h"
 #include "core/config-queue.h"
 #include "core/scheduler.h"
-#include "io/host.h"
 #include "io/http-client.h"
 #include "io/http-server.h"
 #include "io/task-store.h"
@@ -29,7 +29,7 @@ struct Queue {
         const char *config_path; /* NULL: defaults only */
         QueueConfig *config;
         sd_event *event;
-        HostFacts facts;
+        char host_name[HOST_NAME_MAX + 1];
         char *address; /* "host:port" by which others know this queue */
         uint16_t port; /* where it listens */
 

@@ -208,12 +208,14 @@ class Runner:
     It is listening once start() returns.
     """
 
+    PROGRAM = "daggyr"
+
     def __init__(
         self,
         config: Mapping[str, Any] | None = None,
         properties: Mapping[str, str | Iterable[str]] | None = None,
     ) -> None:
-        self.name = f"daggyr-test-{_worker}-{next(_counter)}"
+        self.name = f"{self.PROGRAM}-test-{_worker}-{next(_counter)}"
         self.unit = f"{self.name}.service"
         self.config = {"port": next(_ports)} | dict(config or {})
         self.properties = dict(properties or {})
@@ -318,24 +320,66 @@ class Runner:
         return self.wait(self.submit(command, **fields))
 
     def _unit_text(self) -> str:
-        lines = ["[Unit]", "Description=daggyr for a test", "", "[Service]"]
-        lines += _installed_service_lines()
-        lines += [f"ExecStart=/usr/bin/daggyr --config {self._config_file}", "Restart=no"]
-        lines += [f"RuntimeDirectory={self.name}"]
+        lines = ["[Unit]", f"Description={self.PROGRAM} for a test", "", "[Service]"]
+        lines += _installed_service_lines(self.PROGRAM)
+        lines += [f"ExecStart=/usr/bin/{self.PROGRAM} --config {self._config_file}", "Restart=no"]
+        lines += self._own_folders()
         for name, values in self.properties.items():
             for value in [values] if isinstance(values, str) else values:
                 lines.append(f"{name}={value}")
         return "\n".join(lines) + "\n"
 
 
-def _installed_service_lines() -> list[str]:
-    """[Service] of daggyr.service as it was installed, without what a second instance cannot share."""
-    own = ("ExecStart=", "Restart", "RuntimeDirectory=", "Sockets=")
-    text = Path("/usr/lib/systemd/system/daggyr.service").read_text()
+    def _own_folders(self) -> list[str]:
+        return [f"RuntimeDirectory={self.name}"]
+
+
+def _installed_service_lines(program: str) -> list[str]:
+    """[Service] of a program's unit as it was installed, without what a second instance cannot share."""
+    own = ("ExecStart=", "Restart", "RuntimeDirectory=", "StateDirectory=", "Sockets=")
+    text = Path(f"/usr/lib/systemd/system/{program}.service").read_text()
     section = re.search(r"^\[Service\]\n(.*?)(?=^\[|\Z)", text, re.DOTALL | re.MULTILINE)
-    assert section, "daggyr.service has no [Service]"
+    assert section, f"{program}.service has no [Service]"
     joined = section[1].replace("\\\n", " ")
     return [line for line in joined.splitlines() if line and not line.startswith((*own, "#", ";"))]
+
+
+class Queue(Runner):
+    """One daggyd of its own, run by systemd from the installed daggyd.service. workers are the runners it
+    has, by their ids."""
+
+    PROGRAM = "daggyd"
+
+    def __init__(
+        self,
+        workers: Mapping[str, Runner],
+        config: Mapping[str, Any] | None = None,
+        properties: Mapping[str, str | Iterable[str]] | None = None,
+    ) -> None:
+        listed = [{"id": id, "url": worker.url} for id, worker in workers.items()]
+        super().__init__({"workers": listed, "lease_ttl": 3, "lost_after": 3} | dict(config or {}), properties)
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        options.setdefault("timeout", 60 * SLOWNESS)
+        return self.http.request(method, self.url + path, **options)
+
+    def discard(self) -> None:
+        super().discard()
+        run("systemctl", "clean", "--what=all", self.unit, check=False, stderr=subprocess.DEVNULL)
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        return {worker["id"]: worker for worker in self.get("/api/v1/workers").json()}
+
+    def await_leases(self, *ids: str) -> None:
+        """Returns when the queue may use these workers, and no others."""
+        await_that(
+            lambda: {id for id, worker in self.workers().items() if (worker["lease"] or {}).get("own")}
+            == set(ids),
+            what=f"{self.name} to hold the leases of {ids}: {self.workers()}",
+        )
+
+    def _own_folders(self) -> list[str]:
+        return [f"StateDirectory={self.name}"]
 
 
 class ShellRunner(Runner):

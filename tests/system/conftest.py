@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import bedlib
-from bedlib import Runner
+from bedlib import Queue, Runner
 
 collect_ignore = [] if os.environ.get("DAGGYR_SANITIZED") else ["test_leaks.py"]
 
@@ -46,6 +46,23 @@ def start_runner(request: pytest.FixtureRequest) -> Generator[Callable[..., Runn
 def runner(start_runner: Callable[..., Runner]) -> Runner:
     """A daggyr with its default configuration."""
     return start_runner()
+
+
+@pytest.fixture
+def start_queue(request: pytest.FixtureRequest) -> Generator[Callable[..., Queue], None, None]:
+    """Starts a Queue with the arguments given, as many as wanted."""
+    queues: list[Queue] = []
+    runners = request.node.stash.setdefault(RUNNERS, [])
+
+    def start(*arguments: Any, **named: Any) -> Queue:
+        queues.append(Queue(*arguments, **named))
+        runners.append(queues[-1])  # whose journal is shown as well
+        queues[-1].start()
+        return queues[-1]
+
+    yield start
+    for queue in queues:
+        queue.discard()
 
 
 @pytest.hookimpl(hookwrapper=True)
