@@ -237,6 +237,7 @@ static int set_defaults(QueueConfig *config) {
         config->lease_ttl_usec = 30 * USEC_PER_SEC;
         config->lost_after_usec = 30 * USEC_PER_SEC;
         config->sharing = (SharingConfig){
+                .enabled = true,
                 .hosts = calloc(2, sizeof(char *)),
                 .ports = { .from = 41000, .to = 41010 },
                 .poll_interval_usec = 10 * USEC_PER_SEC,

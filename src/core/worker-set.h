@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 
 #define WORKER_SET_MAX 100000 /* ids in a set that came from outside */
-#define WORKER_ID_MAX  255    /* bytes of an id that came from outside */
+#define WORKER_ID_MAX  255    /* bytes of an id */
 
 typedef struct WorkerSet {
         size_t n_refs;

@@ -11,8 +11,8 @@
 #include "base/usec.h"
 #include "core/lease.h"
 #include "core/resources.h"
+#include "core/worker-set.h"
 
-#define WORKER_ID_MAX        255
 #define WORKER_INSTANCE_SIZE 33 /* 32 hexadecimal digits and a NUL */
 
 /* What a runner says of itself (GET /api/v1/capacity). */

@@ -341,6 +341,12 @@ int http_call_deliver_data(HttpCall *call) {
         return 0;
 }
 
+const char *http_call_answer_header(HttpCall *call, const char *name) {
+        struct curl_header *header;
+        return curl_easy_header(call->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK ? header->value :
+                                                                                               NULL;
+}
+
 void http_call_deliver_outcome(HttpCall *call) {
         char *content_type = NULL;
         curl_off_t retry_after_sec = 0;

@@ -108,6 +108,9 @@ typedef struct HttpCallOptions {
  * caller owns it, during and after on_done. -EINVAL (URL, header), -EBUSY (calls_max), -ENOMEM. */
 int http_call_new(HttpClient *client, const HttpCallOptions *options, HttpCall **ret_call);
 
+/* A header of the answer, during on_done; NULL when there is none of that name. */
+const char *http_call_answer_header(HttpCall *call, const char *name);
+
 /* Cancels it unless it is done: no callback any more. At any time, also from within a callback. NULL is fine;
  * returns NULL. */
 HttpCall *http_call_free(HttpCall *call);

@@ -112,8 +112,7 @@ void queue_update_permissions(Queue *queue) {
         for (size_t i = 0; i < queue->n_links; i++) {
                 WorkerLink *link = queue->links[i];
                 bool permitted = !queue->draining && !queue->stopping &&
-                                (!queue->sharing ||
-                                 sharing_permits(queue->sharing, worker_link_config(link)->id));
+                                sharing_permits(queue->sharing, worker_link_config(link)->id);
                 scheduler_set_permitted(worker_link_worker(link), permitted, now_usec);
         }
         queue_run_soon(queue);
@@ -404,7 +403,7 @@ int queue_start(Queue *queue) {
         int r = listen_in_range(queue);
         if (r >= 0)
                 r = find_address(queue);
-        if (r >= 0 && queue->config->sharing.enabled) {
+        if (r >= 0) {
                 r = sharing_new(queue, &queue->sharing);
                 if (r < 0)
                         return log_errno(LOG_ERR, r, "Cannot set up worker sharing");

@@ -46,7 +46,7 @@ struct Queue {
         TaskTable tasks;
         WorkerLink **links; /* one for each worker, in the scheduler's order */
         size_t n_links;
-        Sharing *sharing; /* NULL: all workers are this queue's */
+        Sharing *sharing; /* NULL until it listens */
         Metrics metrics;
 
         bool draining; /* by request: takes no tasks and starts none */

@@ -36,6 +36,15 @@ void route_task_output(void *userdata, HttpRequest *request, const RequestContex
 void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_tasks_submit(void *userdata, HttpRequest *request, const RequestContext *context);
 
+/* routes-sharing.c */
+extern const EndpointStyle emcee_style;
+void route_queues(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_queue_version(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_worker_ids(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_workers_to_utilize(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_toggle_sharing(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_worker_status(void *userdata, HttpRequest *request, const RequestContext *context);
+
 /* routes-workers.c */
 void route_workers(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_worker_set(void *userdata, HttpRequest *request, const RequestContext *context);

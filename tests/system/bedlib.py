@@ -359,6 +359,12 @@ class Queue(Runner):
         listed = [{"id": id, "url": worker.url} for id, worker in workers.items()]
         super().__init__({"workers": listed, "lease_ttl": 3, "lost_after": 3} | dict(config or {}), properties)
 
+    def start(self) -> Queue:
+        super().start()
+        found = re.findall(r"This queue is 127\.0\.0\.1:(\d+)", self.journal())  # one of "port_range"
+        self.url = f"http://127.0.0.1:{found[-1]}"
+        return self
+
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         options.setdefault("timeout", 60 * SLOWNESS)
         return self.http.request(method, self.url + path, **options)
