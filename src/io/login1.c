@@ -20,7 +20,8 @@ struct Login1 {
         void *userdata;
         sd_bus *bus;
         sd_event_source *retry_source;
-        int delay_fd; /* while it is open logind waits, InhibitDelayMaxSec= at most */
+        bool going_down; /* as last told */
+        int delay_fd;    /* while it is open logind waits, InhibitDelayMaxSec= at most */
 };
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata);
@@ -62,14 +63,51 @@ static int login1_take_delay(Login1 *login1) {
                         "delay");
 }
 
-static int on_prepare_for_shutdown(sd_bus_message *signal, void *userdata, sd_bus_error *reterr_error) {
-        Login1 *login1 = userdata;
-        int going_down;
-        if (sd_bus_message_read(signal, "b", &going_down) < 0)
-                return 0;
+static void login1_told(Login1 *login1, bool going_down) {
         if (!going_down && login1->delay_fd < 0)
                 (void) login1_take_delay(login1); /* for the next time */
+        if (going_down == login1->going_down)
+                return;
+        login1->going_down = going_down;
         login1->handler(going_down, login1->userdata);
+}
+
+static int on_prepare_for_shutdown(sd_bus_message *signal, void *userdata, sd_bus_error *reterr_error) {
+        int going_down;
+        if (sd_bus_message_read(signal, "b", &going_down) >= 0)
+                login1_told(userdata, going_down);
+        return 0;
+}
+
+static int on_preparing(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+        int going_down;
+        if (!sd_bus_message_is_method_error(reply, NULL) &&
+            sd_bus_message_read(reply, "v", "b", &going_down) >= 0)
+                login1_told(userdata, going_down);
+        return 0;
+}
+
+/* What was announced before we listened. This also takes the delay, if there is one to be had. */
+static int login1_ask(Login1 *login1) {
+        return sd_bus_call_method_async(
+                        login1->bus,
+                        NULL,
+                        SERVICE,
+                        OBJECT,
+                        "org.freedesktop.DBus.Properties",
+                        "Get",
+                        on_preparing,
+                        login1,
+                        "ss",
+                        INTERFACE,
+                        "PreparingForShutdown");
+}
+
+/* A logind that was restarted has forgotten what its predecessor announced, and never takes it back. */
+static int on_owner_changed(sd_bus_message *signal, void *userdata, sd_bus_error *reterr_error) {
+        const char *name, *before, *now;
+        if (sd_bus_message_read(signal, "sss", &name, &before, &now) >= 0 && *now)
+                (void) login1_ask(userdata);
         return 0;
 }
 
@@ -107,7 +145,17 @@ static int login1_connect(Login1 *login1) {
                         on_prepare_for_shutdown,
                         NULL,
                         login1);
-        return r < 0 ? r : login1_take_delay(login1);
+        if (r < 0)
+                return r;
+        r = sd_bus_add_match_async(
+                        login1->bus,
+                        NULL,
+                        "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
+                        "member='NameOwnerChanged',arg0='" SERVICE "'",
+                        on_owner_changed,
+                        NULL,
+                        login1);
+        return r < 0 ? r : login1_ask(login1);
 }
 
 static void login1_disconnect(Login1 *login1) {
