@@ -36,7 +36,11 @@ static int daggyr_task_id(const RequestContext *context, char **ret) {
         return 0;
 }
 
-static void answer_error(HttpRequest *request, int status, const char *message) {
+static void answer_error(HttpRequest *request, int status, unsigned retry_after_sec, const char *message) {
+        char seconds[16];
+        (void) snprintf(seconds, sizeof(seconds), "%u", retry_after_sec);
+        if (retry_after_sec > 0)
+                (void) http_request_add_header(request, "Retry-After", seconds);
         json_object *object = json_object_new_object();
         if (object && json_add_string(object, "error", message) < 0)
                 object = (json_object_put(object), NULL);
@@ -77,10 +81,10 @@ static void answer_refused(void *userdata, HttpRequest *request, const Problem *
                              "Payload too big (> %" PRIu64 ")",
                              runner->config->service.body_max_bytes) < 0)
                         message = NULL;
-                answer_error(request, 409, message ?: problem->detail);
+                answer_error(request, 409, 0, message ?: problem->detail);
                 return;
         }
-        answer_error(request, problem->status, problem->detail);
+        answer_error(request, problem->status, problem->retry_after_sec, problem->detail);
 }
 
 const EndpointStyle daggyr_style = {
@@ -103,21 +107,19 @@ static int submit_details(
         if (r < 0)
                 return r;
         /* A DaggyR server retries under the same name: what has ended runs anew. */
-        Task *earlier = task_table_find(&runner->tasks, task_id);
-        if (earlier && !task_is_live(earlier))
-                task_table_remove(&runner->tasks, earlier);
-        return task_submit(runner, spec, http_request_header(request, "Daggyr-Lease"), ret, problem);
+        return task_submit(runner, spec, http_request_header(request, "Daggyr-Lease"), true, ret, problem);
 }
 
 static void answer_refused_details(HttpRequest *request, const Problem *problem) {
         if (problem->status != 400) {
-                answer_error(request, problem->status == 422 ? 409 : problem->status, problem->detail);
+                int status = problem->status == 422 ? 409 : problem->status;
+                answer_error(request, status, problem->retry_after_sec, problem->detail);
                 return;
         }
         _cleanup_(freep) char *message = NULL;
         if (asprintf(&message, "Parsing error: %s %s", problem->field, problem->detail) < 0)
                 message = NULL;
-        answer_error(request, 409, message ?: problem->detail);
+        answer_error(request, 409, 0, message ?: problem->detail);
 }
 
 void route_daggyr_run(void *userdata, HttpRequest *request, const RequestContext *context) {

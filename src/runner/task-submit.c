@@ -61,6 +61,7 @@ static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmissio
 int task_submit(Runner *runner,
                 TaskSpec *spec,
                 const char *lease_id,
+                bool anew,
                 TaskSubmission *ret,
                 Problem *reterr_problem) {
         _cleanup_(task_spec_freep) TaskSpec *owned = spec;
@@ -70,7 +71,8 @@ int task_submit(Runner *runner,
                 return problem_from_errno(reterr_problem, r);
 
         Task *existing = task_table_find(&runner->tasks, owned->task_id);
-        if (existing) {
+        Task *replaced = existing && anew && !task_is_live(existing) ? existing : NULL;
+        if (existing && !replaced) {
                 if (!task_spec_equal(existing->spec, owned))
                         return problem_set(reterr_problem, 409, NULL, "a different task has this id");
                 ret->task = existing;
@@ -88,6 +90,8 @@ int task_submit(Runner *runner,
 
         _cleanup_(task_freep) Task *task = NULL;
         r = task_new(runner, TAKE_PTR(owned), &task);
+        if (r >= 0 && replaced)
+                task_table_remove(&runner->tasks, replaced);
         if (r >= 0)
                 r = task_table_add(&runner->tasks, task);
         if (r < 0)
@@ -113,5 +117,5 @@ int task_submit_json(
         TaskDefaults defaults = { .resources = runner->config->default_resources };
         TaskSpec *spec = NULL;
         int r = task_spec_parse(body, task_id, &defaults, &spec, reterr_problem);
-        return r < 0 ? r : task_submit(runner, spec, lease_id, ret, reterr_problem);
+        return r < 0 ? r : task_submit(runner, spec, lease_id, false, ret, reterr_problem);
 }

@@ -16,15 +16,18 @@ typedef struct TaskSubmission {
 } TaskSubmission;
 
 /* Decides on SPEC, which it takes over in every case, submitted under lease LEASE_ID (NULL: none), and queues
- * it. Refused: 423 for the lease, 409 for an id that is taken by another specification or a runner that is
- * full, 422 for what can never run, 403 for a user, 429 for a full queue, 503 while draining. */
+ * it. With ANEW a task of this id that has ended is no obstacle but replaced, once SPEC is accepted. Refused:
+ * 423 for the lease, 409 for an id that is taken by another specification or a runner that is full, 422 for
+ * what can never run, 403 for a user, 429 for a full queue, 503 while draining. */
 int task_submit(Runner *runner,
                 TaskSpec *spec,
                 const char *lease_id,
+                bool anew,
                 TaskSubmission *ret,
                 Problem *reterr_problem);
 
-/* The same for a specification as JSON, under the id TASK_ID or, with NULL, the one it names itself. */
+/* The same, not anew, for a specification as JSON, under the id TASK_ID or, with NULL, the one it names
+ * itself. */
 int task_submit_json(
                 Runner *runner,
                 json_object *body,

@@ -386,6 +386,21 @@ def test_a_task_that_ended_runs_anew_when_it_is_retried(runner: Runner) -> None:
     assert runner.attempt(f"1:{id}")["output"] == "other\n"
 
 
+def test_a_retry_that_is_refused_leaves_the_earlier_result(runner: Runner) -> None:
+    """Lost: the only account of what happened, to a retry that never ran."""
+    id = task_id()
+    execute(runner, ["echo", "first"], id)
+    runner.put("/api/v1/drain", json={"drain": True})
+    refused = runner.post(path_of(id), json={"command": ["echo", "second"]})
+    assert (refused.status_code, list(refused.json())) == (503, ["error"])
+    assert int(refused.headers["Retry-After"]) > 0
+    too_large = {"command": ["true"], "resources": {"cores": 1000, "memory_mb": 1}}
+    runner.put("/api/v1/drain", json={"drain": False})
+    assert runner.post(path_of(id), json=too_large).status_code == 409
+    assert runner.attempt(f"1:{id}")["output"] == "first\n"
+    assert execute(runner, ["echo", "third"], id)["output"] == "third\n"
+
+
 def test_a_task_posted_twice_runs_once_and_answers_both(runner: Runner) -> None:
     """Lost: a server that sends again would kill what it has started, as with Daggy's own agent."""
     gate = open_folder() / "gate"
