@@ -256,7 +256,7 @@ int json_field_strings(
         return 0;
 }
 
-/* json-c reads an integer beyond 64 bits as the nearest end of its range and tells nobody: these two
+/* json_parse() reads an integer beyond 64 bits as the nearest end of its range and tells nobody: these two
  * values therefore count as out of range themselves. */
 static bool is_clamped(json_object *integer) {
         return json_object_get_uint64(integer) == UINT64_MAX || json_object_get_int64(integer) == INT64_MIN;

@@ -2,9 +2,9 @@
 
 /* Strict JSON in, checked JSON out.
  *
- * json-c alone accepts more than RFC 8259 even with JSON_TOKENER_STRICT (0.16 and 0.17: duplicate keys,
- * single quotes, NaN, leading zeros; numbers beyond 64 bits are clamped silently). json_parse() therefore
- * scans the text first and lets json-c see only what is left unambiguous. */
+ * json-c holds the values, but does not read them: even with JSON_TOKENER_STRICT it accepts more than RFC
+ * 8259 (0.16 and 0.17: duplicate keys, single quotes, NaN, leading zeros), and it does not survive a lack of
+ * memory (0.16). */
 #pragma once
 
 #include <json-c/json.h>
@@ -83,7 +83,7 @@ int json_field_strings(
 
 /* Reads VALUE as an integer (no fraction, no exponent, no clamping) or as a finite number.
  * -EINVAL for another type, -ERANGE when not within MIN…MAX. 2^64-1 and -2^63 are always out of range: what
- * json-c makes of anything beyond them cannot be told from them. */
+ * becomes of an integer beyond them cannot be told from them. */
 int json_get_u64(json_object *value, uint64_t min, uint64_t max, uint64_t *ret);
 int json_get_double(json_object *value, double min, double max, double *ret);
 

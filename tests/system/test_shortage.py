@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -20,6 +22,8 @@ from bedlib import (
     await_that,
     cgroup_procs,
     open_fds,
+    open_folder,
+    processes_of,
     run,
     task_id,
 )
@@ -29,6 +33,19 @@ pytestmark = pytest.mark.serial
 N_CLIENTS = 200
 N_SILENT = 100
 FEW_FDS = {"LimitNOFILE": "64"}
+MB = 1 << 20
+STDIN_BYTES = 300_000
+REQUESTS = [
+    ("GET", "/ready"),
+    ("GET", "/metrics"),
+    ("GET", "/api/v1/capacity"),
+    ("GET", "/api/v1/impact?cores=1"),
+    ("GET", "/api/v1/tasks?limit=1000"),
+    ("GET", "/api/v1/task/no-such-task"),
+    ("GET", "/api/v1/lease"),
+    ("DELETE", "/api/v1/task/no-such-task"),
+    ("POST", "/api/v1/tasks"),
+]
 
 
 def assert_idle(runner: Runner) -> None:
@@ -125,6 +142,78 @@ def test_large_outputs_do_not_use_descriptors_up(start_runner: Callable[..., Run
         assert (attempt["output_bytes"], attempt["error_bytes"]) == (200_000, 200_000)
         assert not attempt["output_truncated"], attempt["executor"]
     assert runner.run(["true"])["succeeded"]
+
+
+def vm_size_bytes(pid: int) -> int:
+    words = Path(f"/proc/{pid}/status").read_text().split()
+    return 1024 * int(words[words.index("VmSize:") + 1])
+
+
+def limit_memory(runner: Runner, n_bytes: int | str) -> None:
+    """Of its address space. As daggyr's account, for root needs a capability for that that it may lack."""
+    prlimit = ["prlimit", "--pid", str(runner.main_pid), f"--as={n_bytes}:"]
+    run("setpriv", "--reuid=daggyr", "--regid=daggyr", "--clear-groups", *prlimit)
+
+
+def try_request(runner: Runner, method: str, path: str, **options: Any) -> int:
+    """The status of the answer; 0 if there was not even memory for one."""
+    try:
+        answer = requests.request(method, runner.url + path, timeout=60 * SLOWNESS, **options)
+    except requests.ConnectionError:
+        return 0
+    if answer.status_code == 503:
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.json()["status"] == 503
+    return answer.status_code
+
+
+def submit_until_refused(runner: Runner) -> list[str]:
+    """Fills the memory with tasks that wait; returns their ids."""
+    waiting: list[str] = []
+    body = {"command": ["cat"], "stdin": "x" * STDIN_BYTES, "resources": {"cores": 1}}
+    for _ in range(100):
+        id = task_id("big")
+        status = try_request(runner, "POST", f"/api/v1/task/{id}", json=body)
+        assert status in (202, 503, 0)
+        if status == 503:
+            assert try_request(runner, "GET", f"/api/v1/task/{id}") in (404, 0)
+            return waiting
+        waiting += [id] * (status == 202)
+    raise AssertionError(f"{len(waiting)} tasks were accepted, and none refused")
+
+
+@pytest.mark.skipif("DAGGYR_SANITIZED" in os.environ, reason="sanitizers need terabytes of address space")
+def test_a_daemon_without_memory_refuses_what_is_new_and_finishes_what_runs(
+    start_runner: Callable[..., Runner],
+) -> None:
+    """Lost: everything that runs, to one client that sends too much."""
+    runner = start_runner({"capacity_overrides": {"cores": 1, "memory_mb": 4096}})
+    pid = runner.main_pid
+    gates = open_folder()
+    script = f"until [ -e {gates}/1 ]; do sleep 0.02; done; echo done; exit 3"
+    running = runner.submit(["sh", "-c", script], resources={"cores": 0.5})
+    await_that(lambda: runner.attempt(running)["start_time"], what="the start")
+    waiting: list[str] = []
+    for room_bytes in range(0, 8 * MB, MB // 3):  # each time it is another step that finds no memory
+        limit_memory(runner, vm_size_bytes(pid) + room_bytes)
+        waiting += submit_until_refused(runner)
+        for method, path in REQUESTS:
+            assert try_request(runner, method, path) in (200, 202, 400, 404, 503, 0)
+    (gates / "1").touch()
+    await_that(lambda: not processes_of(running), what="the end of what runs")
+
+    limit_memory(runner, "unlimited")
+    attempt = runner.wait(running)
+    assert (attempt["result"], attempt["exit_code"], attempt["output"]) == ("exit-code", 3, "done\n")
+    assert len(waiting) > 10
+    for id in waiting:
+        attempt = runner.wait(id)
+        assert (attempt["result"], attempt["output_bytes"]) == ("success", STDIN_BYTES)
+    # Of what was refused nothing is known; where no answer came, either may be.
+    known = {task["task_id"] for task in runner.get("/api/v1/tasks?limit=1000").json()["tasks"]}
+    assert {*waiting, running} <= known
+    assert runner.main_pid == pid
+    assert_idle(runner)
 
 
 def tasks_max(unit: str, limit: str) -> None:
