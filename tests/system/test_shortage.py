@@ -194,7 +194,7 @@ def test_a_daemon_without_memory_refuses_what_is_new_and_finishes_what_runs(
     running = runner.submit(["sh", "-c", script], resources={"cores": 0.5})
     await_that(lambda: runner.attempt(running)["start_time"], what="the start")
     waiting: list[str] = []
-    for room_bytes in range(0, 8 * MB, MB // 3):  # each time it is another step that finds no memory
+    for room_bytes in range(0, 4 * MB, MB // 2):  # each time it is another step that finds no memory
         limit_memory(runner, vm_size_bytes(pid) + room_bytes)
         waiting += submit_until_refused(runner)
         for method, path in REQUESTS:
