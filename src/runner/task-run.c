@@ -59,8 +59,8 @@ static void task_finish(Task *task) {
         Runner *runner = task->runner;
         task_event(task, task->state == TASK_QUEUED ? TASK_EVENT_CANCELED : TASK_EVENT_GONE);
         task->result = task_result_decide(&task->end);
-        task->stop_usec = usec_now(CLOCK_REALTIME);
         task->stop_boottime_usec = usec_now(CLOCK_BOOTTIME);
+        task->stop_usec = task_clock(task, task->stop_boottime_usec);
         if (task->journal.rate.n_dropped > 0)
                 task_note(task,
                           "%" PRIu64 " lines of output were not logged to the journal",
@@ -288,8 +288,8 @@ static void on_command_started(Task *task) {
         task_event(task, TASK_EVENT_STARTED);
         (void) capture_start(task->output);
         (void) capture_start(task->error);
-        task->start_usec = usec_now(CLOCK_REALTIME);
         task->start_boottime_usec = usec_now(CLOCK_BOOTTIME);
+        task->start_usec = task_clock(task, task->start_boottime_usec);
         task_note_started(task);
         metrics_count_started(&task->runner->metrics, task);
         task_send_event(task);

@@ -37,6 +37,7 @@ int task_new(Runner *runner, TaskSpec *spec, Task **ret) {
         task->spec = TAKE_PTR(owned);
         task->state = TASK_QUEUED;
         task->submit_usec = usec_now(CLOCK_REALTIME);
+        task->submit_boottime_usec = usec_now(CLOCK_BOOTTIME);
         *ret = TAKE_PTR(task);
         return 0;
 }
@@ -78,6 +79,10 @@ void task_note(Task *task, const char *format, ...) {
 
 bool task_is_live(const Task *task) {
         return task->state != TASK_FINISHED;
+}
+
+usec_t task_clock(const Task *task, usec_t now_boottime_usec) {
+        return usec_add(task->submit_usec, usec_subtract(now_boottime_usec, task->submit_boottime_usec));
 }
 
 int output_mode_from_string(const char *name) {

@@ -49,7 +49,8 @@ struct Task {
         TaskEnd end;
         TaskResult result;
         TaskUsage usage;
-        usec_t submit_usec, start_usec, stop_usec; /* CLOCK_REALTIME, to show */
+        usec_t submit_usec, start_usec, stop_usec; /* to show, see task_clock() */
+        usec_t submit_boottime_usec;
         usec_t start_boottime_usec, stop_boottime_usec;
         char *notes[TASK_NOTES_MAX + 1]; /* NULL-terminated */
 
@@ -90,6 +91,10 @@ DEFINE_POINTER_CLEANUP(Task, task_free)
 void task_note(Task *task, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 bool task_is_live(const Task *task);
+
+/* The time of day at NOW_BOOTTIME_USEC as the task shows it: what the wall clock said at its submission, and
+ * what has passed since. So a clock that is set meanwhile changes no order and no duration. */
+usec_t task_clock(const Task *task, usec_t now_boottime_usec);
 
 typedef enum OutputMode {
         OUTPUT_NONE,
