@@ -238,7 +238,7 @@ def test_a_daemon_that_may_not_fork_starts_its_tasks_later(
     tasks_max(runner.unit, str(len(cgroup_procs(runner.unit))))
     ids = [runner.submit(["echo", str(i)]) for i in range(5)]
     assert runner.wait(running)["result"] == "success"
-    time.sleep(1)
+    assert runner.attempt(ids[0], wait=1)["state"] == "queued"
     assert [runner.attempt(id)["state"] for id in ids] == ["queued"] * 5
     assert len(descriptors(runner)) <= len(before)
     deleted = ids.pop()
