@@ -312,6 +312,14 @@ static void on_exec_failed(Task *task, const LeaderMessage *message) {
                 return;
         }
         task->end.exec_error = message->error;
+        if (message->error == EAGAIN) { /* of fork or, for the account's limit, of exec */
+                task_note(task,
+                          "could not %s: a limit on processes is reached, TasksMax= of " TASK_SLICE
+                          " or above it, or that of the account (%s)",
+                          step,
+                          strerror(EAGAIN));
+                return;
+        }
         const char *subject = message->step == LEADER_STEP_EXEC ? task->spec->command[0] :
                         message->step == LEADER_STEP_DIRECTORY  ? task->spec->working_directory ?: "/" :
                                                                   "";

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from bedlib import (
+    PYTHON,
     ROOMY,
     SLOWNESS,
     Runner,
@@ -256,20 +257,24 @@ def test_a_slice_without_room_for_processes_is_named(
     """Lost: the reason why nothing runs."""
     runner = start_runner(ROOMY)
     before = descriptors(runner)
-    id = runner.submit(["sleep", "infinity"])
+    gates = open_folder()
+    wait = f"import os, time\nwhile not os.path.exists('{gates}/open'): time.sleep(0.02)\nprint('done')"
+    id = runner.submit([PYTHON, "-c", wait])
     await_that(lambda: runner.attempt(id)["start_time"], what="the start")
-    tasks_max("daggyr.slice", "2")
+    tasks_max("daggyr.slice", "3")  # two of that task, and a leader
     attempt = runner.run(["true"])
-    assert (attempt["state"], attempt["result"]) in (
-        ("errored", "exec-failed"),
-        ("errored", "start-failed"),
-    )
-    assert any("Resource temporarily unavailable" in note for note in attempt["executor"])
+    assert (attempt["state"], attempt["result"]) == ("errored", "exec-failed")
+    (note,) = attempt["executor"]
+    assert "a limit on processes is reached, TasksMax= of daggyr.slice" in note
+    assert "Resource temporarily unavailable" in note
+    assert attempt["exit_code"] is None
+    known = runner.get("/api/v1/capacity").json()["tasks"]
+    assert known == {"queued": 0, "running": 1}
     tasks_max("daggyr.slice", "infinity")
-    assert runner.attempt(id)["state"] == "running"
     assert runner.run(["true"])["succeeded"]
-    runner.delete(f"/api/v1/task/{id}")
-    assert runner.wait(id)["result"] == "stopped"
+    (gates / "open").touch()
+    attempt_of_first = runner.wait(id)
+    assert (attempt_of_first["result"], attempt_of_first["output"]) == ("success", "done\n")
     await_nothing_left(id, attempt["task_id"])
     await_that(lambda: descriptors(runner) == before, what=f"only these to be open: {before}")
 
