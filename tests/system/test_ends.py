@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from bedlib import (
     run,
     scope_of,
     submit_brood,
+    task_id,
+    unit_exists,
 )
 
 DEAF_CHILD = "(trap '' TERM; exec setsid sleep infinity) &"
@@ -88,6 +92,60 @@ def test_a_command_that_cannot_be_executed_says_what_and_why(
     assert end_of(attempt)[:2] == ("errored", "exec-failed")
     assert any(f'"{program}"' in note and reason in note for note in attempt["executor"])
     await_nothing_left(attempt["task_id"])
+
+
+NO_RULE = """polkit.addRule(function(action, subject) {
+    if (action.id == "org.freedesktop.systemd1.manage-units" && subject.user == "daggyr")
+        return polkit.Result.NO;
+});
+"""
+
+
+@pytest.fixture
+def no_rights() -> Generator[Callable[[], None], None, None]:
+    """polkit lets daggyr start nothing, until what this returns is called."""
+    rule = Path("/etc/polkit-1/rules.d/00-daggyr-test.rules")
+    rule.write_text(NO_RULE)
+    yield lambda: rule.unlink(missing_ok=True)
+    rule.unlink(missing_ok=True)
+
+
+@pytest.mark.serial
+def test_a_scope_that_systemd_refuses_is_told_in_its_words(
+    runner: Runner, no_rights: Callable[[], None]
+) -> None:
+    """Lost: the way to the cause, where a rule of the site's is in the way."""
+    log = open_folder() / "log"
+
+    def refused() -> dict[str, Any] | None:
+        log.unlink(missing_ok=True)
+        attempt = runner.run(["sh", "-c", f"> {log}"])
+        return None if attempt["succeeded"] else attempt
+
+    # polkit takes a moment to read a rule, and to forget it.
+    attempt = await_that(refused, timeout=30, what="the rule to be in force")
+    assert end_of(attempt) == ("errored", "start-failed", None, None)
+    assert any(re.search("[Dd]enied|not permitted", note) for note in attempt["executor"])
+    assert attempt["start_time"] is None
+    assert not log.exists()
+    assert runner.get("/api/v1/capacity").json()["tasks"] == {"queued": 0, "running": 0}
+    await_nothing_left(attempt["task_id"])
+    no_rights()
+    await_that(lambda: not refused(), timeout=30, what="the rule to be gone")
+
+
+def test_a_scope_of_somebody_else_is_left_alone(runner: Runner) -> None:
+    """Lost: the processes of another program that happens to have a unit of the same name."""
+    id = task_id()
+    foreign = ["systemd-run", "--scope", "--collect", "--quiet", f"--unit={scope_of(id)}"]
+    with subprocess.Popen([*foreign, "sleep", "infinity"]) as process:
+        await_that(lambda: unit_exists(scope_of(id)), what="the foreign scope")
+        attempt = runner.run(["true"], id=id)
+        assert end_of(attempt) == ("errored", "start-failed", None, None)
+        assert any("already" in note for note in attempt["executor"])
+        assert process.poll() is None
+        process.terminate()
+    assert runner.get("/api/v1/capacity").json()["tasks"] == {"queued": 0, "running": 0}
 
 
 def test_a_file_that_is_no_program_is_not_given_to_a_shell(runner: Runner) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bedlib import PYTHON, ROOMY, SLOWNESS, Runner, await_that, processes_of
+from bedlib import PYTHON, ROOMY, SLOWNESS, Runner, await_that, open_folder, processes_of
 
 SIZE = 1_000_000
 
@@ -77,6 +77,28 @@ def test_output_can_be_read_while_the_task_runs(runner: Runner) -> None:
     await_that(lambda: runner.attempt(id)["error"] == "err\n", timeout=5, what="live output")
     attempt = runner.attempt(id)
     assert (attempt["state"], attempt["output"], attempt["output_bytes"]) == ("running", "out\n", 4)
+
+
+def test_output_is_followed_from_where_one_left_off(runner: Runner) -> None:
+    """Lost: a client that lost its connection would have to read, or miss, what came before."""
+    gate = open_folder() / "gate"
+    script = f"printf one >&2; echo other; until [ -e {gate} ]; do sleep 0.02; done; printf two >&2; sleep 0.2"
+    id = runner.submit(["sh", "-c", script])
+    await_that(lambda: runner.attempt(id)["error_bytes"] == 3, what="the first word")
+    path = f"/api/v1/task/{id}/output?stream=stderr&follow=true&offset="
+    with runner.get(f"{path}1", stream=True) as early, runner.get(f"{path}5", stream=True) as late:
+        assert early.raw.read(2) == b"ne"  # at once, while the task runs
+        gate.touch()
+        assert early.raw.read() == b"two"
+        assert late.raw.read() == b"o"  # from beyond what there was
+    assert runner.wait(id)["error"] == "onetwo"
+    assert runner.get(f"{path}7").content == b""
+
+
+def test_the_last_line_needs_no_line_break(runner: Runner) -> None:
+    """Lost: what a program says last, and most often it is why it failed."""
+    attempt = runner.run(["sh", "-c", "printf 'a\\nb'; printf 'c\\nd' >&2; exit 1"])
+    assert (attempt["output"], attempt["error"]) == ("a\nb", "c\nd")
 
 
 def test_a_pipe_held_by_a_leftover_delays_no_output(runner: Runner) -> None:
