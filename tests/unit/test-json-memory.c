@@ -20,8 +20,8 @@
 #if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
 
 int main(void) {
-        (void) puts("AddressSanitizer has a malloc() of its own");
-        return 77;
+        (void) puts("1..0 # SKIP AddressSanitizer has a malloc() of its own");
+        return 0;
 }
 
 #else
@@ -30,16 +30,20 @@ void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *memory, size_t size);
 
-static size_t calls_left; /* until the one that fails; 0 when none is to fail */
-static bool fails_on;     /* and with it all that follow */
-static bool hit;
+/* volatile: the compiler is sure that malloc() changes none of them. */
+static volatile size_t calls_left; /* until the one that fails; 0 when none is to fail */
+static volatile bool fails_on;     /* and with it all that follow */
+static volatile bool hit;
 
 static bool fails_now(void) {
         if (hit && fails_on) {
                 errno = ENOMEM;
                 return true;
         }
-        if (calls_left == 0 || --calls_left > 0)
+        if (calls_left == 0)
+                return false;
+        calls_left = calls_left - 1;
+        if (calls_left > 0)
                 return false;
         hit = true;
         errno = ENOMEM;
@@ -150,6 +154,18 @@ static void a_text_is_written_whole_or_not_at_all(void **state) {
         }
 }
 
+/* Not under valgrind, which leads all calls to its own. */
+static bool can_fail(void) {
+        void *volatile memory;
+
+        hit = false;
+        calls_left = 1;
+        memory = malloc(1);
+        calls_left = 0;
+        free(memory);
+        return hit;
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_text_is_read_whole_or_not_at_all),
@@ -157,6 +173,11 @@ int main(void) {
                 cmocka_unit_test(a_text_is_written_whole_or_not_at_all),
         };
 
+        if (!can_fail()) {
+                (void) puts("1..0 # SKIP this malloc() is not ours");
+                return 0;
+        }
+        hit = false;
         return cmocka_run_group_tests_name("json-memory", tests, NULL, NULL);
 }
 
