@@ -72,14 +72,14 @@ def test_a_task_that_asks_for_nothing_gets_the_default(start_runner: Callable[..
 
 
 @pytest.mark.serial
-@pytest.mark.serial
 def test_half_a_core_is_half_a_core(runner: Runner) -> None:
     """Lost: CPU limits and the figures by which tasks are billed."""
-    spin = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: pass"
+    # So much work, and not so long: a host with other things to do gives less than half a core.
+    spin = "import time\nwhile time.process_time() < 1: pass"
     attempt = runner.run([PYTHON, "-c", spin], resources={"cores": 0.5})
     assert attempt["succeeded"]
-    assert 0.8 <= attempt["usage"]["cpu_time"] <= 1.25
-    assert 40 <= attempt["max_cpu"] <= 60
+    assert 1 <= attempt["usage"]["cpu_time"] <= 1.25
+    assert attempt["max_cpu"] <= 60
 
 
 def test_memory_beyond_the_limit_is_an_oom_kill(runner: Runner) -> None:
