@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What daggyr and the leader it puts into each scope say to one another.
+/* What daggyr, the leader it puts into each scope, and the spawner that forks leaders say to one another.
  *
  * What to execute travels in a sealed memfd, the rest as messages on a SOCK_SEQPACKET pair. Both
- * ends come from one build (daggyr keeps its leader's executable open from its own start), so
- * structures are sent as they are in memory.
+ * ends come from one build (the spawner refuses requests of another), so structures are sent as they are in
+ * memory.
  *
  *   daggyr → leader   GO           the scope holds you: execute the command
  *                     STOP         end every process of the scope but yourself
@@ -24,11 +24,31 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Descriptors the leader finds open. */
+/* Descriptors the leader finds open, beside its stdout and stderr, which are the task's. */
 #define LEADER_FD_CONTROL 3
 #define LEADER_FD_ORDER   4
 #define LEADER_FD_STDIN   5
 #define LEADER_FD_FEED    6
+
+/* The order in which they are handed to the spawner. */
+typedef enum LeaderFd {
+        LEADER_STDOUT,
+        LEADER_STDERR,
+        LEADER_CONTROL,
+        LEADER_ORDER,
+        LEADER_STDIN,
+        LEADER_FEED,
+        LEADER_N_FDS,
+} LeaderFd;
+
+/* On a SOCK_SEQPACKET connection daggyr asks for a leader with these bytes, final NUL included, and the
+ * descriptors of LeaderFd; the spawner answers each request with a SpawnReply and, on success, a pidfd. */
+#define SPAWN_REQUEST "daggyr-leader " VERSION
+
+typedef struct SpawnReply {
+        int32_t error; /* errno; 0: there is a leader */
+        int32_t pid;   /* stays taken while daggyr holds its end of the feed open */
+} SpawnReply;
 
 /* The feed is a stream of entries, each after its size as a uint32_t. */
 #define LEADER_ENTRY_MAX (64 * 1024)

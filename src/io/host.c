@@ -2,11 +2,16 @@
 
 #include "io/host.h"
 
+#include <stdio.h>
 #include <sys/sysinfo.h>
 #include <systemd/sd-id128.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "io/file.h"
+
+#define CGROUP_ROOT          "/sys/fs/cgroup"
+#define CONTROLLERS_SIZE_MAX 4096
 
 #define DAGGYR_APPLICATION_ID SD_ID128_MAKE(5d, 0e, 7c, 86, f1, 4b, 4c, 0a, 9b, 6e, 35, c5, 3c, 2e, 9d, 71)
 
@@ -35,4 +40,33 @@ int host_facts_read(HostFacts *ret) {
         facts.memory_mb = (uint64_t) info.totalram * info.mem_unit / (1024 * 1024);
         *ret = facts;
         return 0;
+}
+
+/* v1: each has a hierarchy of its own, which only the system's manager may use. */
+static int host_controllers_v1(bool is_users, Text *ret) {
+        static const char *const names[] = { "cpu", "memory", "pids" };
+        for (size_t i = 0; i < sizeof(names) / sizeof(*names) && !is_users; i++) {
+                char path[sizeof(CGROUP_ROOT) + 16];
+                (void) snprintf(path, sizeof(path), CGROUP_ROOT "/%s", names[i]);
+                if (access(path, F_OK) < 0)
+                        continue;
+                int r = text_append(ret, names[i]);
+                if (r >= 0)
+                        r = text_append(ret, " ");
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int host_controllers(const char *control_group, bool is_users, Text *ret) {
+        if (access(CGROUP_ROOT "/cgroup.controllers", F_OK) < 0)
+                return host_controllers_v1(is_users, ret);
+        _cleanup_(freep) char *path = NULL;
+        if (asprintf(&path, CGROUP_ROOT "%s/cgroup.controllers", control_group) < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+        int r = file_read_all(path, CONTROLLERS_SIZE_MAX, ret);
+        return r == -ENOMEM ? r : 0;
 }

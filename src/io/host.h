@@ -4,7 +4,10 @@
 #pragma once
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "base/text.h"
 
 typedef struct HostFacts {
         char machine_id[33]; /* specific to daggyr: the raw one is confidential (machine-id(5)) */
@@ -16,3 +19,8 @@ typedef struct HostFacts {
 } HostFacts;
 
 int host_facts_read(HostFacts *ret);
+
+/* Appends the names of the cgroup controllers that units of a service manager can have, apart by spaces;
+ * CONTROL_GROUP is the manager's own cgroup (its ControlGroup property), IS_USERS tells a user's manager.
+ * Appends nothing where there are none, or none can be seen. -ENOMEM. */
+int host_controllers(const char *control_group, bool is_users, Text *ret);

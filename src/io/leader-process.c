@@ -4,22 +4,16 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "base/text.h"
 #include "io/file.h"
 #include "io/loop.h"
-
-/* Descriptors for the child are first moved above those it expects, so that no dup2() hits one still needed.
- */
-#define CHILD_FD_MIN (LEADER_FD_FEED + 1)
 
 /* Holds the burst that the journal's rate limit lets pass (see core/journal-entry.h) at ordinary line
  * lengths. */
@@ -30,7 +24,7 @@
 
 struct LeaderProcess {
         pid_t pid;
-        bool exited; /* but not reaped: the pid stays ours until leader_process_free() */
+        bool exited; /* but not reaped: the spawner sees to that once the feed is closed */
         int pid_fd, control_fd, feed_fd;
         sd_event_source *control_source, *exit_source, *feed_source;
         Text pending;  /* entries on their way into the feed … */
@@ -39,15 +33,6 @@ struct LeaderProcess {
         LeaderHandlers handlers;
         void *userdata;
 };
-
-int leader_executable_open(const char *path) {
-        _cleanup_(fd_close) int fd = open(path, O_PATH | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        /* The child names it by number after its own descriptors are in place. */
-        int high_fd = fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FD_MIN);
-        return high_fd < 0 ? -errno : high_fd;
-}
 
 /* An anonymous file with these bytes, for reading only from its start. */
 static int sealed_file(const char *name, const void *bytes, size_t size) {
@@ -80,62 +65,6 @@ static int input_file(const char *standard_input) {
                 return sealed_file("daggyr-stdin", standard_input, strlen(standard_input));
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
-}
-
-/* The child's descriptors in the order of LEADER_FD_CONTROL, _ORDER, _STDIN, _FEED, then stdout and stderr.
- */
-#define N_CHILD_FDS 6
-
-static int spawn_with_fds(int executable_fd, const int child_fds[static N_CHILD_FDS], pid_t *ret_pid) {
-        static const int places[N_CHILD_FDS] = {
-                LEADER_FD_CONTROL, LEADER_FD_ORDER, LEADER_FD_STDIN,
-                LEADER_FD_FEED,    STDOUT_FILENO,   STDERR_FILENO,
-        };
-        char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
-        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", executable_fd);
-        char name[] = "daggyr-leader";
-        char *const arguments[] = { name, NULL }, *const environment[] = { NULL };
-
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attributes;
-        sigset_t all, none;
-        sigfillset(&all);
-        sigemptyset(&none);
-        if (posix_spawn_file_actions_init(&actions) != 0)
-                return -ENOMEM;
-        if (posix_spawnattr_init(&attributes) != 0) {
-                (void) posix_spawn_file_actions_destroy(&actions);
-                return -ENOMEM;
-        }
-        int r = posix_spawnattr_setflags(
-                        &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-        if (r == 0)
-                r = posix_spawnattr_setsigmask(&attributes, &none);
-        if (r == 0)
-                r = posix_spawnattr_setsigdefault(&attributes, &all);
-        for (size_t i = 0; i < N_CHILD_FDS && r == 0; i++)
-                r = posix_spawn_file_actions_adddup2(&actions, child_fds[i], places[i]);
-        if (r == 0)
-                r = posix_spawn(ret_pid, path, &actions, &attributes, arguments, environment);
-        (void) posix_spawn_file_actions_destroy(&actions);
-        (void) posix_spawnattr_destroy(&attributes);
-        return -r;
-}
-
-static void close_all(int (*fds)[N_CHILD_FDS]) {
-        for (size_t i = 0; i < N_CHILD_FDS; i++)
-                fd_close(&(*fds)[i]);
-}
-
-/* Copies the descriptors to high numbers and spawns. */
-static int spawn(int executable_fd, const int fds[static N_CHILD_FDS], pid_t *ret_pid) {
-        _cleanup_(close_all) int high[N_CHILD_FDS] = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF };
-        for (size_t i = 0; i < N_CHILD_FDS; i++) {
-                high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, CHILD_FD_MIN);
-                if (high[i] < 0)
-                        return -errno;
-        }
-        return spawn_with_fds(executable_fd, high, ret_pid);
 }
 
 /* One report, or 0 when there is none to read now. */
@@ -196,9 +125,6 @@ static int on_feed_io(sd_event_source *source, int fd, uint32_t revents, void *u
 }
 
 static int leader_watch(LeaderProcess *leader, sd_event *event) {
-        leader->pid_fd = (int) syscall(SYS_pidfd_open, leader->pid, 0);
-        if (leader->pid_fd < 0)
-                return -errno;
         int r = sd_event_add_io(
                         event, &leader->control_source, leader->control_fd, EPOLLIN, on_control_io, leader);
         if (r < 0)
@@ -235,7 +161,7 @@ static int socket_pair(int type, int *ret_ours, int *ret_theirs) {
 
 int leader_process_spawn(
                 sd_event *event,
-                int executable_fd,
+                Spawner *spawner,
                 const LeaderOrder *order,
                 const char *standard_input,
                 int output_fd,
@@ -268,8 +194,11 @@ int leader_process_spawn(
         if (input_fd < 0)
                 return input_fd;
 
-        const int fds[N_CHILD_FDS] = { control, order_fd, input_fd, feed, output_fd, error_fd };
-        r = spawn(executable_fd, fds, &leader->pid);
+        const int fds[LEADER_N_FDS] = {
+                [LEADER_STDOUT] = output_fd, [LEADER_STDERR] = error_fd, [LEADER_CONTROL] = control,
+                [LEADER_ORDER] = order_fd,   [LEADER_STDIN] = input_fd,  [LEADER_FEED] = feed,
+        };
+        r = spawner_spawn(spawner, fds, &leader->pid, &leader->pid_fd);
         if (r < 0)
                 return r;
         r = leader_watch(leader, event);
@@ -286,11 +215,7 @@ LeaderProcess *leader_process_free(LeaderProcess *leader) {
         event_source_dropp(&leader->exit_source);
         event_source_dropp(&leader->feed_source);
         text_done(&leader->pending);
-        if (leader->pid > 0) {
-                if (!leader->exited)
-                        (void) kill(leader->pid, SIGKILL);
-                (void) waitpid(leader->pid, NULL, 0);
-        }
+        leader_process_kill(leader);
         fd_close(&leader->pid_fd);
         fd_close(&leader->control_fd);
         fd_close(&leader->feed_fd);
@@ -361,6 +286,6 @@ bool leader_process_has_exited(const LeaderProcess *leader) {
 }
 
 void leader_process_kill(LeaderProcess *leader) {
-        if (!leader->exited)
-                (void) kill(leader->pid, SIGKILL);
+        if (!leader->exited && leader->pid_fd >= 0)
+                (void) syscall(SYS_pidfd_send_signal, leader->pid_fd, SIGKILL, NULL, 0);
 }

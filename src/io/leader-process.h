@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A daggyr-leader as its parent sees it: spawned parked, told to go, to stop, to finish; its reports and its
+/* A leader as daggyr sees it: spawned parked, told to go, to stop, to finish; its reports and its
  * end come as events. */
 #pragma once
 
@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/usec.h"
 #include "core/leader-protocol.h"
+#include "io/spawner.h"
 
 typedef struct LeaderProcess LeaderProcess;
 
@@ -22,15 +23,12 @@ typedef struct LeaderHandlers {
         void (*on_exit)(void *userdata);
 } LeaderHandlers;
 
-/* Opens the leader's executable at PATH once, so that later spawns run this very file whatever an
- * upgrade puts there. Returns the descriptor. */
-int leader_executable_open(const char *path);
-
 /* Spawns a leader with the encoded ORDER (the sealed memfd is made here), STANDARD_INPUT's bytes as the
- * command's stdin, and OUTPUT_FD and ERROR_FD as its streams (the caller keeps and closes its own copies). */
+ * command's stdin, and OUTPUT_FD and ERROR_FD as its streams (the caller keeps and closes its own copies).
+ * Errors as of spawner_spawn(). */
 int leader_process_spawn(
                 sd_event *event,
-                int executable_fd,
+                Spawner *spawner,
                 const LeaderOrder *order,
                 const char *standard_input,
                 int output_fd,
@@ -39,7 +37,7 @@ int leader_process_spawn(
                 void *userdata,
                 LeaderProcess **ret);
 
-/* Kills the leader if it lives, reaps it, frees. NULL is fine. Does not call back. */
+/* Kills the leader if it lives, has it reaped, frees. NULL is fine. Does not call back. */
 LeaderProcess *leader_process_free(LeaderProcess *leader);
 DEFINE_POINTER_CLEANUP(LeaderProcess, leader_process_free)
 

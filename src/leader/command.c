@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -49,10 +50,20 @@ int privileges_drop(int keep) {
 static int become_user(const LeaderOrder *order) {
         if (order->uid == UINT32_MAX)
                 return 0;
+        /* Checked where the order comes from, too. But it is here that a mistake there would come true. */
+        if (order->uid == 0 || order->uid == geteuid())
+                return -EPERM;
         if (setresgid(order->gid, order->gid, order->gid) < 0 ||
             setresuid(order->uid, order->uid, order->uid) < 0)
                 return -errno;
         return 0;
+}
+
+/* Keys of one's session keyring can be read whoever one has become. An account has a quota of keyrings (200);
+ * above it the task keeps the spawner's own, which is empty. */
+static void child_keyring(const LeaderOrder *order) {
+        if (order->uid != UINT32_MAX)
+                (void) syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
 }
 
 static int child_privileges(const LeaderOrder *order) {
@@ -138,6 +149,7 @@ static Failure child_become(const LeaderOrder *order) {
         r = become_user(order);
         if (r < 0)
                 return (Failure){ LEADER_STEP_USER, -r };
+        child_keyring(order);
         r = child_privileges(order);
         if (r < 0)
                 return (Failure){ LEADER_STEP_PRIVILEGES, -r };

@@ -2,7 +2,11 @@
 
 #include "runner/capacity-watch.h"
 
+#include <syslog.h>
+
+#include "base/log.h"
 #include "base/text.h"
+#include "io/host.h"
 
 #define FRESH_USEC (1 * USEC_PER_SEC)
 
@@ -15,6 +19,7 @@ struct CapacityWaiter {
 
 struct CapacityWatch {
         Systemd1 *systemd1; /* weak */
+        bool is_users;
         char *path;
         CapacityHandler handler;
         void *userdata;
@@ -26,6 +31,7 @@ struct CapacityWatch {
 
 int capacity_watch_new(
                 Systemd1 *systemd1,
+                bool is_users,
                 const char *slice,
                 CapacityHandler handler,
                 void *userdata,
@@ -33,7 +39,9 @@ int capacity_watch_new(
         _cleanup_(capacity_watch_freep) CapacityWatch *watch = calloc(1, sizeof(*watch));
         if (!watch)
                 return -ENOMEM;
-        *watch = (CapacityWatch){ .systemd1 = systemd1, .handler = handler, .userdata = userdata };
+        *watch = (CapacityWatch){
+                .systemd1 = systemd1, .is_users = is_users, .handler = handler, .userdata = userdata
+        };
         int r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", slice, &watch->path);
         if (r < 0)
                 return r;
@@ -194,19 +202,35 @@ static int on_system_state(sd_bus_message *reply, void *userdata, sd_bus_error *
         return 0;
 }
 
-static int ask_system_state(CapacityWatch *watch) {
-        return ask(watch,
-                   on_system_state,
-                   SYSTEMD1_MANAGER_PATH,
-                   "Get",
-                   SYSTEMD1_MANAGER_INTERFACE,
-                   "SystemState");
+static int ask_manager(CapacityWatch *watch, sd_bus_message_handler_t handler, const char *property) {
+        return ask(watch, handler, SYSTEMD1_MANAGER_PATH, "Get", SYSTEMD1_MANAGER_INTERFACE, property);
+}
+
+static void watch_find_warnings(CapacityWatch *watch, const char *control_group) {
+        _cleanup_(text_done) Text controllers = {};
+        if (host_controllers(control_group, watch->is_users, &controllers) < 0)
+                return;
+        size_t n_before = watch->facts.n_warnings;
+        watch->facts.n_warnings = controllers_warnings(controllers.data ?: "", watch->facts.warnings);
+        for (size_t i = 0; i < watch->facts.n_warnings && n_before == 0; i++)
+                log_line(LOG_WARNING, "Limits: %s", watch->facts.warnings[i]);
+}
+
+static int on_control_group(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+        CapacityWatch *watch = userdata;
+        const char *control_group;
+        if (!sd_bus_message_is_method_error(reply, NULL) &&
+            sd_bus_message_read(reply, "v", "s", &control_group) >= 0)
+                watch_find_warnings(watch, control_group);
+        if (ask_manager(watch, on_system_state, "SystemState") < 0)
+                watch_answered(watch);
+        return 0;
 }
 
 static int on_virtualization(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
         CapacityWatch *watch = userdata;
         take_string(reply, &watch->facts.virtualization);
-        if (ask_system_state(watch) < 0)
+        if (ask_manager(watch, on_control_group, "ControlGroup") < 0)
                 watch_answered(watch);
         return 0;
 }
@@ -214,12 +238,7 @@ static int on_virtualization(sd_bus_message *reply, void *userdata, sd_bus_error
 static int on_version(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
         CapacityWatch *watch = userdata;
         take_string(reply, &watch->facts.version);
-        if (ask(watch,
-                on_virtualization,
-                SYSTEMD1_MANAGER_PATH,
-                "Get",
-                SYSTEMD1_MANAGER_INTERFACE,
-                "Virtualization") < 0)
+        if (ask_manager(watch, on_virtualization, "Virtualization") < 0)
                 watch_answered(watch);
         return 0;
 }
@@ -239,14 +258,9 @@ void capacity_watch_refresh(CapacityWatch *watch) {
                 return;
         int r;
         if (watch->answered_usec == 0) /* the manager is new to us */
-                r = ask(watch,
-                        on_version,
-                        SYSTEMD1_MANAGER_PATH,
-                        "Get",
-                        SYSTEMD1_MANAGER_INTERFACE,
-                        "Version");
+                r = ask_manager(watch, on_version, "Version");
         else
-                r = ask_system_state(watch);
+                r = ask_manager(watch, on_system_state, "SystemState");
         if (r < 0)
                 watch->slot = sd_bus_slot_unref(watch->slot);
 }

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "core/capacity.h"
+#include "core/controllers.h"
 #include "io/systemd1.h"
 
 typedef struct CapacityWatch CapacityWatch;
@@ -18,14 +19,18 @@ typedef struct CapacityWaiter CapacityWaiter;
 
 typedef struct SystemdFacts {
         char *version, *virtualization, *system_state; /* NULL until known */
+        const char *warnings[CONTROLLER_WARNINGS_MAX]; /* limits that have no effect … */
+        size_t n_warnings;                             /* … so many */
 } SystemdFacts;
 
 /* Called after every answer. */
 typedef void (*CapacityHandler)(const SliceLimits *limits, void *userdata);
 typedef void (*CapacityFresh)(void *userdata);
 
+/* IS_USERS: systemd1 is a user's manager. */
 int capacity_watch_new(
                 Systemd1 *systemd1,
+                bool is_users,
                 const char *slice,
                 CapacityHandler handler,
                 void *userdata,

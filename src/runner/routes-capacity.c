@@ -76,9 +76,24 @@ json_object *runner_facts_json(const Runner *runner) {
         return facts && facts_members(runner, facts) >= 0 ? TAKE_PTR(facts) : NULL;
 }
 
+static json_object *warnings_json(const SystemdFacts *facts) {
+        _cleanup_(json_putp) json_object *array = json_object_new_array();
+        for (size_t i = 0; i < facts->n_warnings && array; i++) {
+                json_object *text = json_object_new_string(facts->warnings[i]);
+                if (!text || json_object_array_add(array, text) < 0) {
+                        json_object_put(text);
+                        return NULL;
+                }
+        }
+        return TAKE_PTR(array);
+}
+
 static json_object *capacity_full(const Runner *runner) {
         _cleanup_(json_putp) json_object *object = capacity_brief(runner);
-        return object && json_add(object, "facts", runner_facts_json(runner)) >= 0 ? TAKE_PTR(object) : NULL;
+        if (!object || json_add(object, "facts", runner_facts_json(runner)) < 0 ||
+            json_add(object, "warnings", warnings_json(capacity_watch_facts(runner->capacity_watch))) < 0)
+                return NULL;
+        return TAKE_PTR(object);
 }
 
 /* A request that waits for systemd's word on the slice, which may have changed within the last second. */

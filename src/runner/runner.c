@@ -360,9 +360,10 @@ static int runner_init(Runner *runner) {
         r = account_by_uid(geteuid(), &runner->daemon_account);
         if (r < 0)
                 return r;
-        runner->leader_fd = leader_executable_open(LEADER_PATH);
-        if (runner->leader_fd < 0)
-                return log_errno(LOG_ERR, runner->leader_fd, "Cannot open %s", LEADER_PATH);
+        const char *spawner_path = runner->user_mode ? NULL : getenv("DAGGYR_SPAWNER");
+        r = spawner_new(LEADER_PATH, spawner_path, &runner->spawner);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "Cannot reach the spawner at %s", spawner_path ?: LEADER_PATH);
         runner->output_directory = choose_output_directory();
         if (!runner->output_directory)
                 return -ENOMEM;
@@ -408,7 +409,6 @@ int runner_new(sd_event *event,
         _cleanup_(runner_freep) Runner *runner = calloc(1, sizeof(*runner));
         if (!runner)
                 return -ENOMEM;
-        runner->leader_fd = -EBADF;
         runner->event = sd_event_ref(event);
         runner->config_path = config_path;
         runner->config = TAKE_PTR(owned);
@@ -443,7 +443,7 @@ Runner *runner_free(Runner *runner) {
         event_source_dropp(&runner->lease_source);
         process_signals_free(runner->signals);
         account_done(&runner->daemon_account);
-        fd_close(&runner->leader_fd);
+        spawner_free(runner->spawner);
         free(runner->output_directory);
         access_done(&runner->access);
         runner_config_free(runner->config);
@@ -460,7 +460,7 @@ static int runner_connect(Runner *runner) {
         int r = systemd1_new(runner->event, runner->user_mode, &handlers, runner, &runner->systemd1);
         if (r >= 0)
                 r = capacity_watch_new(
-                                runner->systemd1, TASK_SLICE, on_capacity, runner, &runner->capacity_watch);
+                                runner->systemd1, runner->user_mode, TASK_SLICE, on_capacity, runner, &runner->capacity_watch);
         return r < 0 ? log_errno(LOG_ERR, r, "Cannot connect to systemd") : 0;
 }
 

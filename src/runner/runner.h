@@ -16,6 +16,7 @@
 #include "io/host.h"
 #include "io/http-server.h"
 #include "io/login1.h"
+#include "io/spawner.h"
 #include "io/systemd1.h"
 #include "runner/capacity-watch.h"
 #include "runner/metrics.h"
@@ -44,7 +45,7 @@ struct Runner {
         Account daemon_account;
         bool checking;          /* only asks for the capacity */
         uint16_t port;          /* where it listens; 0 with sockets from systemd */
-        int leader_fd;          /* the leader's executable */
+        Spawner *spawner;       /* where leaders come from */
         char *output_directory; /* for captured output too large for memory */
 
         Systemd1 *systemd1;

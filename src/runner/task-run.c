@@ -470,7 +470,7 @@ static int task_spawn_leader(Task *task, const Account *account) {
         };
         r = leader_process_spawn(
                         task->runner->event,
-                        task->runner->leader_fd,
+                        task->runner->spawner,
                         &order,
                         spec->standard_input,
                         output_fd,

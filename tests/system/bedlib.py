@@ -129,9 +129,9 @@ def await_nothing_left(*tasks: str) -> None:
         await_that(lambda: not remains_of(task), what=f"nothing of {task} to be left")
 
 
-def open_folder() -> Path:
+def open_folder(parent: str = "/tmp") -> Path:
     """A new folder that tasks, whoever they run as, may write to."""
-    folder = Path(tempfile.mkdtemp(prefix="daggyr-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="daggyr-test-", dir=parent))
     folder.chmod(0o1777)
     return folder
 
@@ -269,6 +269,13 @@ class Runner:
     def main_pid(self) -> int:
         return int(unit_property(self.unit, "MainPID"))
 
+    @property
+    def spawner_unit(self) -> str:
+        """The service from whose process its leaders are forked; systemd names it after the one it was started for."""
+        pattern = f"daggyr-spawner@*-{self.main_pid}-*.service"
+        listed = run("systemctl", "list-units", "--plain", "--no-legend", "--", pattern).split()
+        return listed[0]
+
     def journal(self) -> str:
         return journal_of(self.unit)
 
@@ -320,7 +327,9 @@ class Runner:
         return self.wait(self.submit(command, **fields))
 
     def _unit_text(self) -> str:
-        lines = ["[Unit]", f"Description={self.PROGRAM} for a test", "", "[Service]"]
+        lines = ["[Unit]", f"Description={self.PROGRAM} for a test"]
+        lines += self._needed_units()
+        lines += ["", "[Service]"]
         lines += _installed_service_lines(self.PROGRAM)
         lines += [f"ExecStart=/usr/bin/{self.PROGRAM} --config {self._config_file}", "Restart=no"]
         lines += self._own_folders()
@@ -329,6 +338,9 @@ class Runner:
                 lines.append(f"{name}={value}")
         return "\n".join(lines) + "\n"
 
+
+    def _needed_units(self) -> list[str]:
+        return ["Requires=daggyr-spawner.socket", "After=daggyr-spawner.socket"]
 
     def _own_folders(self) -> list[str]:
         return [f"RuntimeDirectory={self.name}"]
@@ -383,6 +395,9 @@ class Queue(Runner):
             == set(ids),
             what=f"{self.name} to hold the leases of {ids}: {self.workers()}",
         )
+
+    def _needed_units(self) -> list[str]:
+        return []
 
     def _own_folders(self) -> list[str]:
         return [f"StateDirectory={self.name}"]

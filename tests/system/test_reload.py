@@ -141,7 +141,7 @@ def test_results_beyond_a_new_limit_are_forgotten_and_live_tasks_are_not(
 def test_a_token_can_be_set_and_changed(start_runner: Callable[..., Runner]) -> None:
     """Lost: a token that has leaked could not be replaced without losing all tasks."""
     runner = start_runner(ROOMY)
-    file = open_folder() / "token"
+    file = open_folder("/etc") / "token"  # the service sees no /tmp of others
     file.touch(mode=0o644)
     for token in ("the-first-token-of-all", "the-second-token-of-all"):
         file.write_text(f"{token}\n")

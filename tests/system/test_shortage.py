@@ -227,7 +227,7 @@ def slice_limit() -> Generator[None, None, None]:
     tasks_max("daggyr.slice", "infinity")
 
 
-def test_a_daemon_that_may_not_fork_starts_its_tasks_later(
+def test_a_spawner_that_may_not_fork_starts_its_tasks_later(
     start_runner: Callable[..., Runner],
 ) -> None:
     """Lost: tasks, to a shortage that would have passed."""
@@ -236,7 +236,7 @@ def test_a_daemon_that_may_not_fork_starts_its_tasks_later(
     running = runner.submit(["sleep", "1"])
     await_that(lambda: runner.attempt(running)["start_time"], what="the start")
     before = descriptors(runner)
-    tasks_max(runner.unit, str(len(cgroup_procs(runner.unit))))
+    tasks_max(runner.spawner_unit, str(len(cgroup_procs(runner.spawner_unit))))
     ids = [runner.submit(["echo", str(i)]) for i in range(5)]
     assert runner.wait(running)["result"] == "success"
     assert runner.attempt(ids[0], wait=1)["state"] == "queued"
@@ -245,7 +245,7 @@ def test_a_daemon_that_may_not_fork_starts_its_tasks_later(
     deleted = ids.pop()
     assert runner.delete(f"/api/v1/task/{deleted}").status_code == 202
     assert runner.wait(deleted)["result"] == "canceled"
-    tasks_max(runner.unit, "infinity")
+    tasks_max(runner.spawner_unit, "infinity")
     for i, id in enumerate(ids):
         assert runner.wait(id)["output"] == f"{i}\n"
     assert_idle(runner)
@@ -304,8 +304,8 @@ def test_a_full_disk_harms_only_the_output_that_needs_it(
     start_runner: Callable[..., Runner], small_disk: Path
 ) -> None:
     """Lost: output silently, or tasks that have nothing to do with it."""
-    environment = {"Environment": f"CACHE_DIRECTORY={small_disk}"}
-    runner = start_runner(ROOMY | {"inline_output_bytes": 1 << 24}, properties=environment)
+    properties = {"Environment": f"CACHE_DIRECTORY={small_disk}", "ReadWritePaths": str(small_disk)}
+    runner = start_runner(ROOMY | {"inline_output_bytes": 1 << 24}, properties=properties)
     empty = free_bytes(small_disk)
     small = runner.submit(["sh", "-c", "echo before; sleep 1; echo after"])
     large = runner.run(output_of(4_000_000))

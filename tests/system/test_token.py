@@ -16,7 +16,7 @@ TOKEN = "correct-horse-battery-staple"
 @pytest.fixture(params=["file", "credential"])
 def guarded(request: pytest.FixtureRequest, start_runner: Callable[..., Runner]) -> Runner:
     """A daggyr that asks for a token, told in one of the two ways."""
-    path = Path(open_folder(), "token")
+    path = Path(open_folder("/etc"), "token")  # the service sees no /tmp of others
     path.write_text(TOKEN + "\n")
     path.chmod(0o644)
     if request.param == "file":

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* daggyr-leader: the first and last process of a task's scope.
+/* The leader: the first and last process of a task's scope.
  *
- * daggyr executes it, lets systemd put it into the scope, and tells it to go. It executes the command,
- * adopts what the command leaves behind, ends it when told, reads what the scope used while the
+ * daggyr has it forked (spawner.c), lets systemd put it into the scope, and tells it to go. It executes the
+ * command, adopts what the command leaves behind, ends it when told, reads what the scope used while the
  * scope still exists, and speaks to the journal from inside, so that entries carry the scope's unit. It runs
  * as daggyr's account, not the task's: the task can neither signal nor trace it. */
+
+#include "leader/leader.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -284,7 +286,7 @@ static int leader_init(Leader *leader) {
         /* Not traceable by anybody of the same account, and no core dumps with its memory in them. */
         if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
-        (void) prctl(PR_SET_NAME, "daggyr-leader"); /* executed by descriptor: the kernel saw a number */
+        (void) prctl(PR_SET_NAME, "daggyr-leader");
 
         sigset_t all;
         sigfillset(&all);
@@ -303,16 +305,14 @@ static int leader_init(Leader *leader) {
         return leader_read_order(&leader->order);
 }
 
-int main(void) {
+_Noreturn void leader_main(void) {
         static Leader leader = {
                 .relay.fd = -EBADF,
                 .feed_open = true,
                 .kill_usec = USEC_INFINITY,
         };
-        if (leader_init(&leader) < 0) {
-                (void) fprintf(stderr, "daggyr-leader is executed by daggyr; it is no command of its own.\n");
-                return EXIT_FAILURE;
-        }
+        if (leader_init(&leader) < 0)
+                _exit(EXIT_FAILURE);
         leader_run(&leader);
         leader_finish(&leader);
         _exit(EXIT_SUCCESS); /* the task waits for our end, not for what free() and exit handlers do */
