@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The installed units and what belongs to them, in the eyes of systemd's own checks."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import re
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bedlib import ROOMY, Runner, await_that, open_folder, run, unit_property
+
+SYSTEM, USER = Path("/usr/lib/systemd/system"), Path("/usr/lib/systemd/user")
+SYSTEM_UNITS = [
+    "daggyr.service",
+    "daggyr.socket",
+    "daggyr.slice",
+    "daggyr-spawner.socket",
+    "daggyr-spawner@.service",
+]
+USER_UNITS = ["daggyr.service", "daggyr.socket", "daggyr.slice"]
+EXPOSURE_MAX = 3.0
+
+
+def verify(*command: str) -> str:
+    """All that systemd-analyze verify has to say, and how it ended where that is not well."""
+    done = subprocess.run(
+        ["systemd-analyze", *command],
+        text=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": tempfile.mkdtemp()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return done.stdout + f"exit {done.returncode}" * bool(done.returncode)
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    """Lost: a directive that systemd ignores, with a line in a log that nobody reads."""
+    # The man page is missing where only build dependencies are installed; that is for the package to see to.
+    assert verify("verify", "--man=no", *(str(SYSTEM / unit) for unit in SYSTEM_UNITS)) == ""
+    assert verify("--user", "verify", "--man=no", *(str(USER / unit) for unit in USER_UNITS)) == ""
+    broken = tmp_path / "broken.service"
+    broken.write_text("[Service]\nExecStart=true\nWatchdogSecs=1\n")
+    assert "WatchdogSecs" in verify("verify", str(broken))
+
+
+def test_systemd_knows_the_type_of_the_service(start_runner: Callable[..., Runner]) -> None:
+    """Lost: readiness, where a Type= that systemd does not know silently becomes "simple"."""
+    version = int(re.search(r"^systemd (\d+)", run("systemctl", "--version"))[1])
+    assert unit_property("daggyr.service", "Type") == ("notify-reload" if version >= 253 else "notify")
+    assert unit_property(start_runner().unit, "WatchdogUSec") == "30s"
+    assert unit_property("daggyr.service", "Restart") == "on-failure"
+
+
+def test_the_daemon_is_hardened() -> None:
+    """Lost: what a mistake in the daemon that parses requests could otherwise reach."""
+    command = ["systemd-analyze", "security", "--json=short", "--no-pager", "daggyr.service"]
+    exposed = [row for row in json.loads(run(*command)) if row["set"] is False]
+    overall = run("systemd-analyze", "security", "--no-pager", "daggyr.service")
+    exposure = float(re.search(r"Overall exposure level for daggyr.service: ([\d.]+)", overall)[1])
+    assert exposure <= EXPOSURE_MAX, exposed
+    assert unit_property("daggyr.service", "CapabilityBoundingSet") == ""
+    assert unit_property("daggyr.service", "NoNewPrivileges") == "yes"
+
+
+def test_the_hardening_is_in_force(start_runner: Callable[..., Runner]) -> None:
+    """Lost: all of it, to a kernel or container where systemd leaves it out without a word."""
+    runner = start_runner()
+    status = dict(
+        line.split(":\t", 1)
+        for line in Path(f"/proc/{runner.main_pid}/status").read_text().splitlines()
+        if ":\t" in line
+    )
+    assert [int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")] == [0] * 5
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    root = Path(f"/proc/{runner.main_pid}/root")
+    inside = Path(f"/proc/{runner.main_pid}/mountinfo").read_text()
+    options = {line.split()[4]: line.split()[5] for line in inside.splitlines()}
+    assert "ro" in options["/"].split(",")
+    assert not list((root / "root").iterdir())
+
+
+def test_the_spawner_has_the_capabilities_it_needs_and_no_other(start_runner: Callable[..., Runner]) -> None:
+    """Lost: tasks, or a boundary that was drawn and not kept."""
+    runner = start_runner()
+    pid = unit_property(runner.spawner_unit, "MainPID")
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert f"Uid:\t{pwd.getpwnam('daggyr').pw_uid}\t" in status
+    capabilities = {int(found, 16) for found in re.findall(r"^Cap(?:Prm|Eff|Bnd|Amb):\t(\w+)", status, re.M)}
+    assert capabilities == {1 << 5 | 1 << 6 | 1 << 7 | 1 << 8}  # KILL, SETGID, SETUID, SETPCAP
+
+
+def test_only_the_daemon_reaches_the_spawner() -> None:
+    """Lost: whoever can connect there becomes whoever he likes."""
+    run("systemctl", "start", "daggyr-spawner.socket")
+    found = Path("/run/daggyr/spawner.sock").stat()
+    assert stat.S_IMODE(found.st_mode) == 0o600
+    assert found.st_uid == pwd.getpwnam("daggyr").pw_uid
+    assert unit_property("daggyr-spawner.socket", "Accept") == "yes"
+
+
+def test_a_spawner_goes_with_its_daemon_and_comes_back_without(start_runner: Callable[..., Runner]) -> None:
+    """Lost: a process with capabilities that nobody needs, or all tasks to the end of a helper."""
+    runner = start_runner(ROOMY)
+    running = runner.submit(["sleep", "infinity"])
+    await_that(lambda: runner.attempt(running)["start_time"], what="the start")
+    before = runner.spawner_unit
+    run("systemctl", "kill", "--signal=KILL", before)
+    await_that(lambda: unit_property(before, "ActiveState") != "active", what=f"the end of {before}")
+    assert runner.run(["echo", "again"])["output"] == "again\n"
+    assert runner.attempt(running)["state"] == "running"
+    after = runner.spawner_unit
+    runner.delete(f"/api/v1/task/{running}")
+    assert runner.wait(running)["result"] == "stopped"
+    runner.kill9()
+    await_that(lambda: unit_property(after, "ActiveState") == "inactive", what=f"the end of {after}")
+
+
+def test_sysusers_and_tmpfiles_are_good() -> None:
+    """Lost: the accounts and folders, and so the installation."""
+    done = subprocess.run(
+        ["systemd-sysusers", "--dry-run", "/usr/lib/sysusers.d/daggyr.conf"],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    # The accounts exist, so there is nothing to say; a bad line would be named.
+    assert (done.returncode, [line for line in done.stdout.splitlines() if "daggyr.conf" in line]) == (0, [])
+    done = subprocess.run(
+        ["systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/daggyr.conf"],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    home = Path(pwd.getpwnam("daggyr-task").pw_dir)
+    assert (home.owner(), stat.S_IMODE(home.stat().st_mode)) == ("daggyr-task", 0o700)
+    config = Path("/etc/daggyr/daggyr.json")
+    assert (config.owner(), json.loads(config.read_text())) == ("root", {})
+    shells = {pwd.getpwnam(name).pw_shell for name in ("daggyr", "daggyr-task")}
+    assert all(shell.endswith("nologin") for shell in shells)
+    assert grp.getgrnam("daggyr").gr_mem == []
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize("directive", ["LoadCredential=daggyr.token:{}", "SetCredential=daggyr.token:{}"])
+def test_a_token_as_a_credential_is_found(start_runner: Callable[..., Runner], directive: str) -> None:
+    """Lost: the way to hand over a token that leaves no readable file."""
+    token = "a-token-of-sufficient-length"
+    path = open_folder("/etc") / "token"
+    path.write_text(token)
+    path.chmod(0o600)
+    name, _, value = directive.format(path if "Load" in directive else token).partition("=")
+    runner = start_runner(properties={name: value})
+    assert runner.get("/api/v1/capacity").status_code == 401
+    headers = {"Authorization": f"Bearer {token}"}
+    assert runner.get("/api/v1/capacity", headers=headers).status_code == 200
+
+
+def test_the_daemon_comes_before_its_tasks() -> None:
+    """Lost: an answer from the daemon while tasks keep every processor, or use up the memory."""
+    weights = {unit: int(unit_property(unit, "CPUWeight")) for unit in ("daggyr.slice", "daggyr.service")}
+    assert weights["daggyr.slice"] < 100 < weights["daggyr.service"]
+    assert int(unit_property("daggyr.service", "OOMScoreAdjust")) < 0
