@@ -63,7 +63,7 @@ static void watch_fired(const SpawnerState *state, Watch watch) {
 
 /* Descriptor numbers up to LEADER_FD_FEED are taken by /dev/null in the spawner, so no dup2() hits one of
  * FDS. */
-static void become_leader(const SpawnerState *state, const int fds[static LEADER_N_FDS]) {
+static _Noreturn void become_leader(const SpawnerState *state, const int fds[static LEADER_N_FDS]) {
         static const int places[LEADER_N_FDS] = {
                 [LEADER_STDOUT] = STDOUT_FILENO,      [LEADER_STDERR] = STDERR_FILENO,
                 [LEADER_CONTROL] = LEADER_FD_CONTROL, [LEADER_ORDER] = LEADER_FD_ORDER,

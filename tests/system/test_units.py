@@ -107,6 +107,22 @@ def test_only_the_daemon_reaches_the_spawner() -> None:
     assert unit_property("daggyr-spawner.socket", "Accept") == "yes"
 
 
+def test_the_daemons_account_may_manage_units_and_nothing_else() -> None:
+    """Lost: the one right it needs, or rights that nobody meant to give."""
+    with subprocess.Popen(["setpriv", "--reuid=daggyr", "--regid=daggyr", "--clear-groups", "sleep", "60"]) as sleeper:
+        await_that(lambda: Path(f"/proc/{sleeper.pid}/comm").read_text() == "sleep\n")
+
+        def may(action: str) -> bool:
+            command = ["pkcheck", "--action-id", action, "--process", str(sleeper.pid)]
+            return subprocess.run(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode == 0
+
+        assert may("org.freedesktop.systemd1.manage-units")
+        for name in ("systemd1.manage-unit-files", "systemd1.reload-daemon", "systemd1.set-environment"):
+            assert not may(f"org.freedesktop.{name}")
+        assert not may("org.freedesktop.login1.power-off")
+        sleeper.kill()
+
+
 def test_a_spawner_goes_with_its_daemon_and_comes_back_without(start_runner: Callable[..., Runner]) -> None:
     """Lost: a process with capabilities that nobody needs, or all tasks to the end of a helper."""
     runner = start_runner(ROOMY)
@@ -150,19 +166,36 @@ def test_sysusers_and_tmpfiles_are_good() -> None:
     assert grp.getgrnam("daggyr").gr_mem == []
 
 
-@pytest.mark.serial
-@pytest.mark.parametrize("directive", ["LoadCredential=daggyr.token:{}", "SetCredential=daggyr.token:{}"])
-def test_a_token_as_a_credential_is_found(start_runner: Callable[..., Runner], directive: str) -> None:
-    """Lost: the way to hand over a token that leaves no readable file."""
-    token = "a-token-of-sufficient-length"
-    path = open_folder("/etc") / "token"
-    path.write_text(token)
-    path.chmod(0o600)
-    name, _, value = directive.format(path if "Load" in directive else token).partition("=")
-    runner = start_runner(properties={name: value})
-    assert runner.get("/api/v1/capacity").status_code == 401
-    headers = {"Authorization": f"Bearer {token}"}
+TOKEN = "a-token-of-sufficient-length"
+
+
+def asks_for_the_token(runner: Runner) -> bool:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
     assert runner.get("/api/v1/capacity", headers=headers).status_code == 200
+    return runner.get("/api/v1/capacity").status_code == 401
+
+
+def test_a_token_as_a_credential_is_found(start_runner: Callable[..., Runner]) -> None:
+    """Lost: the ways to hand over a token that leave no file which the daemon's account can read."""
+    path = open_folder("/etc") / "token"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    assert asks_for_the_token(start_runner(properties={"LoadCredential": f"daggyr.token:{path}"}))
+    assert asks_for_the_token(start_runner(properties={"SetCredential": f"daggyr.token:{TOKEN}"}))
+    assert not asks_for_the_token(start_runner())
+
+
+@pytest.mark.serial
+def test_a_token_in_the_credential_store_is_found(start_runner: Callable[..., Runner]) -> None:
+    """Lost: a token that needs no change to the unit."""
+    path = Path("/etc/credstore/daggyr.token")
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    try:
+        assert asks_for_the_token(start_runner())
+    finally:
+        path.unlink()
 
 
 def test_the_daemon_comes_before_its_tasks() -> None:
