@@ -13,9 +13,10 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-/* It answers as soon as it has forked; the first answer includes that systemd starts it. Less than the
- * watchdog's patience. */
-#define ANSWER_SEC 10
+/* The loop stands still until it has forked and answered, as it would if daggyr forked by itself; that takes
+ * less than a millisecond, the first time as long as systemd takes to start it. Far from the watchdog's
+ * patience. */
+#define ANSWER_SEC 5
 
 struct Spawner {
         int executable_fd; /* or */
@@ -218,10 +219,10 @@ int spawner_spawn(Spawner *spawner, const int fds[static LEADER_N_FDS], pid_t *r
         if (r >= 0)
                 r = receive_reply(spawner->fd, &reply, &pid_fd);
         if (r < 0) {
-                /* Whether it has forked is not known: a leader whose sockets the caller closes ends by
-                 * itself. */
+                /* Whether it has forked, or will, is not known: a leader whose sockets the caller closes ends
+                 * by itself. The next attempt is another spawner's. */
                 spawner_disconnect(spawner);
-                return r == -ETIMEDOUT || r == -EPROTO ? r : -EAGAIN;
+                return -EAGAIN;
         }
         if (reply.error != 0)
                 return -reply.error;

@@ -22,6 +22,6 @@ Spawner *spawner_free(Spawner *spawner);
 DEFINE_POINTER_CLEANUP(Spawner, spawner_free)
 
 /* Forks a leader that gets copies of FDS, in the order of LeaderFd. The pid stays taken until the other end
- * of LEADER_FD_FEED is closed here. -EAGAIN when it is worth trying again later; -ETIMEDOUT; -EPROTO when the
- * spawner is of another build than daggyr. */
+ * of LEADER_FD_FEED is closed here. -EAGAIN when it is worth trying again later, also if no spawner answers;
+ * -EPROTO when the spawner is of another version than daggyr. */
 int spawner_spawn(Spawner *spawner, const int fds[static LEADER_N_FDS], pid_t *ret_pid, int *ret_pid_fd);

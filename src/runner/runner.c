@@ -18,6 +18,7 @@
 
 #define RESULTS_BYTES_MAX     (UINT64_C(256) * 1024 * 1024)
 #define SHORTAGE_PAUSE_USEC   (200 * USEC_PER_MSEC)
+#define SHORTAGE_TOLD_USEC    (60 * USEC_PER_SEC)
 #define CAPACITY_RECHECK_USEC (1 * USEC_PER_SEC)
 #define ACCEPT_ANYWAY_USEC    (3 * USEC_PER_SEC)
 #define STATUS_INTERVAL_USEC  (200 * USEC_PER_MSEC)
@@ -128,6 +129,17 @@ static void runner_expire(Runner *runner) {
                         runner->event, &runner->expiry_source, next, on_expiry, runner, "runner-expiry");
 }
 
+/* Not at every attempt, of which there may be many. */
+static void runner_tell_shortage(Runner *runner) {
+        usec_t now = usec_now(CLOCK_BOOTTIME);
+        if (runner->shortage_told_usec > 0 && now < usec_add(runner->shortage_told_usec, SHORTAGE_TOLD_USEC))
+                return;
+        runner->shortage_told_usec = now;
+        log_line(LOG_WARNING,
+                 "Tasks wait though there is room for them: out of processes, descriptors or memory, or no spawner "
+                 "answers; trying again");
+}
+
 void runner_admit(Runner *runner) {
         if (!runner_is_ready(runner) || runner->waiting.n_entries == 0)
                 return;
@@ -140,6 +152,7 @@ void runner_admit(Runner *runner) {
                         break;
                 Task *task = (Task *) ((char *) entry - offsetof(Task, waiting));
                 if (task_start(task) == -EAGAIN) {
+                        runner_tell_shortage(runner);
                         admit_later(runner, &runner->shortage_source, SHORTAGE_PAUSE_USEC, "runner-shortage");
                         return;
                 }
@@ -460,7 +473,12 @@ static int runner_connect(Runner *runner) {
         int r = systemd1_new(runner->event, runner->user_mode, &handlers, runner, &runner->systemd1);
         if (r >= 0)
                 r = capacity_watch_new(
-                                runner->systemd1, runner->user_mode, TASK_SLICE, on_capacity, runner, &runner->capacity_watch);
+                                runner->systemd1,
+                                runner->user_mode,
+                                TASK_SLICE,
+                                on_capacity,
+                                runner,
+                                &runner->capacity_watch);
         return r < 0 ? log_errno(LOG_ERR, r, "Cannot connect to systemd") : 0;
 }
 

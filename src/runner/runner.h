@@ -69,7 +69,8 @@ struct Runner {
         bool draining;          /* by request */
         bool stopping;
         bool host_going_down;
-        uint64_t n_descriptors; /* the process may have */
+        uint64_t n_descriptors;    /* the process may have */
+        usec_t shortage_told_usec; /* in the log; 0: never */
 
         RunnerReady on_ready;
         void *ready_userdata;

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bedlib import PYTHON, ROOMY, Runner, run
+from bedlib import PYTHON, ROOMY, Runner, ShellRunner, run
 
 PROBE = Path(__file__).with_name("login_probe.py").read_text()
 ACCOUNT = "daggyr-task"
@@ -69,3 +70,16 @@ def test_the_probe_sees_a_sandbox() -> None:
     different = {name for name in login if sandboxed[name] != login[name]}
     expected = {"namespaces", "mounts", "limits", "status", "policy", "prctl", "user namespace", "bpf", "write to /etc"}
     assert different >= expected - {"write to /etc"}, expected - different
+
+
+def test_a_daggyr_from_a_shell_hands_down_the_shells_limits() -> None:
+    """Lost: programs that cannot cope with the descriptors which the daemon allows itself."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, before[1]))
+    runner = ShellRunner(ROOMY)
+    try:
+        runner.start()
+        assert runner.run(["sh", "-c", "ulimit -Sn; ulimit -Hn"])["output"].split() == ["500", str(before[1])]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        runner.discard()

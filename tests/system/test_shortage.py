@@ -241,6 +241,7 @@ def test_a_spawner_that_may_not_fork_starts_its_tasks_later(
     assert runner.wait(running)["result"] == "success"
     assert runner.attempt(ids[0], wait=1)["state"] == "queued"
     assert [runner.attempt(id)["state"] for id in ids] == ["queued"] * 5
+    assert runner.journal().count("Tasks wait though there is room for them") == 1
     assert len(descriptors(runner)) <= len(before)
     deleted = ids.pop()
     assert runner.delete(f"/api/v1/task/{deleted}").status_code == 202

@@ -8,7 +8,9 @@ import json
 import os
 import pwd
 import re
+import socket
 import stat
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from bedlib import ROOMY, Runner, await_that, open_folder, run, unit_property
+from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_fds, open_folder, run, unit_property
 
 SYSTEM, USER = Path("/usr/lib/systemd/system"), Path("/usr/lib/systemd/user")
 SYSTEM_UNITS = [
@@ -138,6 +140,39 @@ def test_a_spawner_goes_with_its_daemon_and_comes_back_without(start_runner: Cal
     assert runner.wait(running)["result"] == "stopped"
     runner.kill9()
     await_that(lambda: unit_property(after, "ActiveState") == "inactive", what=f"the end of {after}")
+
+
+def test_a_spawner_that_hangs_costs_no_task(start_runner: Callable[..., Runner]) -> None:
+    """Lost: tasks, or the daemon to its watchdog, for a helper that does not answer."""
+    runner = start_runner(ROOMY)
+    hanging = runner.spawner_unit
+    run("systemctl", "kill", "--signal=STOP", hanging)
+    try:
+        attempt = runner.run(["echo", "heard"])
+        assert attempt["output"] == "heard\n", str(attempt)
+        assert runner.state == "active"
+    finally:
+        run("systemctl", "kill", "--signal=CONT", hanging)
+    # What it was asked for meanwhile it finds without anybody at the other end.
+    await_that(lambda: unit_property(hanging, "ActiveState") == "inactive", what=f"the end of {hanging}")
+
+
+def test_a_spawner_refuses_what_is_not_its_daemons() -> None:
+    """Lost: sense, from a daemon and a spawner of different versions after an upgrade; or the descriptors sent."""
+    run("systemctl", "start", "daggyr-spawner.socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection, open("/dev/null", "rb") as file:
+        connection.settimeout(30 * SLOWNESS)
+        connection.connect("/run/daggyr/spawner.sock")
+        unit = f"daggyr-spawner@*-{os.getpid()}-0.service"
+        requests = [(b"daggyr-leader 0.0\0", 6), (b"x", 0), (b"y" * 5000, 6), (b"daggyr-leader ", 3), (b"z", 9)]
+        for text, n_fds in requests * 50:
+            socket.send_fds(connection, [text], [file.fileno()] * n_fds)
+            error, pid = struct.unpack("ii", connection.recv(100))
+            assert (error > 0, pid) == (True, 0)
+        name = run("systemctl", "list-units", "--plain", "--no-legend", "--", unit).split()[0]
+        pid = int(unit_property(name, "MainPID"))
+        assert len(open_fds(pid)) < 12, open_fds(pid)
+    await_that(lambda: unit_property(name, "ActiveState") == "inactive", what=f"the end of {name}")
 
 
 def test_sysusers_and_tmpfiles_are_good() -> None:
