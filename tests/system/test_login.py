@@ -72,6 +72,22 @@ def test_the_probe_sees_a_sandbox() -> None:
     assert different >= expected - {"write to /etc"}, expected - different
 
 
+@pytest.mark.serial
+def test_limits_of_tasks_are_set_where_they_are_forked(start_runner: Callable[..., Runner]) -> None:
+    """Lost: the documented place for "ulimit" and "nice" of all tasks."""
+    drop_in = Path("/run/systemd/system/daggyr-spawner@.service.d/test.conf")
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Service]\nLimitNOFILE=777:888\nNice=5\n")
+    run("systemctl", "daemon-reload")
+    try:
+        output = start_runner(ROOMY).run(["sh", "-c", "ulimit -Sn; ulimit -Hn; nice"])["output"]
+    finally:
+        drop_in.unlink()
+        drop_in.parent.rmdir()
+        run("systemctl", "daemon-reload")
+    assert output.split() == ["777", "888", "5"]
+
+
 def test_a_daggyr_from_a_shell_hands_down_the_shells_limits() -> None:
     """Lost: programs that cannot cope with the descriptors which the daemon allows itself."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
