@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* daggyr-leader, as executed: the spawner. It has a connection to daggyr for its stdin, forks a leader
- * whenever daggyr sends the descriptors for one, and exits with the connection. Leaders are forks of it, not
- * executed, which is what makes them cheap.
+ * whenever daggyr sends the descriptors for one, and exits with the connection. Nothing is executed for a
+ * leader, so a start costs no more CPU than when daggyr executed them itself.
  *
  * It reads nothing of what a client sent. That it is a process of its own is for the daemon's sandbox: system
  * call filters and mount namespaces pass on to children, and a task is to find what any process of its
@@ -51,6 +51,8 @@ static int watch_add(const SpawnerState *state, Watch watch, uint32_t events) {
 
 /* daggyr has closed its end of the feed, or the leader has ended after that: the pid may be given away. */
 static void watch_fired(const SpawnerState *state, Watch watch) {
+        /* Leaders share the description, so that closing it here would not end the watch. */
+        (void) epoll_ctl(state->epoll_fd, EPOLL_CTL_DEL, watch.fd, NULL);
         (void) close(watch.fd);
         if (waitpid(watch.pid, NULL, WNOHANG) != 0)
                 return;

@@ -142,6 +142,22 @@ def test_a_spawner_goes_with_its_daemon_and_comes_back_without(start_runner: Cal
     await_that(lambda: unit_property(after, "ActiveState") == "inactive", what=f"the end of {after}")
 
 
+def test_a_spawner_buries_its_dead(start_runner: Callable[..., Runner]) -> None:
+    """Lost: pids and descriptors, a few with every hundred tasks."""
+    runner = start_runner({"capacity_overrides": {"cores": 8, "memory_mb": 65536}})
+    assert runner.run(["true"])["succeeded"]
+    pid = int(unit_property(runner.spawner_unit, "MainPID"))
+    before = open_fds(pid)
+    for id in [runner.submit(["sleep", "0.01"]) for _ in range(300)]:
+        assert runner.wait(id, seconds=60)["succeeded"]
+
+    def children() -> str:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+
+    await_that(lambda: children() == "", what=f"no children of {pid}")
+    assert sorted(open_fds(pid)) == sorted(before)
+
+
 def test_a_spawner_that_hangs_costs_no_task(start_runner: Callable[..., Runner]) -> None:
     """Lost: tasks, or the daemon to its watchdog, for a helper that does not answer."""
     runner = start_runner(ROOMY)
