@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Inside the HTTP server: what http-server.c (connections, requests coming in) and http-answer.c (answers
- * going out) share. Nobody else includes this. */
+/* Inside the HTTP server: what http-server.c (connections), http-receive.c (requests coming in) and
+ * http-answer.c (answers going out) share. Nobody else includes this. */
 #pragma once
 
 #include <microhttpd.h>
@@ -72,6 +72,26 @@ struct HttpAnswer {
         struct MHD_Response *response;
         unsigned n_references;
 };
+
+/* Lets libmicrohttpd work in a later turn of the loop, never from inside one of its own callbacks. */
+void http_server_schedule_pump(HttpServer *server);
+
+/* libmicrohttpd's callbacks about a request, with the HttpServer as USERDATA. */
+void *http_on_target(void *userdata, const char *target, struct MHD_Connection *connection);
+enum MHD_Result http_on_access(
+                void *userdata,
+                struct MHD_Connection *connection,
+                const char *url,
+                const char *method,
+                const char *version,
+                const char *upload_data,
+                size_t *upload_data_size,
+                void **context);
+void http_on_completed(
+                void *userdata,
+                struct MHD_Connection *connection,
+                void **context,
+                enum MHD_RequestTerminationCode code);
 
 /* Lets libmicrohttpd go on with the request in a later turn of the loop. */
 void http_request_resume(HttpRequest *request);
