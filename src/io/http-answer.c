@@ -18,25 +18,25 @@ int http_request_add_header(HttpRequest *request, const char *name, const char *
         return 0;
 }
 
-/* When connections run short, each is given back after its answer instead of idling. */
-static bool server_is_crowded(const HttpServer *server) {
-        return server->n_connections > server->options.connections_max / 2;
-}
-
 static int response_add_common_headers(
-                const HttpServer *server,
                 struct MHD_Response *response,
-                const char *content_type) {
+                const char *content_type,
+                bool must_close) {
         if (content_type &&
             MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type) != MHD_YES)
                 return -ENOMEM;
         if (MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") != MHD_YES ||
             MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") != MHD_YES)
                 return -ENOMEM;
-        if (server_is_crowded(server) &&
-            MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") != MHD_YES)
+        if (must_close && MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") != MHD_YES)
                 return -ENOMEM;
         return 0;
+}
+
+/* Also when connections run short: each is then given back after its answer instead of idling. */
+static bool request_must_close(const HttpRequest *request) {
+        return request->must_close || (request->on && request->on->engine->retired) ||
+                        http_server_is_crowded(request->server);
 }
 
 static int response_add_headers(HttpRequest *request, const char *content_type) {
@@ -45,7 +45,7 @@ static int response_add_headers(HttpRequest *request, const char *content_type) 
                                     request->response, request->header_names[i], request->header_values[i]) !=
                     MHD_YES)
                         return -ENOMEM;
-        return response_add_common_headers(request->server, request->response, content_type);
+        return response_add_common_headers(request->response, content_type, request_must_close(request));
 }
 
 static void request_answered(HttpRequest *request, int status) {
@@ -132,8 +132,10 @@ int http_answer_new_json(const HttpServer *server, json_object *object, HttpAnsw
         answer->response = MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE);
         if (!answer->response)
                 return -ENOMEM;
-        (void) TAKE_PTR(text);
-        if (response_add_common_headers(server, answer->response, "application/json") < 0)
+        answer->text = TAKE_PTR(text);
+        answer->size = size;
+        if (response_add_common_headers(
+                            answer->response, "application/json", http_server_is_crowded(server)) < 0)
                 return -ENOMEM;
         *ret = TAKE_PTR(answer);
         return 0;
@@ -149,6 +151,10 @@ HttpAnswer *http_answer_unref(HttpAnswer *answer) {
 }
 
 void http_request_answer_shared(HttpRequest *request, int status, HttpAnswer *answer) {
+        if (request->must_close) { /* rare, and the others' connections stay */
+                http_request_answer(request, status, "application/json", answer->text, answer->size);
+                return;
+        }
         answer->n_references++;
         request->shared = answer;
         request_answered(request, status);

@@ -5,28 +5,79 @@
 #pragma once
 
 #include <microhttpd.h>
+#include <netinet/in.h>
 
 #include "base/text.h"
+#include "base/usec.h"
+#include "core/request-framing.h"
 #include "io/http-server.h"
 
 #define HTTP_LISTENERS_MAX      16
 #define HTTP_ANSWER_HEADERS_MAX 8
+#define HTTP_CLIENT_SIZE        64
 
 typedef struct Listener {
         HttpServer *server;
         int fd;
         sd_event_source *source;
+        bool is_tcp;
 } Listener;
+
+/* One daemon in libmicrohttpd's sense: all its connections are of one kind. There is one for plain HTTP, one
+ * for HTTPS, and, after a change of certificates, those of before until their last connection is gone. */
+typedef struct Engine Engine;
+typedef struct HttpConnection HttpConnection;
+
+struct Engine {
+        HttpServer *server;
+        Engine *next;
+        struct MHD_Daemon *mhd;
+        sd_event_source *io_source, *timer_source;
+        unsigned n_connections;
+        bool is_tls, asks_certificate, retired;
+        HttpConnection *handshaking;  /* those that libmicrohttpd has in hand, not those that wait */
+        char *cert, *key, *client_ca; /* libmicrohttpd keeps pointers to them */
+};
+
+typedef enum ConnectionPhase {
+        CONNECTION_AWAITING, /* the header of a request, or the handshake before the first */
+        CONNECTION_READING,  /* a request's body */
+        CONNECTION_WORKING,  /* on a request, or on sending its answer */
+} ConnectionPhase;
+
+struct HttpConnection {
+        HttpServer *server;
+        Engine *engine;
+        HttpConnection *previous, *next;
+        struct MHD_Connection *mhd;
+        int fd; /* weak: libmicrohttpd's */
+        ConnectionPhase phase;
+        usec_t since_usec, deadline_usec; /* of the phase; CLOCK_BOOTTIME */
+        unsigned n_requests;              /* with a header that could be read */
+        HttpConnection *next_handshaking;
+        sd_event_source *handshake_source; /* set while it is suspended */
+        bool in_handshake;
+        bool dropped; /* its end is on the way, and was told about */
+        bool certificate_checked, certificate_accepted;
+        bool peer_asked;
+        int peer_error;
+        HttpPeer peer;
+        char client[HTTP_CLIENT_SIZE];
+        struct in6_addr source; /* what its limit counts by */
+};
 
 struct HttpServer {
         sd_event *event;
         HttpServerOptions options;
         HttpHandlers handlers;
         void *userdata;
-        struct MHD_Daemon *mhd;
-        sd_event_source *mhd_source, *timer_source, *pump_source, *accept_pause_source;
+        Engine *engines;
+        Engine *plain, *tls; /* of ENGINES, those that get new connections; TLS may be NULL */
+        sd_event_source *pump_source, *accept_pause_source, *watch_source;
+        usec_t watch_usec; /* when watch_source fires */
         Listener listeners[HTTP_LISTENERS_MAX];
         size_t n_listeners;
+        HttpConnection *connections;
         unsigned n_connections;
         size_t bodies_bytes;
         HttpRequest *requests; /* all there are, for tear-down */
@@ -45,10 +96,13 @@ struct HttpRequest {
         HttpServer *server;
         HttpRequest *previous, *next;
         struct MHD_Connection *connection;
+        HttpConnection *on; /* NULL only while the server runs out of memory */
         RequestState state;
         bool header_seen, suspended, abort;
+        bool must_close;  /* what follows on the connection is not to be trusted */
         bool stream_idle; /* the stream's reader had nothing to give */
-        char *target, *query;
+        char *target, *path, *query;
+        size_t target_size; /* as it came, query and all */
         const char *method; /* libmicrohttpd's, as long as the request */
         Text body;
         uint64_t body_received;
@@ -70,11 +124,77 @@ struct HttpRequest {
 
 struct HttpAnswer {
         struct MHD_Response *response;
+        const char *text; /* weak: the response's */
+        size_t size;
         unsigned n_references;
 };
 
 /* Lets libmicrohttpd work in a later turn of the loop, never from inside one of its own callbacks. */
 void http_server_schedule_pump(HttpServer *server);
+
+/* Starts and stops a daemon of libmicrohttpd; TLS may be NULL. The latter drops what connections it has. */
+int http_engine_new(HttpServer *server, const HttpTls *tls, Engine **ret);
+Engine *http_engine_free(Engine *engine);
+DEFINE_POINTER_CLEANUP(Engine, http_engine_free)
+void http_engine_pump(Engine *engine);
+
+/* libmicrohttpd's callback about connections, with the Engine as USERDATA. */
+void http_on_connection(
+                void *userdata,
+                struct MHD_Connection *mhd,
+                void **context,
+                enum MHD_ConnectionNotificationCode code);
+
+/* What a connection is doing from now on; each phase has its time. NULL is accepted. */
+void http_connection_set_phase(HttpConnection *connection, ConnectionPhase phase);
+
+/* The request whose body is awaited has more of it: gives it more time. NULL is accepted. */
+void http_connection_extend(HttpConnection *connection, uint64_t body_bytes);
+
+/* Breaks a connection off. STATUS is said to the client if no answer is on its way yet and it is not 0; the
+ * program is told. NULL is accepted. */
+void http_connection_drop(HttpConnection *connection, HttpDrop why, int status);
+
+/* Whether one more connection from ADDRESS (of the socket FD) would be more than one client may have. */
+bool http_connection_is_one_too_many(
+                const HttpServer *server,
+                const struct sockaddr_storage *address,
+                int fd,
+                char client[static HTTP_CLIENT_SIZE]);
+
+/* No more connections are accepted until some are closed: those that have nothing to show for it are, while
+ * others wait. */
+void http_server_watch_crowd(HttpServer *server);
+
+/* Starts or stops to accept, as far as http_server_accept() allows it. */
+void http_server_enable_accept(HttpServer *server, bool enable);
+
+/* Whether connections run short, so that each is given back after its answer. */
+bool http_server_is_crowded(const HttpServer *server);
+
+/* Whether the texts are what they should be; as http_server_set_tls() has it. */
+int http_tls_check(const HttpTls *tls, Problem *reterr_problem);
+
+/* Takes connections out of libmicrohttpd's hands whose clients are to go on with the handshake: 0.9.75 would
+ * ask for that without a pause. Call after each MHD_run(). */
+void http_tls_park_handshakes(Engine *engine);
+void http_tls_begin_handshake(HttpConnection *connection);
+void http_tls_resume_handshake(HttpConnection *connection);
+void http_tls_forget_handshake(HttpConnection *connection);
+
+/* Whether the client at the other end has shown a certificate that CLIENT_CA vouches for. */
+bool http_tls_accepts_client(struct MHD_Connection *mhd);
+
+/* Whether libmicrohttpd is one that takes what it should not. */
+bool http_library_is_lenient(void);
+
+/* Whether the header that was just read is free of what libmicrohttpd should not have accepted. 400. */
+int http_check_layout(
+                const HttpRequest *request,
+                const char *url,
+                const char *method,
+                const char *version,
+                Problem *reterr_problem);
 
 /* libmicrohttpd's callbacks about a request, with the HttpServer as USERDATA. */
 void *http_on_target(void *userdata, const char *target, struct MHD_Connection *connection);

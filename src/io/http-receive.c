@@ -48,11 +48,13 @@ void *http_on_target(void *userdata, const char *target, struct MHD_Connection *
                 free(request);
                 return NULL;
         }
-        request->query = strchr(request->target, '?');
-        if (request->query)
-                *request->query++ = '\0';
+        request->target_size = strlen(target);
+        request->path = request->target;
         request->server = server;
         request->connection = connection;
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+                        connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        request->on = info ? info->socket_context : NULL;
         request->next = server->requests;
         if (request->next)
                 request->next->previous = request;
@@ -70,6 +72,7 @@ void http_on_completed(
                 return;
         if (request->state == REQUEST_HANDLED && request->on_hangup && !request->server->stopping)
                 request->on_hangup(request, request->hangup_userdata);
+        http_connection_set_phase(request->on, CONNECTION_AWAITING);
         request_free(request);
         *context = NULL;
 }
@@ -129,6 +132,7 @@ void http_request_suspend(HttpRequest *request) {
 
 static enum MHD_Result request_handle(HttpRequest *request) {
         request->state = REQUEST_HANDLED;
+        http_connection_set_phase(request->on, CONNECTION_WORKING);
         request->server->handlers.on_request(request, request->server->userdata);
         if (request->state == REQUEST_ANSWERED)
                 return request_send(request);
@@ -149,8 +153,11 @@ static void request_refuse(HttpRequest *request, int status, const char *detail)
 static enum MHD_Result request_take_body(HttpRequest *request, const char *data, size_t size) {
         HttpServer *server = request->server;
         request->body_received += size;
-        if (request->body_received / DISCARD_FACTOR > server->options.body_bytes_max)
+        http_connection_extend(request->on, size);
+        if (request->body_received / DISCARD_FACTOR > server->options.body_bytes_max) {
+                http_connection_drop(request->on, HTTP_DROP_ENDLESS_BODY, 413);
                 return MHD_NO;
+        }
         if (request->state == REQUEST_REFUSED)
                 return MHD_YES;
 
@@ -181,22 +188,68 @@ static bool body_is_worth_reading(const HttpRequest *request) {
                         size / DISCARD_FACTOR <= request->server->options.body_bytes_max;
 }
 
-static enum MHD_Result request_take_header(HttpRequest *request, const char *method) {
+static void request_split_target(HttpRequest *request, size_t path_offset) {
+        request->query = strchr(request->target + path_offset, '?');
+        if (request->query)
+                *request->query++ = '\0';
+        request->path = request->target + path_offset;
+        if (!*request->path)
+                request->path = (char *) "/";
+}
+
+static int request_check_framing(
+                HttpRequest *request,
+                const char *url,
+                const char *version,
+                Problem *reterr_problem) {
+        size_t path_offset = 0;
+        int r = http_check_layout(request, url, request->method, version, reterr_problem);
+        if (r >= 0)
+                r = framing_check_target(
+                                request->target,
+                                http_request_header(request, MHD_HTTP_HEADER_HOST),
+                                &path_offset,
+                                reterr_problem);
+        if (r < 0)
+                return r;
+        request_split_target(request, path_offset);
+        /* There are many ways to write chunks, and libmicrohttpd knows most: so no request is looked for
+         * behind them. */
+        request->must_close |= http_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL;
+        return 0;
+}
+
+static int request_check_header(HttpRequest *request, Problem *reterr_problem) {
+        const HttpServer *server = request->server;
+        uint64_t size;
+        int r = server->handlers.on_header(request, server->userdata, reterr_problem);
+        if (r >= 0 && announced_size(request, &size) && size > server->options.body_bytes_max)
+                r = problem_set(reterr_problem, 413, NULL, TOO_LARGE);
+        return r;
+}
+
+static enum MHD_Result request_take_header(
+                HttpRequest *request,
+                const char *url,
+                const char *method,
+                const char *version) {
         HttpServer *server = request->server;
         Problem problem = {};
-        uint64_t size;
         request->header_seen = true;
         request->method = method;
-        int r = server->handlers.on_header(request, server->userdata, &problem);
-        if (r >= 0 && announced_size(request, &size) && size > server->options.body_bytes_max)
-                r = problem_set(&problem, 413, NULL, TOO_LARGE);
-        if (r >= 0)
+        if (request->on)
+                request->on->n_requests++;
+        http_connection_set_phase(request->on, CONNECTION_READING);
+        int framed = request_check_framing(request, url, version, &problem);
+        if (framed >= 0 && request_check_header(request, &problem) >= 0)
                 return MHD_YES;
-        if (body_is_worth_reading(request)) {
+        if (framed >= 0 && body_is_worth_reading(request)) {
                 request->problem = problem;
                 request->state = REQUEST_REFUSED;
                 return MHD_YES;
         }
+        request->must_close |= framed < 0;
+        http_connection_set_phase(request->on, CONNECTION_WORKING);
         server->handlers.on_refused(request, &problem, server->userdata);
         return request_send(request);
 }
@@ -215,7 +268,7 @@ enum MHD_Result http_on_access(
         if (!request)
                 return MHD_NO;
         if (!request->header_seen)
-                return request_take_header(request, method);
+                return request_take_header(request, url, method, version);
         if (*upload_data_size > 0) {
                 size_t size = *upload_data_size;
                 *upload_data_size = 0;
@@ -226,6 +279,7 @@ enum MHD_Result http_on_access(
         case REQUEST_READING:
                 return request_handle(request);
         case REQUEST_REFUSED:
+                http_connection_set_phase(request->on, CONNECTION_WORKING);
                 request->server->handlers.on_refused(request, &request->problem, request->server->userdata);
                 return request_send(request);
         case REQUEST_ANSWERED:

@@ -7,7 +7,7 @@ const char *http_request_method(const HttpRequest *request) {
 }
 
 const char *http_request_path(const HttpRequest *request) {
-        return request->target;
+        return request->path;
 }
 
 const char *http_request_query(const HttpRequest *request) {
@@ -33,6 +33,28 @@ bool http_request_over_tcp(const HttpRequest *request) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(
                         request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
         return !info || !info->client_addr || info->client_addr->sa_family != AF_UNIX;
+}
+
+bool http_request_is_tls(const HttpRequest *request) {
+        return request->on && request->on->engine->is_tls;
+}
+
+bool http_request_asks_certificate(const HttpRequest *request) {
+        return request->on && request->on->engine->asks_certificate;
+}
+
+bool http_request_has_certificate(const HttpRequest *request) {
+        HttpConnection *connection = request->on;
+        if (!http_request_asks_certificate(request))
+                return false;
+        if (!connection->certificate_checked)
+                connection->certificate_accepted = http_tls_accepts_client(request->connection);
+        connection->certificate_checked = true;
+        return connection->certificate_accepted;
+}
+
+const char *http_request_client(const HttpRequest *request) {
+        return request->on ? request->on->client : "unknown";
 }
 
 void http_request_set_context(HttpRequest *request, void *context, void (*release)(void *context)) {

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* libmicrohttpd runs without a thread and without a listening socket of its own: connections are accepted
- * here (several sockets, own limits) and handed over; its epoll descriptor is one source of our loop, its
- * timeout one timer.
+ * here (several sockets, own limits) and handed over.
  *
  * What took others time to find out (0.9.75):
- * - MHD_get_timeout() must be obeyed: the epoll set inside is edge-triggered, and data that was read ahead
- *   raises no further event.
  * - A suspended connection neither times out nor reports that its client went away: we watch it ourselves.
- * - MHD_resume_connection() has no effect before the next MHD_run().
- * - MHD_stop_daemon() aborts while a connection is suspended.
- * - The path is percent-decoded before the handler sees it, so that "%2F" would read as "/": the
- *   raw target is taken from the log callback instead. */
+ * - MHD_resume_connection() has no effect before the next MHD_run(). */
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -25,47 +19,37 @@
 #include "io/http-internal.h"
 #include "io/loop.h"
 
-#define ACCEPT_BATCH         16
-#define ACCEPT_PAUSE_USEC    (100 * USEC_PER_MSEC)
-#define CROWDED_TIMEOUT_SEC  2 /* when connections run short, silence is not tolerated for long */
-#define LINGER_USEC          (1 * USEC_PER_SEC)
-#define REQUEST_HEADER_BYTES (32 * 1024)
+#define ACCEPT_BATCH        16
+#define ACCEPT_PAUSE_USEC   (100 * USEC_PER_MSEC)
+#define LINGER_USEC         (1 * USEC_PER_SEC)
+#define RETIRED_ENGINES_MAX 4
 
 void http_server_schedule_pump(HttpServer *server) {
         (void) sd_event_source_set_enabled(server->pump_source, SD_EVENT_ONESHOT);
 }
 
-static void server_pump(HttpServer *server) {
-        (void) MHD_run(server->mhd);
-
-        MHD_UNSIGNED_LONG_LONG timeout_msec;
-        if (MHD_get_timeout(server->mhd, &timeout_msec) != MHD_YES) {
-                (void) sd_event_source_set_enabled(server->timer_source, SD_EVENT_OFF);
-                return;
+/* Never from inside a callback of libmicrohttpd. */
+static void server_reap_engines(HttpServer *server) {
+        for (Engine **at = &server->engines; *at;) {
+                Engine *engine = *at;
+                if (engine->retired && engine->n_connections == 0) {
+                        *at = engine->next;
+                        http_engine_free(engine);
+                } else
+                        at = &engine->next;
         }
-        usec_t when = usec_add(usec_now(CLOCK_MONOTONIC), (usec_t) timeout_msec * USEC_PER_MSEC);
-        (void) sd_event_source_set_time(server->timer_source, when);
-        (void) sd_event_source_set_enabled(server->timer_source, SD_EVENT_ONESHOT);
-}
-
-static int on_mhd_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        server_pump(userdata);
-        return 0;
-}
-
-static int on_mhd_time(sd_event_source *source, uint64_t usec, void *userdata) {
-        server_pump(userdata);
-        return 0;
 }
 
 static int on_pump(sd_event_source *source, void *userdata) {
-        server_pump(userdata);
+        HttpServer *server = userdata;
+        for (Engine *engine = server->engines; engine; engine = engine->next)
+                http_engine_pump(engine);
+        server_reap_engines(server);
         return 0;
 }
 
-/* Accepting stops while there are too many connections or no descriptors; waiting clients stay in the
- * kernel's backlog. */
-static void server_enable_accept(HttpServer *server, bool enable) {
+/* Waiting clients stay in the kernel's backlog. */
+void http_server_enable_accept(HttpServer *server, bool enable) {
         enable &= server->accepting;
         for (size_t i = 0; i < server->n_listeners; i++)
                 (void) sd_event_source_set_enabled(
@@ -74,12 +58,12 @@ static void server_enable_accept(HttpServer *server, bool enable) {
 
 static int on_accept_pause_over(sd_event_source *source, uint64_t usec, void *userdata) {
         HttpServer *server = userdata;
-        server_enable_accept(server, server->n_connections < server->options.connections_max);
+        http_server_enable_accept(server, server->n_connections < server->options.connections_max);
         return 0;
 }
 
 static void server_pause_accept(HttpServer *server) {
-        server_enable_accept(server, false);
+        http_server_enable_accept(server, false);
         (void) loop_set_timer(
                         server->event,
                         &server->accept_pause_source,
@@ -89,123 +73,45 @@ static void server_pause_accept(HttpServer *server) {
                         "http-accept-pause");
 }
 
+/* 1 when there may be more to accept. */
+static int listener_accept(const Listener *listener) {
+        HttpServer *server = listener->server;
+        struct sockaddr_storage address = {};
+        socklen_t size = sizeof(address);
+        _cleanup_(fd_close) int fd = accept4(
+                        listener->fd, (struct sockaddr *) &address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+                return -errno;
+        char client[HTTP_CLIENT_SIZE];
+        if (http_connection_is_one_too_many(server, &address, fd, client))
+                return 1;
+        const Engine *engine = listener->is_tcp && server->tls ? server->tls : server->plain;
+        /* On failure libmicrohttpd has closed it. */
+        (void) MHD_add_connection(engine->mhd, TAKE_FD(fd), (struct sockaddr *) &address, size);
+        return 1;
+}
+
 static int on_listener_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         Listener *listener = userdata;
         HttpServer *server = listener->server;
-        for (unsigned i = 0; i < ACCEPT_BATCH && server->n_connections < server->options.connections_max;
-             i++) {
-                union {
-                        struct sockaddr generic;
-                        struct sockaddr_storage storage;
-                } address = {};
-                socklen_t size = sizeof(address);
-                int connection = accept4(fd, &address.generic, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
-                if (connection < 0) {
-                        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                                server_pause_accept(server);
-                        break;
-                }
-                /* On failure libmicrohttpd has closed it. */
-                (void) MHD_add_connection(server->mhd, connection, &address.generic, size);
+        int r = 1;
+        for (unsigned i = 0;
+             i < ACCEPT_BATCH && r > 0 && server->n_connections < server->options.connections_max;
+             i++)
+                r = listener_accept(listener);
+        if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM)
+                server_pause_accept(server);
+        if (server->n_connections >= server->options.connections_max) {
+                http_server_enable_accept(server, false);
+                http_server_watch_crowd(server);
         }
-        if (server->n_connections >= server->options.connections_max)
-                server_enable_accept(server, false);
         http_server_schedule_pump(server);
         return 0;
 }
 
-static void on_connection(
-                void *userdata,
-                struct MHD_Connection *connection,
-                void **socket_context,
-                enum MHD_ConnectionNotificationCode code) {
-        HttpServer *server = userdata;
-        if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-                server->n_connections++;
-                if (server->n_connections > server->options.connections_max / 2)
-                        (void) MHD_set_connection_option(
-                                        connection,
-                                        MHD_CONNECTION_OPTION_TIMEOUT,
-                                        (unsigned) CROWDED_TIMEOUT_SEC);
-                return;
-        }
-        server->n_connections--;
-        if (!server->stopping && server->n_connections + 1 == server->options.connections_max)
-                server_enable_accept(server, true);
-}
-
-static size_t on_unescape(void *userdata, struct MHD_Connection *connection, char *s) {
-        return strlen(s);
-}
-
-static void on_mhd_message(void *userdata, const char *format, va_list arguments)
-                __attribute__((format(printf, 2, 0)));
-
-/* Complaints about clients, one per broken connection: not worth a line in anybody's log. */
-static void on_mhd_message(void *userdata, const char *format, va_list arguments) {
-}
-
-static int server_start_mhd(HttpServer *server) {
-        server->mhd = MHD_start_daemon(
-                        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET |
-                                        MHD_USE_ERROR_LOG,
-                        0,
-                        NULL,
-                        NULL,
-                        http_on_access,
-                        server,
-                        MHD_OPTION_EXTERNAL_LOGGER,
-                        on_mhd_message,
-                        NULL,
-                        MHD_OPTION_URI_LOG_CALLBACK,
-                        http_on_target,
-                        server,
-                        MHD_OPTION_UNESCAPE_CALLBACK,
-                        on_unescape,
-                        NULL,
-                        MHD_OPTION_NOTIFY_COMPLETED,
-                        http_on_completed,
-                        server,
-                        MHD_OPTION_NOTIFY_CONNECTION,
-                        on_connection,
-                        server,
-                        MHD_OPTION_CONNECTION_TIMEOUT,
-                        server->options.idle_timeout_sec,
-                        MHD_OPTION_CONNECTION_LIMIT,
-                        server->options.connections_max + 1,
-                        MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                        (size_t) REQUEST_HEADER_BYTES,
-                        MHD_OPTION_STRICT_FOR_CLIENT,
-                        1,
-                        MHD_OPTION_END);
-        return server->mhd ? 0 : -ENOMEM;
-}
-
-static int server_attach(HttpServer *server) {
-        const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-        if (!info)
-                return -EOPNOTSUPP;
-        int r = sd_event_add_io(
-                        server->event, &server->mhd_source, info->epoll_fd, EPOLLIN, on_mhd_io, server);
-        if (r < 0)
-                return r;
-        r = sd_event_add_time(
-                        server->event,
-                        &server->timer_source,
-                        CLOCK_MONOTONIC,
-                        UINT64_MAX,
-                        1,
-                        on_mhd_time,
-                        server);
-        if (r < 0)
-                return r;
-        r = sd_event_add_defer(server->event, &server->pump_source, on_pump, server);
-        if (r < 0)
-                return r;
-        (void) sd_event_source_set_description(server->mhd_source, "http");
-        (void) sd_event_source_set_description(server->timer_source, "http-timeout");
-        (void) sd_event_source_set_description(server->pump_source, "http-pump");
-        return 0;
+static void server_add_engine(HttpServer *server, Engine *engine) {
+        engine->next = server->engines;
+        server->engines = engine;
 }
 
 int http_server_new(
@@ -221,13 +127,49 @@ int http_server_new(
         server->options = *options;
         server->handlers = *handlers;
         server->userdata = userdata;
-        int r = server_start_mhd(server);
+        server->watch_usec = USEC_INFINITY;
+        int r = sd_event_add_defer(server->event, &server->pump_source, on_pump, server);
         if (r < 0)
                 return r;
-        r = server_attach(server);
+        (void) sd_event_source_set_description(server->pump_source, "http-pump");
+        r = http_engine_new(server, NULL, &server->plain);
         if (r < 0)
                 return r;
+        server_add_engine(server, server->plain);
         *ret = TAKE_PTR(server);
+        return 0;
+}
+
+static void engine_drop_connections(const Engine *engine) {
+        for (HttpConnection *connection = engine->server->connections; connection;
+             connection = connection->next)
+                if (connection->engine == engine)
+                        (void) shutdown(connection->fd, SHUT_RDWR);
+}
+
+/* Its connections end with their next answer; those that live on by one long answer have the time of a few
+ * more changes. */
+static void server_retire(HttpServer *server, Engine *retired) {
+        unsigned n_retired = 0;
+        retired->retired = true;
+        for (const Engine *engine = server->engines; engine; engine = engine->next)
+                if (engine->retired && ++n_retired > RETIRED_ENGINES_MAX)
+                        engine_drop_connections(engine);
+        http_server_schedule_pump(server);
+}
+
+int http_server_set_tls(HttpServer *server, const HttpTls *tls, Problem *reterr_problem) {
+        Engine *engine, *before = server->tls;
+        int r = http_tls_check(tls, reterr_problem);
+        if (r < 0)
+                return r;
+        r = http_engine_new(server, tls, &engine);
+        if (r < 0)
+                return problem_from_errno(reterr_problem, r);
+        server_add_engine(server, engine);
+        server->tls = engine;
+        if (before)
+                server_retire(server, before);
         return 0;
 }
 
@@ -247,10 +189,14 @@ static void server_finish_requests(HttpServer *server) {
                 request->abort |= !is_sending || request->stream_idle;
                 http_request_resume(request);
         }
+        for (HttpConnection *connection = server->connections; connection; connection = connection->next)
+                http_tls_resume_handshake(connection);
         usec_t deadline = usec_add(usec_now(CLOCK_BOOTTIME), LINGER_USEC);
-        while (server->mhd && MHD_run(server->mhd) == MHD_YES && server_has_answers_to_send(server) &&
-               usec_now(CLOCK_BOOTTIME) < deadline)
-                (void) poll(NULL, 0, 1);
+        do
+                for (const Engine *engine = server->engines; engine; engine = engine->next)
+                        (void) MHD_run(engine->mhd);
+        while (server_has_answers_to_send(server) && usec_now(CLOCK_BOOTTIME) < deadline &&
+               poll(NULL, 0, 1) == 0);
 }
 
 HttpServer *http_server_free(HttpServer *server) {
@@ -262,15 +208,30 @@ HttpServer *http_server_free(HttpServer *server) {
                 fd_close(&server->listeners[i].fd);
         }
         server_finish_requests(server);
-        if (server->mhd)
-                MHD_stop_daemon(server->mhd);
-        event_source_dropp(&server->mhd_source);
-        event_source_dropp(&server->timer_source);
+        while (server->engines) {
+                Engine *engine = server->engines;
+                server->engines = engine->next;
+                http_engine_free(engine);
+        }
+        event_source_dropp(&server->watch_source);
         event_source_dropp(&server->pump_source);
         event_source_dropp(&server->accept_pause_source);
         sd_event_unref(server->event);
         free(server);
         return NULL;
+}
+
+static bool is_tcp_socket(int fd) {
+        int domain;
+        socklen_t size = sizeof(domain);
+        return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX;
+}
+
+/* A client that says nothing is left to the kernel, without a descriptor of ours. Where that cannot be had,
+ * the time for the header is what ends it. */
+static void socket_defer_accept(int fd) {
+        int seconds = HTTP_HEADER_TIMEOUT_SEC;
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds));
 }
 
 int http_server_listen(HttpServer *server, int fd) {
@@ -280,7 +241,9 @@ int http_server_listen(HttpServer *server, int fd) {
         if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) /* systemd passes blocking ones */
                 return -errno;
         Listener *listener = &server->listeners[server->n_listeners];
-        *listener = (Listener){ .server = server, .fd = fd };
+        *listener = (Listener){ .server = server, .fd = fd, .is_tcp = is_tcp_socket(fd) };
+        if (listener->is_tcp)
+                socket_defer_accept(fd);
         int r = sd_event_add_io(server->event, &listener->source, fd, EPOLLIN, on_listener_io, listener);
         if (r < 0)
                 return r;
@@ -295,7 +258,7 @@ int http_server_listen(HttpServer *server, int fd) {
 
 void http_server_accept(HttpServer *server) {
         server->accepting = true;
-        server_enable_accept(server, true);
+        http_server_enable_accept(server, true);
 }
 
 static int bind_and_listen(int fd, const struct sockaddr *address, socklen_t size) {

@@ -24,6 +24,31 @@ typedef struct HttpServerOptions {
         unsigned idle_timeout_sec; /* a connection on which nothing moves; parked requests do not count */
 } HttpServerOptions;
 
+/* Times and rates that are the same for everybody. */
+#define HTTP_HEADER_TIMEOUT_SEC \
+        10                       /* from the connection, or its last answer's idle time, to a whole header */
+#define HTTP_BODY_TIMEOUT_SEC 10 /* for a body, beyond what its bytes take at the slowest rate */
+#define HTTP_BODY_RATE_MIN    (8 * 1024) /* bytes in each second */
+
+/* PEM texts. CLIENT_CA may be NULL: then clients are not asked for certificates. */
+typedef struct HttpTls {
+        const char *cert, *key, *client_ca;
+} HttpTls;
+
+/* Why a connection was broken off, or never served. */
+typedef enum HttpDrop {
+        HTTP_DROP_SLOW_HEADER, /* no whole header in time (the TLS handshake included) */
+        HTTP_DROP_SLOW_BODY,
+        HTTP_DROP_ENDLESS_BODY,
+        HTTP_DROP_CROWD,      /* it was silent when others waited for a connection */
+        HTTP_DROP_TOO_MANY,   /* its client has more connections than one may have */
+        HTTP_DROP_UNREADABLE, /* what it said was no HTTP, or no TLS that is spoken here */
+        _HTTP_DROP_MAX,
+} HttpDrop;
+
+/* "took too long to send its header" and so on: what the client did. */
+const char *http_drop_text(HttpDrop why);
+
 typedef struct HttpHandlers {
         /* The header is there, the body is not. Returning a negative errno with the problem filled refuses
          * the request without reading its body. */
@@ -35,6 +60,9 @@ typedef struct HttpHandlers {
         void (*on_refused)(HttpRequest *request, const Problem *problem, void *userdata);
         /* Called with every answer, for statistics; may be NULL. */
         void (*on_answered)(HttpRequest *request, int status, void *userdata);
+        /* Called when a connection is broken off on which no request could be refused; CLIENT is as
+         * http_request_client() has it. For the log; may be NULL. */
+        void (*on_dropped)(HttpDrop why, const char *client, void *userdata);
 } HttpHandlers;
 
 int http_server_new(
@@ -47,6 +75,13 @@ int http_server_new(
 /* Drops every connection. Parked requests are gone without their hang-up handler being called. */
 HttpServer *http_server_free(HttpServer *server);
 DEFINE_POINTER_CLEANUP(HttpServer, http_server_free)
+
+/* Serves TCP connections that come from now on by HTTPS instead of HTTP, or, where that was so before, by
+ * other certificates; there, those of before are closed after their next answer. Unix sockets stay plain. On
+ * failure everything stays as it was: -EBADMSG, with the problem's field one of "/tls/cert", "/tls/client_ca"
+ * and
+ * "/tls", when a text is no good; -ENOMEM. */
+int http_server_set_tls(HttpServer *server, const HttpTls *tls, Problem *reterr_problem);
 
 /* Serves FD, a listening stream socket (TCP or AF_UNIX), which the server owns from now on,
  * also on failure. */
@@ -72,6 +107,28 @@ const char *http_request_header(const HttpRequest *request, const char *name); /
 const char *http_request_body(const HttpRequest *request, size_t *ret_size); /* never NULL, NUL-terminated */
 bool http_request_has_body(const HttpRequest *request);                      /* announced by its header */
 bool http_request_over_tcp(const HttpRequest *request);
+bool http_request_is_tls(const HttpRequest *request);
+
+/* Whether certificates are asked for where the request came in, and whether the client showed one, valid now,
+ * for clients, from CLIENT_CA. Who has none is served all the same unless the program refuses. */
+bool http_request_asks_certificate(const HttpRequest *request);
+bool http_request_has_certificate(const HttpRequest *request);
+
+/* Whom a request is from, for the log: an IP address, "uid 1000", or "unknown". */
+const char *http_request_client(const HttpRequest *request);
+
+/* The process that connected to a Unix socket, as it was then. */
+typedef struct HttpPeer {
+        uid_t uid;
+        gid_t gid;
+        pid_t pid;     /* 0 when it is in a PID namespace that cannot be seen from here */
+        gid_t *groups; /* supplementary ones */
+        size_t n_groups;
+} HttpPeer;
+
+/* Asked of the kernel once for each connection, and valid as long as the request. -EOPNOTSUPP over TCP, or
+ * whatever the kernel says. */
+int http_request_peer(const HttpRequest *request, const HttpPeer **ret);
 
 /* For the program's own use while it decides on the request; *RELEASE is called with it at the request's end.
  */
