@@ -163,7 +163,7 @@ static int call_set_transport(HttpCall *call, const HttpCallOptions *options) {
         return ok ? 0 : -ENOMEM;
 }
 
-static int call_set_tls(HttpCall *call, const HttpTls *tls) {
+static int call_set_tls(HttpCall *call, const HttpClientTls *tls) {
         CURL *easy = call->easy;
         bool ok = !curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
         if (tls && tls->ca_file) /* without the second the system's would be trusted as well */

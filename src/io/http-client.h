@@ -48,7 +48,7 @@ typedef struct HttpOutcome {
          * -EMSGSIZE      the answer is larger than answer_bytes_max
          * -EPROTO        not HTTP, or the TLS handshake failed
          * -EKEYREJECTED  the peer's certificate is not one we trust, or not for this host
-         * -ENOKEY        a file of HttpTls cannot be used
+         * -ENOKEY        a file of HttpClientTls cannot be used
          * -ENOMEM, or what on_data returned */
         int error;
         const char *error_text; /* for people; "" when there is none */
@@ -72,18 +72,18 @@ typedef void (*HttpCallDone)(HttpCall *call, const HttpOutcome *outcome, void *u
 typedef int (*HttpCallData)(HttpCall *call, const void *bytes, size_t size, void *userdata);
 
 /* PEM files; read anew for each connection. */
-typedef struct HttpTls {
+typedef struct HttpClientTls {
         const char *ca_file;   /* NULL: the system's */
         const char *cert_file; /* ours; NULL: none */
         const char *key_file;  /* NULL: in cert_file */
-} HttpTls;
+} HttpClientTls;
 
 /* Everything is copied. Zero-initialise it. */
 typedef struct HttpCallOptions {
         const char *method;    /* "GET", "POST", "PUT", "DELETE", … */
         const char *url;       /* "http://…" or "https://…", without user or fragment */
         const char *unix_path; /* connects to this socket instead of the URL's host; or NULL */
-        const HttpTls *tls;    /* NULL: the system's certificate authorities, none of ours */
+        const HttpClientTls *tls;    /* NULL: the system's certificate authorities, none of ours */
 
         const char *token;          /* sent as "Authorization: Bearer …"; or NULL */
         const char *lease_id;       /* sent as "Daggyr-Lease: …"; or NULL */

@@ -33,7 +33,7 @@ struct WorkerLink {
         Queue *queue; /* weak */
         const WorkerConfig *config;
         ScheduledWorker *worker; /* weak */
-        HttpTls tls;
+        HttpClientTls tls;
         char *token;
 
         HttpCall *call; /* the scheduler's */
@@ -69,7 +69,7 @@ int worker_link_new(Queue *queue, const WorkerConfig *config, ScheduledWorker *w
         link->queue = queue;
         link->config = config;
         link->worker = worker;
-        link->tls = (HttpTls){
+        link->tls = (HttpClientTls){
                 .ca_file = config->ca_file,
                 .cert_file = config->cert_file,
                 .key_file = config->key_file,
