@@ -78,27 +78,22 @@ static int json_field_address(
 
 /* ---- sets ---- */
 
-static int get_id(
-                json_object *array,
-                size_t i,
-                const char *field_path,
-                const char **ret,
-                Problem *reterr_problem) {
+/* The string at I in ARRAY; NULL, and the problem filled, when there is none that could be an id. */
+static const char *get_id(json_object *array, size_t i, const char *field_path, Problem *reterr_problem) {
         json_object *item = json_object_array_get_idx(array, i);
-        if (json_object_is_type(item, json_type_string) &&
-            json_object_get_string_len(item) <= WORKER_ID_MAX) {
-                *ret = json_object_get_string(item);
-                return 0;
-        }
+        if (json_object_is_type(item, json_type_string) && json_object_get_string_len(item) <= WORKER_ID_MAX)
+                return json_object_get_string(item);
+
         char index[sizeof("18446744073709551615")], item_path[PROBLEM_FIELD_SIZE];
         (void) snprintf(index, sizeof(index), "%zu", i);
         json_pointer_join(item_path, field_path, index);
-        return problem_set(
+        (void) problem_set(
                         reterr_problem,
                         400,
                         item_path,
                         "must be a string of at most %d bytes",
                         WORKER_ID_MAX);
+        return NULL;
 }
 
 static int json_field_worker_set(
@@ -121,9 +116,9 @@ static int json_field_worker_set(
         if (!ids)
                 return problem_from_errno(reterr_problem, -ENOMEM);
         for (size_t i = 0; i < n; i++) {
-                int r = get_id(value, i, field_path, &ids[i], reterr_problem);
-                if (r < 0)
-                        return r;
+                ids[i] = get_id(value, i, field_path, reterr_problem);
+                if (!ids[i])
+                        return -EINVAL;
         }
         int r = worker_set_new(ids, n, &parsed);
         if (r < 0)
@@ -445,10 +440,9 @@ static int parse_status(json_object *array, size_t i, EmceeWorkerStatus *worker,
                 {},
         };
         char index[sizeof("18446744073709551615")], item_path[PROBLEM_FIELD_SIZE];
-        const char *id;
-        int r = get_id(array, i, path, &id, reterr_problem);
-        if (r < 0)
-                return r;
+        const char *id = get_id(array, i, path, reterr_problem);
+        if (!id)
+                return -EINVAL;
         worker->id = strdup(id);
         if (!worker->id)
                 return problem_from_errno(reterr_problem, -ENOMEM);

@@ -215,55 +215,68 @@ static int order_workers(SharingGraph *graph, SharingIntake *intake) {
         return 0;
 }
 
+/* While groups are split: a row for each number that a group can have. */
+typedef struct Splitting {
+        uint32_t count;       /* how many workers are in it */
+        uint32_t stamp, into; /* set STAMP - 1 has moved workers from here to group INTO */
+        uint32_t spare;       /* not of this row: a stack of the numbers of groups that became empty */
+} Splitting;
+
+/* Moves those of WORKERS out of each group into a new one. */
+static void split_groups(
+                uint32_t *group,
+                const uint32_t *workers,
+                size_t n,
+                Splitting *rows,
+                size_t *n_spare,
+                uint32_t stamp) {
+        for (size_t i = 0; i < n; i++) {
+                uint32_t old = group[workers[i]];
+                if (rows[old].stamp != stamp) {
+                        rows[old].stamp = stamp;
+                        rows[old].into = rows[--*n_spare].spare;
+                }
+                group[workers[i]] = rows[old].into;
+                rows[rows[old].into].count++;
+                if (--rows[old].count == 0)
+                        rows[(*n_spare)++].spare = old;
+        }
+}
+
 /* Starts with all workers in one group and lets each set split every group into those within and those
- * without. The number of a group that became empty is given out again, but not for the same set. */
+ * without. A worker leaves as many groups as it enters, so there are never more than workers, and one that is
+ * about to become empty. */
 static int refine_groups(SharingGraph *graph, const SharingIntake *intake) {
-        size_t n = graph->n_workers, n_numbers = 2 * n + 2, n_free = 0, next = 1;
-        uint32_t *group = graph->worker_group = calloc(n + 1, sizeof(uint32_t));
-        _cleanup_(freep) uint32_t *count = calloc(n_numbers, sizeof(uint32_t));
-        _cleanup_(freep) uint32_t *stamp = calloc(n_numbers, sizeof(uint32_t));
-        _cleanup_(freep) uint32_t *split = calloc(n_numbers, sizeof(uint32_t));
-        _cleanup_(freep) uint32_t *spare = calloc(n_numbers, sizeof(uint32_t));
-        if (!group || !count || !stamp || !split || !spare)
+        size_t n = graph->n_workers, n_spare = 0;
+        graph->worker_group = calloc(n + 1, sizeof(uint32_t));
+        _cleanup_(freep) Splitting *rows = calloc(n + 2, sizeof(Splitting));
+        if (!graph->worker_group || !rows)
                 return -ENOMEM;
 
-        count[0] = (uint32_t) n;
-        for (size_t s = 0; s < intake->n_sets; s++) {
-                size_t n_emptied = n_free;
-                for (size_t i = 0; i < intake->sets[s]->n_ids; i++) {
-                        uint32_t worker = intake->members[s][i], old = group[worker];
-                        if (stamp[old] != s + 1) {
-                                stamp[old] = (uint32_t) s + 1;
-                                /* Taken from below those that this set emptied. */
-                                if (n_free > 0) {
-                                        split[old] = spare[--n_free];
-                                        spare[n_free] = spare[--n_emptied];
-                                } else {
-                                        assert(next < n_numbers);
-                                        split[old] = (uint32_t) next++;
-                                }
-                        }
-                        group[worker] = split[old];
-                        count[split[old]]++;
-                        if (--count[old] == 0)
-                                spare[n_emptied++] = old;
-                }
-                n_free = n_emptied;
-        }
+        rows[0].count = (uint32_t) n;
+        for (uint32_t number = (uint32_t) n + 1; number > 0; number--)
+                rows[n_spare++].spare = number;
+        for (size_t s = 0; s < intake->n_sets; s++)
+                split_groups(graph->worker_group,
+                             intake->members[s],
+                             intake->sets[s]->n_ids,
+                             rows,
+                             &n_spare,
+                             (uint32_t) s + 1);
         return 0;
 }
 
 /* Renumbers the groups by their first workers, and lists the workers of each. */
 static int order_groups(SharingGraph *graph) {
         size_t n = graph->n_workers;
-        _cleanup_(freep) uint32_t *rank = malloc((2 * n + 2) * sizeof(uint32_t));
+        _cleanup_(freep) uint32_t *rank = malloc((n + 2) * sizeof(uint32_t));
         _cleanup_(freep) uint32_t *at = calloc(n + 1, sizeof(uint32_t));
         graph->group_first = calloc(n + 2, sizeof(uint32_t));
         graph->group_workers = calloc(n + 1, sizeof(uint32_t));
         if (!rank || !at || !graph->group_first || !graph->group_workers)
                 return -ENOMEM;
 
-        memset(rank, 0xff, (2 * n + 2) * sizeof(uint32_t));
+        memset(rank, 0xff, (n + 2) * sizeof(uint32_t));
         for (size_t w = 0; w < n; w++) {
                 uint32_t *group = &graph->worker_group[w];
                 if (rank[*group] == NONE)
