@@ -302,7 +302,7 @@ static void try_all(const Instance *instance, size_t worker, size_t *load, size_
 }
 
 static void strict_is_as_fair_as_the_best_of_all_assignments(void **state) {
-        for (size_t round = 0; round < (is_slow() ? 200 : 2000); round++) {
+        for (size_t round = 0; round < (is_slow() ? 200 : 1000); round++) {
                 _cleanup_(instance_done)
                                 Instance instance = instance_new(1 + random_below(5), 1 + random_below(6));
                 size_t load[8] = {}, best[8] = {};
@@ -493,7 +493,7 @@ static void a_queue_that_joins_moves_little_more_than_its_share(void **state) {
         for (FOREACH_ROW(row, rows)) {
                 Moves moves = {};
                 char label[128];
-                for (size_t round = 0; round < (is_slow() ? 10 : 60); round++)
+                for (size_t round = 0; round < (is_slow() ? 5 : 25); round++)
                         count_moves(row->n_queues,
                                     row->n_workers,
                                     row->percent,
