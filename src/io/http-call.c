@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "io/http-client-internal.h"
 #include "io/loop.h"
@@ -119,20 +120,18 @@ static bool method_valid(const char *method) {
 /* Which request it is. A body, even an empty one of a POST or PUT, has its Content-Length. */
 static int call_set_request(HttpCall *call, const HttpCallOptions *options) {
         CURL *easy = call->easy;
+        size_t size = options->body ? options->body_size : 0;
         bool ok = true;
         if (!method_valid(options->method))
                 return -EINVAL;
         if (options->body || streq(options->method, "POST") || streq(options->method, "PUT")) {
-                call->body = malloc(options->body_size + 1);
+                call->body = malloc(size + 1);
                 if (!call->body)
                         return -ENOMEM;
-                if (options->body_size > 0)
-                        memcpy(call->body, options->body, options->body_size);
+                if (options->body)
+                        memcpy(call->body, options->body, size);
                 ok = !curl_easy_setopt(easy, CURLOPT_POST, 1L) &&
-                                !curl_easy_setopt(
-                                                easy,
-                                                CURLOPT_POSTFIELDSIZE_LARGE,
-                                                (curl_off_t) options->body_size) &&
+                                !curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) size) &&
                                 !curl_easy_setopt(easy, CURLOPT_POSTFIELDS, call->body);
         } else if (streq(options->method, "HEAD"))
                 ok = !curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
@@ -163,8 +162,15 @@ static int call_set_transport(HttpCall *call, const HttpCallOptions *options) {
         return ok ? 0 : -ENOMEM;
 }
 
+static bool file_unreadable(const char *path) {
+        return path && access(path, R_OK) < 0;
+}
+
 static int call_set_tls(HttpCall *call, const HttpClientTls *tls) {
         CURL *easy = call->easy;
+        call->tls_unreadable = tls &&
+                        (file_unreadable(tls->ca_file) || file_unreadable(tls->cert_file) ||
+                         file_unreadable(tls->key_file));
         bool ok = !curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
         if (tls && tls->ca_file) /* without the second the system's would be trusted as well */
                 ok = ok && !curl_easy_setopt(easy, CURLOPT_CAINFO, tls->ca_file) &&
@@ -302,6 +308,8 @@ int http_call_error(const HttpCall *call, CURLcode code) {
         case CURLE_SSL_CACERT_BADFILE:
         case CURLE_SSL_CERTPROBLEM:
                 return -ENOKEY;
+        case CURLE_SSL_CONNECT_ERROR: /* with GnuTLS, for our own certificate as well */
+                return call->tls_unreadable ? -ENOKEY : -EPROTO;
         case CURLE_OUT_OF_MEMORY:
                 return -ENOMEM;
         default:

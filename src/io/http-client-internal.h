@@ -30,7 +30,8 @@ struct HttpCall {
 
         CURL *easy;
         struct curl_slist *headers;
-        char *body; /* of the request */
+        bool tls_unreadable; /* a file of HttpTls */
+        char *body;          /* of the request */
         char error_buffer[CURL_ERROR_SIZE];
 
         HttpCallDone on_done;

@@ -190,6 +190,7 @@ static int call_set_timer(HttpCall *call) {
 
 static void call_start(HttpCall *call) {
         HttpClient *client = call->client;
+        assert(call->host);
         call_list_remove(&call->host->waiting, call);
         call->state = CALL_ACTIVE;
         call_list_append(&client->active, call);
@@ -385,8 +386,7 @@ static HttpCall *first_to_report(const CallList *list) {
         return NULL;
 }
 
-static void client_deliver_data(HttpClient *client, HttpCall *call) {
-        CallList *list = call_list(call);
+static void client_deliver_data(CallList *list, HttpCall *call) {
         call_list_remove(list, call);
         call_list_append(list, call); /* the others first, next time */
         int r = http_call_deliver_data(call);
@@ -410,12 +410,12 @@ static void client_report(HttpClient *client, HttpCall *call) {
 
 /* Returns whether there was something to deliver. */
 static bool client_deliver(HttpClient *client) {
-        HttpCall *call = first_with_data(&client->active);
-        if (!call)
-                call = first_with_data(&client->ended);
+        HttpCall *call;
         client->in_callback = true;
-        if (call)
-                client_deliver_data(client, call);
+        if ((call = first_with_data(&client->active)))
+                client_deliver_data(&client->active, call);
+        else if ((call = first_with_data(&client->ended)))
+                client_deliver_data(&client->ended, call);
         else if ((call = first_to_report(&client->ended)))
                 client_report(client, call);
         client->in_callback = false;

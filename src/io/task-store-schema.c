@@ -179,7 +179,7 @@ static int schema_take_step(sqlite3 *db, const SchemaStep *step, size_t version)
 }
 
 int store_schema_migrate(sqlite3 *db, const SchemaStep *steps, size_t n_steps) {
-        int64_t version;
+        int64_t version = -1;
         int r = db_get_number(db, "PRAGMA user_version", &version);
         if (r < 0)
                 return r;
@@ -278,7 +278,7 @@ static int schema_check_tables(sqlite3 *db) {
 
 int store_schema_check(sqlite3 *db, size_t n_steps) {
         usec_t deadline = usec_add(usec_now(CLOCK_BOOTTIME), CHECK_USEC);
-        int64_t id, version, n_pages;
+        int64_t id = 0, version = 0, n_pages = 0;
         int r = db_get_number(db, "PRAGMA application_id", &id);
         if (r >= 0)
                 r = db_get_number(db, "PRAGMA user_version", &version);

@@ -161,14 +161,14 @@ int store_batch_put_attempt(StoreBatch *batch, uint64_t seq, const StoredAttempt
 int store_batch_append_output(
                 StoreBatch *batch,
                 uint64_t seq,
-                uint64_t number,
+                uint64_t attempt_number,
                 StoredStream stream,
                 uint64_t offset,
-                const void *bytes,
+                const void *data,
                 size_t size);
 
 /* Forgets both streams of one attempt. */
-int store_batch_delete_output(StoreBatch *batch, uint64_t seq, uint64_t number);
+int store_batch_delete_output(StoreBatch *batch, uint64_t seq, uint64_t attempt_number);
 
 int store_batch_put_worker(StoreBatch *batch, const StoredWorker *worker);
 int store_batch_delete_worker(StoreBatch *batch, const char *worker_id);
