@@ -5,7 +5,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -933,6 +935,107 @@ static void a_full_disk_is_told_and_got_over(void **state) {
         check_live(fixture, small.r < 0 ? "a queued\nc queued\n" : "a queued\nb queued\nc queued\n");
 }
 
+/* A disk whose fsync() does as the test says: SQLite's own way to files, but for that. */
+typedef struct DiskMethods {
+        sqlite3_io_methods own; /* stands first: what a file points to */
+        const sqlite3_io_methods *original;
+} DiskMethods;
+
+static struct {
+        DiskMethods methods[4]; /* databases and logs have different ones */
+        sqlite3_vfs vfs, *original_vfs;
+        atomic_bool fails;
+        atomic_uint delay_msec, n_syncs;
+} disk;
+
+static int disk_sync(sqlite3_file *file, int flags) {
+        const DiskMethods *methods = (const DiskMethods *) file->pMethods;
+        disk.n_syncs++;
+        if (disk.delay_msec > 0)
+                (void) poll(NULL, 0, (int) disk.delay_msec);
+        return disk.fails ? SQLITE_IOERR_FSYNC : methods->original->xSync(file, flags);
+}
+
+static int disk_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *ret_flags) {
+        int r = disk.original_vfs->xOpen(vfs, name, file, flags, ret_flags);
+        for (DiskMethods *methods = disk.methods; r == SQLITE_OK; methods++) {
+                if (!methods->original) {
+                        *methods = (DiskMethods){ .own = *file->pMethods, .original = file->pMethods };
+                        methods->own.xSync = disk_sync;
+                }
+                if (methods->original == file->pMethods) {
+                        file->pMethods = &methods->own;
+                        break;
+                }
+        }
+        return r;
+}
+
+static int setup_disk(void **state) {
+        disk.original_vfs = sqlite3_vfs_find(NULL);
+        disk.vfs = *disk.original_vfs;
+        disk.vfs.zName = "test-disk";
+        disk.vfs.xOpen = disk_open;
+        disk.n_syncs = disk.delay_msec = 0;
+        disk.fails = false;
+        assert_int_equal(sqlite3_vfs_register(&disk.vfs, 1), SQLITE_OK);
+        return setup(state);
+}
+
+static int teardown_disk(void **state) {
+        int r = teardown(state);
+        assert_int_equal(sqlite3_vfs_unregister(&disk.vfs), SQLITE_OK);
+        return r;
+}
+
+static void after_a_failed_sync_nothing_is_believed_any_more(void **state) {
+        Fixture *fixture = *state;
+        (void) put_task(fixture, "a", NULL);
+        disk.fails = true;
+        StoreBatch *batch = batch_new();
+        StoredTask task = task_of(task_store_next_seq(fixture->store), "b");
+        assert_int_equal(store_batch_put_task(batch, &task, NULL), 0);
+        assert_int_equal(commit(fixture, batch), -EIO);
+        disk.fails = false;
+        batch = batch_new();
+        task = task_of(task_store_next_seq(fixture->store), "c");
+        assert_int_equal(store_batch_put_task(batch, &task, NULL), 0);
+        assert_int_equal(commit(fixture, batch), -EIO);
+        check_task(fixture, "c", NULL);
+        reopen(fixture);
+        check_task(fixture, "c", NULL);
+        unsigned n = 0;
+        assert_int_equal(task_store_get(fixture->store, "a", count_task, &n), 0);
+        (void) put_task(fixture, "d", NULL);
+}
+
+static void a_slow_disk_holds_up_no_loop_and_is_asked_seldom(void **state) {
+        Fixture *fixture = *state;
+        enum {
+                N = 200
+        };
+        Commit seen = {};
+        disk.delay_msec = 500;
+        disk.n_syncs = 0;
+        usec_t before = usec_now(CLOCK_BOOTTIME);
+        for (unsigned i = 0; i < N; i++) {
+                char id[32];
+                (void) snprintf(id, sizeof(id), "t%u", i);
+                StoreBatch *batch = batch_new();
+                StoredTask task = task_of(task_store_next_seq(fixture->store), id);
+                assert_int_equal(store_batch_put_task(batch, &task, NULL), 0);
+                assert_int_equal(task_store_commit(fixture->store, batch, on_committed, &seen), 0);
+        }
+        /* It took the loop less than a single sync to hand over and to read. */
+        check_task(fixture, "none", NULL);
+        assert_true(usec_now(CLOCK_BOOTTIME) - before < 450 * USEC_PER_MSEC);
+        assert_int_equal(seen.n, 0);
+        await_true(fixture, &seen.n, N);
+        assert_int_equal(seen.r, 0);
+        assert_true(disk.n_syncs <= 6);
+        disk.delay_msec = 0;
+}
+
 static void write_file(const char *path, const void *bytes, size_t size, off_t offset) {
         int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         assert_true(fd >= 0);
@@ -1218,6 +1321,7 @@ static void running_out_of_memory_is_told(void **state) {
 }
 
 #define TEST(name)        cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_DISK(name)   cmocka_unit_test_setup_teardown(name, setup_disk, teardown_disk)
 #define TEST_CLOSED(name) cmocka_unit_test_setup_teardown(name, setup_closed, teardown)
 
 int main(void) {
@@ -1241,6 +1345,8 @@ int main(void) {
                 TEST(what_was_reported_survives_kill_9),
                 TEST(a_log_cut_short_loses_its_end_only),
                 TEST(a_full_disk_is_told_and_got_over),
+                TEST_DISK(after_a_failed_sync_nothing_is_believed_any_more),
+                TEST_DISK(a_slow_disk_holds_up_no_loop_and_is_asked_seldom),
                 TEST_CLOSED(a_damaged_store_is_set_aside),
                 TEST_CLOSED(a_log_without_its_store_is_not_applied_to_another),
                 TEST_CLOSED(what_is_not_ours_is_left_alone),
