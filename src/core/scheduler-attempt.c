@@ -290,6 +290,7 @@ void scheduler_submit_done(
                         task_finish(scheduler, task, REASON_INVALID);
                 break;
         case SUBMIT_UNSENT:
+                pause_worker(worker, usec_add(now_usec, BUSY_PAUSE_USEC));
                 scheduler_worker_suspect(task->worker, now_usec);
                 submission_refused(scheduler, task, now_usec);
                 break;

@@ -440,16 +440,19 @@ static void timer_fires(Sim *sim, void *data) {
                 settle(sim, timer->queue);
 }
 
-static void forget_lost_bound(const Sim *sim, const Queue *queue) {
-        if (sim->defect != DEFECT_NO_LOST_BOUND)
-                return;
-        for (size_t i = 0; i < sim->n_runners; i++)
-                queue->views[i].scheduled->worker.lease_maybe_usec = 0;
+static void plant_defects(const Sim *sim, const Queue *queue) {
+        for (size_t i = 0; i < sim->n_runners; i++) {
+                Worker *worker = &queue->views[i].scheduled->worker;
+                if (sim->defect == DEFECT_NO_LOST_BOUND)
+                        worker->lease_maybe_usec = 0;
+                if (sim->defect == DEFECT_ANY_REPORT)
+                        worker->verify = worker->lease_new = false;
+        }
 }
 
 /* After whatever happened. */
 static void settle(Sim *sim, Queue *queue) {
-        forget_lost_bound(sim, queue);
+        plant_defects(sim, queue);
         scheduler_run(queue->scheduler, queue_clock(sim, queue));
         take_actions(sim, queue);
         look_at_workers(sim, queue);

@@ -108,6 +108,7 @@ static bool parse(int argc, char **argv, Options *ret) {
 int main(int argc, char **argv) {
         Options options = { .first = 1, .last = 100 };
         Totals totals = {};
+        (void) setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
         if (!parse(argc, argv, &options)) {
                 (void) fprintf(stderr,
                                "Usage: %s [--seeds FROM-TO | --seed N] [--verbose] [--defect NAME]\n",

@@ -34,7 +34,7 @@ typedef enum Defect {
         DEFECT_NO_LOST_BOUND,      /* attempts are given up although their lease may be live */
         DEFECT_FRESH_ID,           /* what is sent again is sent under another id */
         DEFECT_PRESENT_LEASE,      /* … or under whatever lease is there */
-        DEFECT_ANY_REPORT,         /* reports that overtook each other are believed */
+        DEFECT_ANY_REPORT,         /* whatever a worker is said to be is believed at once */
         DEFECT_STORE_LATE,         /* submissions leave before they are on disk */
         DEFECT_NO_LISTING,         /* nobody looks what a runner has after a silence */
         DEFECT_NO_LEASES,          /* runners do not look at leases */
