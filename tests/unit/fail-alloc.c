@@ -38,6 +38,10 @@ void fail_alloc_loop(FailAllocTry try, void *userdata) {
         }
 }
 
+void fail_alloc_next(void) {
+        calls_left = 1;
+}
+
 /* Defines what the linker calls instead of NAME. */
 #define WRAP(type, failure, name, parameters, arguments) \
         type __real_##name parameters;                   \

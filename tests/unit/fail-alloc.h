@@ -12,3 +12,6 @@ typedef int (*FailAllocTry)(void *userdata);
 /* Calls TRY with the first allocation failing, the second, and so on until none is left to fail. Each must
  * return -ENOMEM, the last succeed; at least one must have failed. */
 void fail_alloc_loop(FailAllocTry try, void *userdata);
+
+/* Lets the next one fail, in a test of what goes on all the same. */
+void fail_alloc_next(void);

@@ -218,6 +218,7 @@ static void a_silent_worker_is_only_probed_and_given_up_exactly_then(void **stat
         bed_expect(&bed, ACTION_PLACE, waits);
         bed_submit_done(&bed, waits, SUBMIT_UNSENT);
         bed_expect(&bed, ACTION_REQUEUE, waits);
+        bed_expect_none(&bed);
         fail_call(&bed);
         usec_t lost_usec = worker_lost_usec(worker_of(&bed), 30 * SEC);
         assert_true(lost_usec >= bed.now_usec + 30 * SEC);
