@@ -103,6 +103,7 @@ void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *w
         worker_link(worker, task);
         worker->worker.n_sending++;
         attempt_bind(task);
+        task->sent_usec = now_usec;
         task->accepted_usec = 0;
         task->reports_when_sent = worker->worker.n_reports;
         task->uncertain_usec = 0;
@@ -159,6 +160,7 @@ void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec
                 return;
         }
         attempt_choose_lease(task);
+        task->sent_usec = now_usec;
         task->state = SCHEDULED_SENDING;
         worker->n_sending++;
         scheduler_act(scheduler, task, ACTION_RESUBMIT);
@@ -212,13 +214,15 @@ static void attempt_not_there(Scheduler *scheduler, ScheduledTask *task, usec_t 
         worker_verify(&task->worker->worker, now_usec);
 }
 
-static bool may_be_in_flight(const ScheduledTask *task, usec_t now_usec) {
-        return task->uncertain_usec > 0 && now_usec < usec_add(task->uncertain_usec, IN_FLIGHT_MAX_USEC);
+/* Whether an earlier submission may be read after the one that was just answered. */
+static bool may_be_in_flight(const ScheduledTask *task) {
+        return task->uncertain_usec > 0 &&
+                        task->sent_usec < usec_add(task->uncertain_usec, IN_FLIGHT_MAX_USEC);
 }
 
 /* It says no to this submission; an earlier one may still be on its way. */
 static void submission_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
-        if (may_be_in_flight(task, now_usec))
+        if (may_be_in_flight(task))
                 attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
         else
                 attempt_not_there(scheduler, task, now_usec);
@@ -284,7 +288,7 @@ void scheduler_submit_done(
                 lease_refused(scheduler, task, now_usec);
                 break;
         case SUBMIT_INVALID:
-                if (may_be_in_flight(task, now_usec))
+                if (may_be_in_flight(task))
                         attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
                 else
                         task_finish(scheduler, task, REASON_INVALID);

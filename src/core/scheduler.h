@@ -101,7 +101,7 @@ struct ScheduledTask {
         bool bound;                          /* to that lease; else the id is one that nobody has, so that
                                                 the worker only tells whether it has the attempt */
         usec_t uncertain_usec;               /* when a submission last ended without an answer; 0: none did */
-        usec_t accepted_usec;
+        usec_t sent_usec, accepted_usec;
         uint64_t reports_when_sent;
         bool counted;        /* taken off the worker's free amounts by us, not yet by itself */
         uint64_t seen_round; /* the listing that had it */

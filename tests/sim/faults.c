@@ -151,7 +151,7 @@ static void stop(Sim *sim, size_t task) {
 static void evict(Sim *sim, uint32_t id) {
         const Attempt *attempt = &sim->attempts[id];
         if (attempt->state == ATTEMPT_DONE && sim->tasks[attempt->task].disk.accepted &&
-            sim->now_usec > attempt->done_usec + FORGET_USEC)
+            sim->now_usec > attempt->done_usec + 3 * FORGET_USEC)
                 runner_forget(sim, id);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Requests of queues to runners and the answers: lost, late, doubled, out of order. What TCP rules out does
- * not happen: that a request which was answered arrives once more. */
+ * not happen: that a request which was answered arrives once more. Nor may a client repeat calls about leases
+ * by itself. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,12 @@ void rpc_send(Sim *sim, Rpc *rpc) {
         const Link *link = &sim->queues[rpc->queue].links[rpc->runner];
         bool blocked = link->out_until_usec > sim->now_usec;
         sim->n_calls++;
+        sim_log(sim,
+                "%s sends request %d, attempt %d, to %s",
+                sim->queues[rpc->queue].host.name,
+                (int) rpc->type,
+                (int) rpc->attempt,
+                sim->runners[rpc->runner].host.name);
         if (has_no_connection(sim, rpc, blocked)) {
                 rpc->unsent = true;
                 fail_at(sim, rpc, sim->now_usec + (blocked ? TIMEOUT_USEC : latency(sim)));
@@ -99,7 +106,8 @@ void rpc_send(Sim *sim, Rpc *rpc) {
                 if (when_usec > link->out_until_usec)
                         arrive_at(sim, rpc, when_usec);
         } else if (sim_chance(sim, sim->loss)) {
-                while (sim_chance(sim, 0.5))
+                bool once = rpc->type == RPC_RENEW || rpc->type == RPC_ACQUIRE;
+                for (size_t n = 0; sim_chance(sim, 0.5) && !(once && n > 0); n++)
                         arrive_at(sim, rpc, late(sim, rpc));
         } else
                 arrive_at(sim, rpc, sim->now_usec + latency(sim));

@@ -269,7 +269,7 @@ static void a_renewal_without_an_answer_keeps_the_lease_for_all_we_know(void **s
         assert_int_equal(wait_for_call(&bed), WORKER_CALL_RENEW);
         bed_answer(&bed, 0);
         assert_true(worker_of(&bed)->lease_maybe_usec == bed.now_usec + 60 * SEC);
-        bed_wait(&bed, 61 * SEC);
+        bed_wait(&bed, 91 * SEC);
         bed_settle(&bed);
         bed_wait(&bed, 20 * SEC);
         bed_settle(&bed);
