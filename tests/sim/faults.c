@@ -81,7 +81,13 @@ static void queue_comes_back(Sim *sim, void *data) {
 }
 
 static void runner_ends(Sim *sim, void *data) {
-        runner_crash(sim, &sim->runners[((const Change *) data)->runner]);
+        size_t r = ((const Change *) data)->runner;
+        runner_crash(sim, &sim->runners[r]);
+        sim_at(sim,
+               sim->now_usec + sim_below(sim, 60 * SEC),
+               NULL,
+               runner_comes_back,
+               change_new(0, r, true));
 }
 
 static void drain_ends(Sim *sim, void *data) {
@@ -113,11 +119,6 @@ static void go_wrong_at_runner(Sim *sim, Fault fault, size_t r) {
         } else if (fault == FAULT_RUNNER_SHUTDOWN) {
                 runner_shut_down(sim, runner);
                 sim_at(sim, end_usec, &runner->host, runner_ends, change_new(0, r, true));
-                sim_at(sim,
-                       end_usec + sim_below(sim, 60 * SEC),
-                       NULL,
-                       runner_comes_back,
-                       change_new(0, r, true));
         } else if (fault == FAULT_RUNNER_DRAIN) {
                 runner->draining = true;
                 sim_at(sim, soon(sim, 60 * SEC), &runner->host, drain_ends, change_new(0, r, true));

@@ -11,6 +11,7 @@
 
 static void one_ready(Bed *bed) {
         bed_init(bed, 1, 4);
+        bed->workers[0]->worker.late_call_usec = 0; /* of an earlier run of the queue */
         bed_settle(bed);
         assert_int_equal(bed->calls[0], NO_CALL);
 }
@@ -277,6 +278,17 @@ static void a_renewal_without_an_answer_keeps_the_lease_for_all_we_know(void **s
         bed_done(&bed);
 }
 
+static void calls_of_an_earlier_run_may_still_arrive(void **state) {
+        Bed bed;
+        bed_init(&bed, 1, 4);
+        bed_settle(&bed);
+        assert_true(worker_of(&bed)->lease_maybe_usec == bed.now_usec + 60 * SEC);
+        bed_wait(&bed, 91 * SEC);
+        bed_settle(&bed);
+        assert_true(worker_of(&bed)->lease_maybe_usec == bed.now_usec + 30 * SEC);
+        bed_done(&bed);
+}
+
 static void a_worker_never_heard_of_is_given_up_after_a_restart_too(void **state) {
         Bed bed;
         bed_init(&bed, 1, 4);
@@ -394,6 +406,7 @@ int main(void) {
                 cmocka_unit_test(a_draining_worker_gets_nothing_new),
                 cmocka_unit_test(a_silent_worker_is_only_probed_and_given_up_exactly_then),
                 cmocka_unit_test(a_renewal_without_an_answer_keeps_the_lease_for_all_we_know),
+                cmocka_unit_test(calls_of_an_earlier_run_may_still_arrive),
                 cmocka_unit_test(a_worker_never_heard_of_is_given_up_after_a_restart_too),
                 cmocka_unit_test(an_answer_to_a_submission_is_a_sign_of_life),
                 cmocka_unit_test(a_report_of_another_instance_leads_to_a_probe),
