@@ -35,7 +35,7 @@ static char scan_peek(const JsonScan *scan) {
 
 /* The same behind white space. */
 static char scan_next(JsonScan *scan) {
-        while (scan->at < scan->size && memchr(" \t\r\n", scan->text[scan->at], 4))
+        while (scan_peek(scan) != '\0' && strchr(" \t\r\n", scan_peek(scan)))
                 scan->at++;
         return scan_peek(scan);
 }
@@ -197,7 +197,10 @@ static const char *decode_escape(const char *from, char *to, size_t *size) {
 
         if (from[1] != 'u') {
                 name = strchr(names, from[1]);
-                to[(*size)++] = name ? values[name - names] : from[1];
+                to[*size] = from[1];
+                if (name)
+                        to[*size] = values[name - names];
+                (*size)++;
                 return from + 2;
         }
 
