@@ -201,20 +201,20 @@ void http_connection_extend(HttpConnection *connection, uint64_t body_bytes) {
  * in a form that no address has. True when clients from there are to be limited: not this machine as such,
  * where all share one address, nor root. */
 static bool source_of(
-                const struct sockaddr_storage *address,
+                const struct sockaddr *address,
                 int fd,
                 struct in6_addr *ret,
                 char client[static HTTP_CLIENT_SIZE]) {
         struct in6_addr source = {};
         bool limited = true;
         (void) snprintf(client, HTTP_CLIENT_SIZE, "unknown");
-        if (address->ss_family == AF_INET) {
+        if (address->sa_family == AF_INET) {
                 const struct sockaddr_in *in = (const struct sockaddr_in *) address;
                 source.s6_addr32[2] = htonl(0xffff);
                 source.s6_addr32[3] = in->sin_addr.s_addr;
                 limited = ntohl(in->sin_addr.s_addr) >> IN_CLASSA_NSHIFT != IN_LOOPBACKNET;
                 (void) inet_ntop(AF_INET, &in->sin_addr, client, HTTP_CLIENT_SIZE);
-        } else if (address->ss_family == AF_INET6) {
+        } else if (address->sa_family == AF_INET6) {
                 const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) address;
                 source = in6->sin6_addr;
                 limited = !IN6_IS_ADDR_LOOPBACK(&source);
@@ -236,7 +236,7 @@ static bool source_of(
 
 bool http_connection_is_one_too_many(
                 const HttpServer *server,
-                const struct sockaddr_storage *address,
+                const struct sockaddr *address,
                 int fd,
                 char client[static HTTP_CLIENT_SIZE]) {
         struct in6_addr source;
@@ -251,13 +251,16 @@ bool http_connection_is_one_too_many(
         return true;
 }
 
+/* Not by getpeername(): a client that is gone again has no address any more. */
 static void connection_identify(HttpConnection *connection) {
-        struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
-        socklen_t size = sizeof(address);
-        /* A client that is gone again has no address any more. */
-        if (getpeername(connection->fd, (struct sockaddr *) &address, &size) < 0)
-                address.ss_family = AF_INET;
-        (void) source_of(&address, connection->fd, &connection->source, connection->client);
+        static const struct sockaddr nothing = { .sa_family = AF_UNIX };
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+                        connection->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        (void) source_of(
+                        info && info->client_addr ? info->client_addr : &nothing,
+                        connection->fd,
+                        &connection->source,
+                        connection->client);
 }
 
 static void connection_started(Engine *engine, struct MHD_Connection *mhd, void **context) {

@@ -158,7 +158,7 @@ void http_connection_drop(HttpConnection *connection, HttpDrop why, int status);
 /* Whether one more connection from ADDRESS (of the socket FD) would be more than one client may have. */
 bool http_connection_is_one_too_many(
                 const HttpServer *server,
-                const struct sockaddr_storage *address,
+                const struct sockaddr *address,
                 int fd,
                 char client[static HTTP_CLIENT_SIZE]);
 

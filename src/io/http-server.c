@@ -83,7 +83,7 @@ static int listener_accept(const Listener *listener) {
         if (fd < 0)
                 return -errno;
         char client[HTTP_CLIENT_SIZE];
-        if (http_connection_is_one_too_many(server, &address, fd, client))
+        if (http_connection_is_one_too_many(server, (struct sockaddr *) &address, fd, client))
                 return 1;
         const Engine *engine = listener->is_tcp && server->tls ? server->tls : server->plain;
         /* On failure libmicrohttpd has closed it. */
