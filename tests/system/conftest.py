@@ -65,6 +65,12 @@ def start_queue(request: pytest.FixtureRequest) -> Generator[Callable[..., Queue
         queue.discard()
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """In a machine that takes long, and is killed if it takes too long, a failure is told at once."""
+    if os.environ.get("DAGGYR_VM") and not os.environ.get("PYTEST_XDIST_WORKER") and report.failed:
+        print(f"\n{report.nodeid} failed ({report.when}):\n{report.longreprtext}", flush=True)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """A failure shows what the daemons had to say."""
