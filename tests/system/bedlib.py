@@ -28,6 +28,16 @@ T = TypeVar("T")
 SLOWNESS = float(os.environ.get("DAGGYR_TEST_SLOWNESS", "1"))
 """Every time-out is multiplied by this: sanitizers and emulated machines are slow."""
 
+IN_VM = bool(os.environ.get("DAGGYR_VM"))
+"""Whether this is the virtual machine (./dev vm) and not a bed in namespaces (./dev boot)."""
+
+
+def load(n: int) -> int:
+    """How many tasks or clients are a load here: n, but on an emulated machine, which would be busy with
+    them for an hour, as many as take the same time."""
+    return max(1, round(n / SLOWNESS)) if IN_VM else n
+
+
 # LeakSanitizer of clang 14 now and then hangs at a daemon's exit (seen in 3 of 480): test_leaks.py has
 # it in a form that copes with that.
 SANITIZER_OPTIONS = [

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bedlib import (
+    IN_VM,
     await_that,
     cgroup_folder,
     cgroup_procs,
@@ -91,5 +92,7 @@ def test_nothing_of_the_host_is_within_reach() -> None:
     project = str(Path(__file__).parents[2])
     real = run("findmnt", "--real", "--noheadings", "--list", "--output", "TARGET").split()
     assert not [path for path in real if path != "/" and not path.startswith(project)]
+    if IN_VM:
+        return  # its kernel is its own
     with pytest.raises(OSError, match="Read-only"):
         Path("/proc/sys/kernel/domainname").write_text("bed")

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from bedlib import PYTHON, ROOMY, SLOWNESS, Runner, await_that, journal_of, run, scope_of
+from bedlib import PYTHON, ROOMY, SLOWNESS, Runner, await_that, journal_of, load, run, scope_of
 
-N_CHATTY = 64
+N_CHATTY = load(64)
 SECONDS = 5
 BURST = 8000
 """Lines of a task that go to the journal within half a minute."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from bedlib import SLOWNESS, Runner, await_that, open_fds, open_folder, run, task_id
+from bedlib import SLOWNESS, Runner, await_that, load, open_fds, open_folder, run, task_id
 
-N_TASKS = 500
+N_TASKS = load(500)
 N_CLIENTS = 8
 AT_ONCE = 8
 
