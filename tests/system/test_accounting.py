@@ -147,7 +147,7 @@ def test_the_peak_of_memory_is_what_the_task_had_at_most(runner: Runner, megabyt
 
 def test_the_peak_of_memory_is_of_all_processes_together(runner: Runner) -> None:
     """Lost: the same for tasks of many processes, each of them small."""
-    one = f"{PYTHON} -c 'x = bytearray({30 * MB}); import time; time.sleep(1)'"
+    one = f"{PYTHON} -c 'x = bytearray({30 * MB}); import time; time.sleep({SLOWNESS})'"
     usage = runner.run(["sh", "-c", f"{one} & {one} & {one} & wait"])["usage"]
     assert 90 * MB <= usage["memory_peak"] < (90 + 60 * SLOWNESS) * MB
 
