@@ -22,6 +22,7 @@ from bedlib import (
     Runner,
     await_nothing_left,
     await_that,
+    load,
     run,
     task_id,
     unit_property,
@@ -119,7 +120,7 @@ class Stream:
 
     def assert_all_succeeded(self, at_least: int, within_seconds: float) -> None:
         assert self.errors == []
-        assert len(self.attempts) >= at_least
+        assert len(self.attempts) >= load(at_least)
         bad = [(a["task_id"], a["result"], a["executor"]) for a in self.attempts if a["result"] != "success"]
         assert bad == []
         assert self.slowest < within_seconds * SLOWNESS
