@@ -375,7 +375,8 @@ static int manager_message(Systemd1 *systemd1, const char *method, sd_bus_messag
 /* What every task's scope has. There is no ordering to the unit it is bound to: with After= a scope would
  * wait for a daemon that is not READY yet, with Before= a daemon that is being stopped would wait in vain for
  * a scope it stops itself (both seen on 252). An OOM kill is the leader's to answer ("continue"), the same
- * way on cgroup v1, where systemd never hears of it. */
+ * way on cgroup v1, where systemd never hears of it. PIDs and not PIDFDs, which are there only from 255 on:
+ * the leader is a child of ours that nobody has reaped, so its number cannot be another process's. */
 static int append_scope_properties(sd_bus_message *m, const ScopeParameters *p) {
         int r = sd_bus_message_append(
                         m,
