@@ -72,18 +72,15 @@ def test_a_task_that_asks_for_nothing_gets_the_default(start_runner: Callable[..
 
 
 @pytest.mark.serial
-@pytest.mark.serial
 def test_half_a_core_is_half_a_core(runner: Runner) -> None:
     """Lost: CPU limits and the figures by which tasks are billed."""
-    spin = "import time\nend, before = time.monotonic() + 2, time.process_time()\n"
-    spin += "while time.monotonic() < end: pass\nprint(time.process_time() - before)"
+    spin = "import time\nstart, before = time.monotonic(), time.process_time()\n"
+    spin += "while time.process_time() < before + 1: pass\nprint(time.monotonic() - start)"
     attempt = runner.run([PYTHON, "-c", spin], resources={"cores": 0.5})
     assert attempt["succeeded"]
-    used = float(attempt["output"])
-    assert 0.8 <= used <= 1.25
-    # python itself has to start, too
-    assert used <= attempt["usage"]["cpu_time"] <= used + 0.2 * SLOWNESS
-    assert 40 <= attempt["max_cpu"] <= 60
+    assert float(attempt["output"]) >= 1.6  # by the clock: no upper bound, others are busy too
+    assert 1 <= attempt["usage"]["cpu_time"] <= 1 + 0.25 * SLOWNESS  # python has to start first
+    assert 0 < attempt["max_cpu"] <= 60
 
 
 def test_memory_beyond_the_limit_is_an_oom_kill(runner: Runner) -> None:
