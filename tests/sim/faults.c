@@ -107,6 +107,12 @@ static void block(Sim *sim, size_t q, size_t r, usec_t until_usec) {
                 link->in_until_usec = until_usec;
 }
 
+/* What came meanwhile is read in its order when it goes on. */
+static void pause_host(Host *host, usec_t until_usec) {
+        if (host->paused_until_usec < until_usec)
+                host->paused_until_usec = until_usec;
+}
+
 static void go_wrong_at_runner(Sim *sim, Fault fault, size_t r) {
         Runner *runner = &sim->runners[r];
         if (!runner->host.up)
@@ -123,7 +129,7 @@ static void go_wrong_at_runner(Sim *sim, Fault fault, size_t r) {
                 runner->draining = true;
                 sim_at(sim, soon(sim, 60 * SEC), &runner->host, drain_ends, change_new(0, r, true));
         } else
-                runner->host.paused_until_usec = soon(sim, 60 * SEC);
+                pause_host(&runner->host, soon(sim, 60 * SEC));
 }
 
 static void go_wrong_at_queue(Sim *sim, Fault fault, size_t q) {
@@ -135,7 +141,7 @@ static void go_wrong_at_queue(Sim *sim, Fault fault, size_t q) {
                 queue_crash(sim, queue);
                 sim_at(sim, soon(sim, 90 * SEC), NULL, queue_comes_back, change_new(q, 0, true));
         } else
-                queue->host.paused_until_usec = soon(sim, 70 * SEC);
+                pause_host(&queue->host, soon(sim, 70 * SEC));
 }
 
 static void stop_arrives(Sim *sim, void *data) {
@@ -213,7 +219,6 @@ static void calm(Sim *sim, void *data) {
         sim->loss = 0;
         for (size_t r = 0; r < sim->n_runners; r++) {
                 Runner *runner = &sim->runners[r];
-                runner->host.paused_until_usec = 0;
                 if (runner->host.up && runner->draining) /* by a shutdown, perhaps */
                         runner_crash(sim, runner);
                 if (!runner->host.up)
@@ -221,7 +226,6 @@ static void calm(Sim *sim, void *data) {
         }
         for (size_t q = 0; q < sim->n_queues; q++) {
                 memset(sim->queues[q].links, 0, sizeof(sim->queues[q].links));
-                sim->queues[q].host.paused_until_usec = 0;
                 if (!sim->queues[q].host.up)
                         queue_start(sim, &sim->queues[q]);
         }
