@@ -217,7 +217,7 @@ static void attempt_not_there(Scheduler *scheduler, ScheduledTask *task, usec_t 
 /* Whether an earlier submission may be read after the one that was just answered. */
 static bool may_be_in_flight(const ScheduledTask *task) {
         return task->uncertain_usec > 0 &&
-                        task->sent_usec < usec_add(task->uncertain_usec, IN_FLIGHT_MAX_USEC);
+                        task->sent_usec < usec_add(task->uncertain_usec, SCHEDULER_IN_FLIGHT_USEC);
 }
 
 /* It says no to this submission; an earlier one may still be on its way. */

@@ -7,11 +7,6 @@
 
 #include "core/scheduler.h"
 
-/* A request whose connection we gave up may still be on its way: the client's sockets are to drop what is not
- * acknowledged within less. Where the runner stands still (its host sleeps) it may be read even later, but
- * before what was sent after that time, and under a lease that is over if it takes as long as that. */
-#define IN_FLIGHT_MAX_USEC (60 * USEC_PER_SEC)
-
 struct Scheduler {
         SchedulerConfig config;
         ScheduledWorker **workers;

@@ -206,7 +206,7 @@ static void renewal_unanswered(Worker *worker, usec_t ttl_usec, usec_t now_usec)
         if (worker->late_call_usec <= worker->call_sent_usec)
                 worker->n_late_calls = 0;
         worker->n_late_calls++;
-        worker->late_call_usec = usec_add(now_usec, IN_FLIGHT_MAX_USEC + ttl_usec);
+        worker->late_call_usec = usec_add(now_usec, SCHEDULER_IN_FLIGHT_USEC + ttl_usec);
         if (worker->lease_maybe_usec <= worker->call_sent_usec)
                 return;
         usec_t chain_usec = usec_add(worker->lease_maybe_usec, ttl_usec);

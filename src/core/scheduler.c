@@ -57,7 +57,7 @@ int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, 
          * renewal on its way. */
         worker->worker.lease_maybe_usec = usec_add(now_usec, 2 * scheduler->config.lease_ttl_usec);
         worker->worker.late_call_usec = usec_add(
-                        now_usec, IN_FLIGHT_MAX_USEC + scheduler->config.lease_ttl_usec);
+                        now_usec, SCHEDULER_IN_FLIGHT_USEC + scheduler->config.lease_ttl_usec);
         worker->worker.n_late_calls = 1;
         worker->worker.next_call_usec = now_usec;
         workers[scheduler->n_workers++] = worker;

@@ -21,7 +21,17 @@
  *
  * Use: report what happened by the functions below, call scheduler_run(), then take every action by
  * scheduler_next_action() before the next event is reported. Actions that change a task are to be on disk
- * before anybody else hears of them. */
+ * before anybody else hears of them.
+ *
+ * What the program around it has to do besides, so that the above is true (tests/sim does):
+ * - The HTTP client never repeats a request by itself.
+ * - Whenever a worker answers for the first time, after it was silent, as another instance, or does not know
+ * an attempt (404), its attempts are listed. Those there that are no task's present one are stopped.
+ * - To stop an attempt must not make the worker forget a result. It is made to forget one only when the
+ * result is on disk and SCHEDULER_IN_FLIGHT_USEC have passed since the last submission: one that is still on
+ * its way would be run again.
+ * - An attempt that was placed longer ago than workers keep results is restored as accepted: if the worker
+ * does not have it, nobody can say any more that it never ran. */
 #pragma once
 
 #include <stdbool.h>
@@ -40,6 +50,12 @@
 
 /* A task that loses so many workers is suspected of being the reason. */
 #define SCHEDULER_LOSSES_MAX 10
+
+/* A request whose connection we gave up may still be on its way for so long: the client's sockets are to drop
+ * what is not acknowledged within less. Where the worker stands still (its host sleeps) it may be read even
+ * later, but before what was sent after that time, and under a lease that is over if it takes as long as
+ * that. */
+#define SCHEDULER_IN_FLIGHT_USEC (60 * USEC_PER_SEC)
 
 typedef struct Scheduler Scheduler;
 typedef struct ScheduledTask ScheduledTask;
