@@ -228,6 +228,14 @@ static void submission_refused(Scheduler *scheduler, ScheduledTask *task, usec_t
                 attempt_not_there(scheduler, task, now_usec);
 }
 
+/* That says nothing about an earlier one. */
+static void submission_unsent(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        if (task->uncertain_usec > 0)
+                attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
+        else
+                attempt_refused(scheduler, task, now_usec);
+}
+
 static void pause_worker(Worker *worker, usec_t until_usec) {
         if (worker->paused_usec < until_usec)
                 worker->paused_usec = until_usec;
@@ -296,7 +304,7 @@ void scheduler_submit_done(
         case SUBMIT_UNSENT:
                 pause_worker(worker, usec_add(now_usec, BUSY_PAUSE_USEC));
                 scheduler_worker_suspect(task->worker, now_usec);
-                submission_refused(scheduler, task, now_usec);
+                submission_unsent(scheduler, task, now_usec);
                 break;
         case SUBMIT_UNKNOWN:
                 task->uncertain_usec = now_usec;

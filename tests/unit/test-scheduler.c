@@ -102,7 +102,7 @@ static void each_outcome_of_a_submission(void **state) {
                   REASON_NONE },
                 { "unknown again", SUBMIT_UNKNOWN, false, 59, SCHEDULED_UNCERTAIN, NEXT_NONE, REASON_NONE },
                 { "full, late", SUBMIT_FULL, false, 61, SCHEDULED_WAITING, NEXT_REQUEUE, REASON_REFUSED },
-                { "unsent, late", SUBMIT_UNSENT, false, 61, SCHEDULED_WAITING, NEXT_REQUEUE, REASON_REFUSED },
+                { "unsent, late", SUBMIT_UNSENT, false, 61, SCHEDULED_UNCERTAIN, NEXT_NONE, REASON_NONE },
                 { "no lease, at once",
                   SUBMIT_NO_LEASE,
                   false,
