@@ -2,10 +2,12 @@
 
 #include "io/accounts.h"
 
+#include <grp.h>
 #include <pwd.h>
 #include <string.h>
 
 #define ENTRY_BYTES_MAX (64 * 1024)
+#define GROUP_BYTES_MAX (1024 * 1024) /* its members are listed */
 
 void account_done(Account *account) {
         free(account->name);
@@ -49,4 +51,16 @@ int account_by_uid(uid_t uid, Account *ret) {
         if (!found)
                 return r == 0 ? -ENOENT : -r;
         return account_copy(found, ret);
+}
+
+int group_by_name(const char *name, gid_t *ret_gid) {
+        _cleanup_(freep) char *buffer = malloc(GROUP_BYTES_MAX);
+        if (!buffer)
+                return -ENOMEM;
+        struct group entry, *found = NULL;
+        int r = getgrnam_r(name, &entry, buffer, GROUP_BYTES_MAX, &found);
+        if (!found)
+                return r == 0 ? -ENOENT : -r;
+        *ret_gid = found->gr_gid;
+        return 0;
 }

@@ -19,3 +19,6 @@ void account_done(Account *account);
  * name service does. */
 int account_by_name(const char *name, Account *ret);
 int account_by_uid(uid_t uid, Account *ret);
+
+/* The number of the group NAME. -ENOENT when there is none. */
+int group_by_name(const char *name, gid_t *ret_gid);

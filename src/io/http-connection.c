@@ -22,7 +22,11 @@
 /* Who has a connection when all are taken must have said what it wants by then; a handshake takes more. */
 #define CROWD_PATIENCE_USEC     (250 * USEC_PER_MSEC)
 #define CROWD_PATIENCE_TLS_USEC (1 * USEC_PER_SEC)
-#define PEER_GROUPS_MAX         65536 /* the kernel's own limit */
+#ifndef SO_PEERPIDFD /* Linux 6.5 */
+        #define SO_PEERPIDFD 77
+#endif
+
+#define PEER_GROUPS_MAX 65536 /* the kernel's own limit */
 
 static const char *const drop_texts[_HTTP_DROP_MAX] = {
         [HTTP_DROP_SLOW_HEADER] = "took too long to send a request's header",
@@ -394,4 +398,14 @@ int http_request_peer(const HttpRequest *request, const HttpPeer **ret) {
                 return connection->peer_error;
         *ret = &connection->peer;
         return 0;
+}
+
+int http_request_peer_pidfd(const HttpRequest *request) {
+        int pidfd;
+        socklen_t size = sizeof(pidfd);
+        if (!request->on)
+                return -ENOMEM;
+        if (getsockopt(request->on->fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) < 0)
+                return -errno;
+        return pidfd;
 }

@@ -40,12 +40,12 @@ bool http_request_is_tls(const HttpRequest *request) {
 }
 
 bool http_request_asks_certificate(const HttpRequest *request) {
-        return request->on && request->on->engine->asks_certificate;
+        return !request->on || request->on->engine->asks_certificate; /* not known: then no way in without */
 }
 
 bool http_request_has_certificate(const HttpRequest *request) {
         HttpConnection *connection = request->on;
-        if (!http_request_asks_certificate(request))
+        if (!connection || !connection->engine->asks_certificate)
                 return false;
         if (!connection->certificate_checked)
                 connection->certificate_accepted = http_tls_accepts_client(request->connection);

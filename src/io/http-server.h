@@ -130,6 +130,10 @@ typedef struct HttpPeer {
  * whatever the kernel says. */
 int http_request_peer(const HttpRequest *request, const HttpPeer **ret);
 
+/* A new descriptor of that process, which the caller closes. -ENOPROTOOPT on kernels before 6.5; -ESRCH or
+ * the like when it has ended. */
+int http_request_peer_pidfd(const HttpRequest *request);
+
 /* For the program's own use while it decides on the request; *RELEASE is called with it at the request's end.
  */
 void http_request_set_context(HttpRequest *request, void *context, void (*release)(void *context));

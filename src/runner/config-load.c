@@ -20,10 +20,6 @@ int runner_config_load(const char *path, RunnerConfig **ret) {
                 return r;
         Problem problem = {};
         r = runner_config_parse(text.data ?: "", text.size, token_given, ret, &problem);
-        if (r >= 0 && (*ret)->service.tls_cert) {
-                *ret = runner_config_free(*ret);
-                r = problem_set(&problem, 501, "/tls", "HTTPS is not served yet");
-        }
         if (r < 0)
                 config_file_log_problem(path, &problem);
         return r;

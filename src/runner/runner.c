@@ -320,6 +320,12 @@ static int on_reload(void *userdata) {
                 r = runner_config_check_task_user(runner->config_path, config);
         if (r >= 0)
                 r = config_file_read_token(PROGRAM_NAME, &config->service, &token);
+        if (r >= 0)
+                r = listen_renew_certificates(
+                                runner->http,
+                                runner->config_path,
+                                &config->service,
+                                &runner->config->service);
         if (r < 0)
                 return r;
         listen_keep(&config->service, &runner->config->service);
@@ -357,11 +363,16 @@ static const ProcessHandlers process_handlers = {
 static int runner_init_access(Runner *runner) {
         const ServiceConfig *config = &runner->config->service;
         char *token;
-        int r = config_file_read_token(PROGRAM_NAME, config, &token);
+        int r = access_init(
+                        &runner->access,
+                        runner->event,
+                        PROGRAM_NAME,
+                        runner->facts.host_name,
+                        runner->user_mode);
+        if (r >= 0)
+                r = config_file_read_token(PROGRAM_NAME, config, &token);
         if (r < 0)
                 return r;
-        runner->access.program = PROGRAM_NAME;
-        runner->access.host_name = runner->facts.host_name;
         access_configure(&runner->access, config, token);
         return router_new(runner_endpoints, runner_n_endpoints, &runner->access, runner, &runner->router);
 }
@@ -405,6 +416,7 @@ static int runner_init(Runner *runner) {
         runner_update_capacity(runner);
         return listen_server_new(
                         runner->event,
+                        runner->config_path,
                         &runner->config->service,
                         runner->n_descriptors,
                         runner->router,

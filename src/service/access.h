@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Who may do what. Web pages are kept out by what their requests look like, others by what they can show. */
+/* Who may do what. Web pages are kept out by what their requests look like; others over TCP by what they can
+ * show, a token, a certificate or both; at a Unix socket by who they are. */
 #pragma once
 
 #include <stdbool.h>
+#include <systemd/sd-event.h>
 
 #include "core/config-service.h"
+#include "core/peer-access.h"
 #include "core/problem.h"
 #include "io/http-server.h"
+#include "io/polkit.h"
+
+#define ACCESS_GROUP "daggyr" /* whose members may do everything at the system's Unix sockets */
 
 /* What a route needs of its client; the later ones mean more. */
 typedef enum AccessLevel {
@@ -18,15 +24,28 @@ typedef enum AccessLevel {
         _ACCESS_LEVEL_MAX,
 } AccessLevel;
 
+typedef struct AccessInquiry AccessInquiry;
+
 typedef struct Access {
+        sd_event *event;             /* weak */
         const char *program;         /* its name, told to those who show no token */
         const char *host_name;       /* weak: the machine's, short or full */
         const ServiceConfig *config; /* weak */
         char *token;                 /* that clients over TCP must show, or NULL */
+        PeerPolicy peers;
+        Polkit *polkit;           /* NULL where it is not to be asked */
+        AccessInquiry *inquiries; /* what polkit was asked and has not answered yet */
+        bool polkit_is_silent;    /* it was told in the log that it gives no answers */
 } Access;
+
+/* Before anything else. EVENT and the names must stay. USER_MODE: the daemon is a user's own, so that nobody
+ * but him and root has any business with it. Negative errno. */
+int access_init(Access *access, sd_event *event, const char *program, const char *host_name, bool user_mode);
 
 /* Goes by CONFIG (weak) and TOKEN (taken over; may be NULL) from now on. */
 void access_configure(Access *access, const ServiceConfig *config, char *token);
+
+/* The HTTP server must be gone before. */
 void access_done(Access *access);
 
 /* Whether a socket that other machines can reach may be listened on: something keeps strangers out, or

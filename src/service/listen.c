@@ -11,18 +11,54 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "io/file.h"
+#include "service/config-file.h"
 
+#define PEM_BYTES_MAX       ((size_t) 1024 * 1024)
 #define CONNECTIONS_MAX     4096
 #define CONNECTION_IDLE_SEC 30
 
+static int pem_read(const char *path, Text *ret) {
+        int r = file_read_all(path, PEM_BYTES_MAX, ret);
+        return r < 0 ? log_errno(LOG_ERR, r, "Cannot read %s", path) : 0;
+}
+
+static void secret_done(Text *secret) {
+        if (secret->data)
+                explicit_bzero(secret->data, secret->size);
+        text_done(secret);
+}
+
+static int load_certificates(HttpServer *server, const char *config_path, const ServiceConfig *config) {
+        if (!config->tls_cert)
+                return 0;
+        _cleanup_(text_done) Text cert = {}, client_ca = {};
+        _cleanup_(secret_done) Text key = {};
+        int r = pem_read(config->tls_cert, &cert);
+        if (r >= 0)
+                r = pem_read(config->tls_key, &key);
+        if (r >= 0 && config->tls_client_ca)
+                r = pem_read(config->tls_client_ca, &client_ca);
+        if (r < 0)
+                return r;
+        Problem problem = {};
+        HttpTls tls = { .cert = cert.data, .key = key.data, .client_ca = client_ca.data };
+        r = http_server_set_tls(server, &tls, &problem);
+        if (r < 0)
+                config_file_log_problem(config_path, &problem);
+        return r;
+}
+
 int listen_server_new(
                 sd_event *event,
+                const char *config_path,
                 const ServiceConfig *config,
                 uint64_t n_descriptors,
                 Router *router,
                 HttpServer **ret) {
+        _cleanup_(http_server_freep) HttpServer *server = NULL;
         uint64_t connections = n_descriptors / 4;
-        return http_server_new(
+        int r = http_server_new(
                         event,
                         &(HttpServerOptions){
                                         .body_bytes_max = config->body_max_bytes,
@@ -34,7 +70,13 @@ int listen_server_new(
                         },
                         &router_http_handlers,
                         router,
-                        ret);
+                        &server);
+        if (r >= 0)
+                r = load_certificates(server, config_path, config);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(server);
+        return 0;
 }
 
 static int listen_passed(HttpServer *server, const Access *access, int n_passed) {
@@ -44,8 +86,8 @@ static int listen_passed(HttpServer *server, const Access *access, int n_passed)
                         r = -ENOTSOCK;
                 if (r > 0 && !access_permits_open_socket(access) && !http_socket_is_local(fd)) {
                         log_line(LOG_ERR,
-                                 "Descriptor %d from systemd listens to other machines, which takes \"auth\" or "
-                                 "\"insecure\": true",
+                                 "Descriptor %d from systemd listens to other machines, which takes \"auth\", "
+                                 "\"tls\" with \"client_ca\", or \"insecure\": true",
                                  fd);
                         return -EPERM;
                 }
@@ -73,9 +115,23 @@ int listen_start(HttpServer *server, const Access *access, uint16_t *ret_port) {
         return 0;
 }
 
+static bool is_https(const ServiceConfig *config) {
+        return config->tls_cert != NULL;
+}
+
+int listen_renew_certificates(
+                HttpServer *server,
+                const char *config_path,
+                const ServiceConfig *config,
+                const ServiceConfig *current) {
+        return is_https(current) && is_https(config) ? load_certificates(server, config_path, config) : 0;
+}
+
 void listen_keep(ServiceConfig *config, const ServiceConfig *current) {
         if (!streq(config->ip, current->ip) || config->port != current->port)
                 log_line(LOG_NOTICE, "A new address takes effect with the next restart");
+        if (is_https(config) != is_https(current))
+                log_line(LOG_NOTICE, "To begin or end with HTTPS takes a restart");
         config->body_max_bytes = current->body_max_bytes; /* the server's, made once */
         config->web_threads = current->web_threads;
 }

@@ -12,9 +12,11 @@
 #include "service/router.h"
 
 /* A server for ROUTER that takes no more than a quarter of the N_DESCRIPTORS that the process may have for
- * connections. Negative errno. */
+ * connections, and has the certificates that CONFIG names, read from CONFIG_PATH (may be NULL). Negative
+ * errno, logged where it is about those. */
 int listen_server_new(
                 sd_event *event,
+                const char *config_path,
                 const ServiceConfig *config,
                 uint64_t n_descriptors,
                 Router *router,
@@ -25,6 +27,14 @@ int listen_server_new(
  * the configured address, 0 with sockets from systemd. Negative errno, logged. */
 int listen_start(HttpServer *server, const Access *access, uint16_t *ret_port);
 
+/* Has SERVER use the certificates that CONFIG, read anew from CONFIG_PATH, names. Whether there are any is
+ * settled at the start. On failure, logged, everything stays as it was; call listen_keep() on success. */
+int listen_renew_certificates(
+                HttpServer *server,
+                const char *config_path,
+                const ServiceConfig *config,
+                const ServiceConfig *current);
+
 /* What listens, and how, stays as it is until a restart: takes that over from CURRENT into CONFIG, read anew,
- * and logs when another address is wanted. */
+ * and logs when another address, or HTTPS instead of HTTP, is wanted. */
 void listen_keep(ServiceConfig *config, const ServiceConfig *current);

@@ -8,6 +8,7 @@
 #include "core/json.h"
 #include "core/request-guard.h"
 #include "core/request-metrics.h"
+#include "service/refusals.h"
 
 struct Router {
         const Endpoint *endpoints;
@@ -16,6 +17,7 @@ struct Router {
         Access *access;
         void *userdata; /* the program's */
         RequestMetrics metrics;
+        Refusals refusals;
 };
 
 int router_new(const Endpoint *endpoints, size_t n_endpoints, Access *access, void *userdata, Router **ret) {
@@ -26,6 +28,7 @@ int router_new(const Endpoint *endpoints, size_t n_endpoints, Access *access, vo
         router->n_endpoints = n_endpoints;
         router->access = access;
         router->userdata = userdata;
+        refusals_init(&router->refusals, access->event);
         router->routes = calloc(n_endpoints, sizeof(*router->routes));
         if (!router->routes)
                 return -ENOMEM;
@@ -41,6 +44,7 @@ int router_new(const Endpoint *endpoints, size_t n_endpoints, Access *access, vo
 Router *router_free(Router *router) {
         if (!router)
                 return NULL;
+        refusals_done(&router->refusals);
         request_metrics_done(&router->metrics);
         free(router->routes);
         free(router);
@@ -116,8 +120,9 @@ static int on_header(HttpRequest *request, void *userdata, Problem *reterr_probl
 }
 
 static void on_refused(HttpRequest *request, const Problem *problem, void *userdata) {
-        const Router *router = userdata;
+        Router *router = userdata;
         const EndpointStyle *style = style_of(http_request_context(request));
+        refusals_request(&router->refusals, request, problem);
         if (style->refuse)
                 style->refuse(router->userdata, request, problem);
         else
@@ -145,11 +150,17 @@ static void on_answered(HttpRequest *request, int status, void *userdata) {
         request_metrics_count(&router->metrics, context ? context->match.route : NULL, status);
 }
 
+static void on_dropped(HttpDrop why, const char *client, void *userdata) {
+        Router *router = userdata;
+        refusals_connection(&router->refusals, why, client);
+}
+
 const HttpHandlers router_http_handlers = {
         .on_header = on_header,
         .on_request = on_request,
         .on_refused = on_refused,
         .on_answered = on_answered,
+        .on_dropped = on_dropped,
 };
 
 int router_format_metrics(const Router *router, const char *program, Text *text) {

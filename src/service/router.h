@@ -54,7 +54,7 @@ struct Endpoint {
         const EndpointStyle *style; /* NULL: ours */
 };
 
-/* ENDPOINTS, ACCESS and USERDATA must stay until router_free(). -ENOMEM. */
+/* ENDPOINTS, ACCESS (after access_init()) and USERDATA must stay until router_free(). -ENOMEM. */
 int router_new(const Endpoint *endpoints, size_t n_endpoints, Access *access, void *userdata, Router **ret);
 
 /* The server must be gone before. */
