@@ -16,17 +16,17 @@
 #include "io/http-internal.h"
 #include "io/loop.h"
 
+#ifndef SO_PEERPIDFD /* Linux 6.5 */
+#define SO_PEERPIDFD 77
+#endif
+
 #define CROWDED_TIMEOUT_SEC 2 /* when connections run short, silence is not tolerated for long */
 #define CROWD_CHECK_USEC    (50 * USEC_PER_MSEC)
 #define CROWD_CLOSE_MAX     16
 /* Who has a connection when all are taken must have said what it wants by then; a handshake takes more. */
 #define CROWD_PATIENCE_USEC     (250 * USEC_PER_MSEC)
 #define CROWD_PATIENCE_TLS_USEC (1 * USEC_PER_SEC)
-#ifndef SO_PEERPIDFD /* Linux 6.5 */
-        #define SO_PEERPIDFD 77
-#endif
-
-#define PEER_GROUPS_MAX 65536 /* the kernel's own limit */
+#define PEER_GROUPS_MAX         65536 /* the kernel's own limit */
 
 static const char *const drop_texts[_HTTP_DROP_MAX] = {
         [HTTP_DROP_SLOW_HEADER] = "took too long to send a request's header",

@@ -317,6 +317,13 @@ bool http_socket_is_local(int fd) {
         return address.generic.sa_family == AF_UNIX;
 }
 
+bool http_server_is_local(const HttpServer *server) {
+        for (size_t i = 0; i < server->n_listeners; i++)
+                if (!http_socket_is_local(server->listeners[i].fd))
+                        return false;
+        return true;
+}
+
 unsigned http_server_n_connections(const HttpServer *server) {
         return server->n_connections;
 }

@@ -98,6 +98,9 @@ int http_listen_tcp(const char *ip, uint16_t port, uint16_t *ret_port);
  * address. */
 bool http_socket_is_local(int fd);
 
+/* Whether that is so for all the sockets that are served. */
+bool http_server_is_local(const HttpServer *server);
+
 unsigned http_server_n_connections(const HttpServer *server);
 
 const char *http_request_method(const HttpRequest *request);

@@ -153,7 +153,7 @@ static int read_verdict(sd_bus_message *reply) {
                 r = sd_bus_message_read(reply, "bb", &is_authorized, &is_challenge);
         if (r < 0)
                 return r;
-        return is_authorized ? POLKIT_GRANTED : is_challenge ? POLKIT_PASSWORD : POLKIT_DENIED;
+        return is_authorized ? POLKIT_GRANTED : is_challenge ? POLKIT_CHALLENGE : POLKIT_DENIED;
 }
 
 static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {

@@ -23,7 +23,7 @@ typedef struct PolkitSubject {
 
 typedef enum PolkitVerdict {
         POLKIT_DENIED,
-        POLKIT_PASSWORD, /* denied as long as nobody has authenticated */
+        POLKIT_CHALLENGE, /* denied without an authentication, which is not asked for */
         POLKIT_GRANTED,
 } PolkitVerdict;
 

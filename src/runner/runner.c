@@ -321,11 +321,12 @@ static int on_reload(void *userdata) {
         if (r >= 0)
                 r = config_file_read_token(PROGRAM_NAME, &config->service, &token);
         if (r >= 0)
-                r = listen_renew_certificates(
+                r = listen_reload(
                                 runner->http,
                                 runner->config_path,
                                 &config->service,
-                                &runner->config->service);
+                                &runner->config->service,
+                                token != NULL);
         if (r < 0)
                 return r;
         listen_keep(&config->service, &runner->config->service);

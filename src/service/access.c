@@ -166,12 +166,12 @@ static int judge(Access *access, int verdict, const char *message, const char *a
         switch ((PolkitVerdict) verdict) {
         case POLKIT_GRANTED:
                 return 0;
-        case POLKIT_PASSWORD:
+        case POLKIT_CHALLENGE:
                 return problem_set(
                                 problem,
                                 403,
                                 NULL,
-                                "polkit grants %s only to who gives a password first, as pkcheck(1) can ask for",
+                                "polkit grants %s only after an authentication, for which HTTP clients cannot be asked",
                                 action);
         case POLKIT_DENIED:
                 break;

@@ -119,11 +119,21 @@ static bool is_https(const ServiceConfig *config) {
         return config->tls_cert != NULL;
 }
 
-int listen_renew_certificates(
+int listen_reload(
                 HttpServer *server,
                 const char *config_path,
                 const ServiceConfig *config,
-                const ServiceConfig *current) {
+                const ServiceConfig *current,
+                bool has_token) {
+        /* To begin with HTTPS takes a restart: until then nobody is asked for a certificate. */
+        bool asks_certificate = config->tls_client_ca && is_https(current);
+        if (!has_token && !asks_certificate && !config->insecure && !http_server_is_local(server)) {
+                log_line(LOG_ERR,
+                         "%s: without \"auth\" and \"insecure\", what listens to other machines would be open to "
+                         "all",
+                         config_file_name(config_path));
+                return -EPERM;
+        }
         return is_https(current) && is_https(config) ? load_certificates(server, config_path, config) : 0;
 }
 

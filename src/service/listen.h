@@ -3,6 +3,7 @@
 /* A daemon's HTTP server: its limits, and the sockets it listens on. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
@@ -27,13 +28,15 @@ int listen_server_new(
  * the configured address, 0 with sockets from systemd. Negative errno, logged. */
 int listen_start(HttpServer *server, const Access *access, uint16_t *ret_port);
 
-/* Has SERVER use the certificates that CONFIG, read anew from CONFIG_PATH, names. Whether there are any is
- * settled at the start. On failure, logged, everything stays as it was; call listen_keep() on success. */
-int listen_renew_certificates(
+/* Before CONFIG, read anew from CONFIG_PATH, takes the place of CURRENT: whether SERVER, as it listens now,
+ * may go on with it (HAS_TOKEN: there is a token); and has SERVER use the certificates that it names. On
+ * failure, logged, everything stays as it was. */
+int listen_reload(
                 HttpServer *server,
                 const char *config_path,
                 const ServiceConfig *config,
-                const ServiceConfig *current);
+                const ServiceConfig *current,
+                bool has_token);
 
 /* What listens, and how, stays as it is until a restart: takes that over from CURRENT into CONFIG, read anew,
  * and logs when another address, or HTTPS instead of HTTP, is wanted. */

@@ -3,6 +3,7 @@
 #include "service/router.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/json.h"
@@ -119,10 +120,19 @@ static int on_header(HttpRequest *request, void *userdata, Problem *reterr_probl
         return 0;
 }
 
+/* Foreign protocols have a form of their own for the reason, but not for this. */
+static void add_retry_after(HttpRequest *request, unsigned seconds) {
+        char value[sizeof("4294967295")];
+        (void) snprintf(value, sizeof(value), "%u", seconds);
+        (void) http_request_add_header(request, "Retry-After", value);
+}
+
 static void on_refused(HttpRequest *request, const Problem *problem, void *userdata) {
         Router *router = userdata;
         const EndpointStyle *style = style_of(http_request_context(request));
         refusals_request(&router->refusals, request, problem);
+        if (style->refuse && problem->retry_after_sec > 0)
+                add_retry_after(request, problem->retry_after_sec);
         if (style->refuse)
                 style->refuse(router->userdata, request, problem);
         else
