@@ -50,7 +50,7 @@ int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, 
         ScheduledWorker *worker = calloc(1, sizeof(*worker));
         if (!worker)
                 return -ENOMEM;
-        memcpy(worker->worker.id, id, strlen(id));
+        (void) strncpy(worker->worker.id, id, WORKER_ID_MAX); /* the rest is zero */
         worker->worker.id_hash = stable_hash(id, 0);
         worker->worker.heard_usec = now_usec;
         /* An earlier run of this queue may have left a lease there under which an attempt still runs, and a
