@@ -5,6 +5,8 @@
  * to wait) and delivered from the loop. So the caller may do anything in its own callbacks. */
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -12,6 +14,8 @@
 
 #include "io/http-client-internal.h"
 #include "io/loop.h"
+
+#define UNACKNOWLEDGED_MSEC 20000
 
 #define STREAM_BYTES_MAX (64 * 1024) /* kept for on_data; with what libcurl has read ahead a bit more */
 
@@ -64,10 +68,17 @@ static size_t on_curl_header(char *bytes, size_t one, size_t size, void *userdat
         return size;
 }
 
-/* libcurl 7.88 opens sockets that programs we execute would inherit. */
+/* libcurl 7.88 opens sockets that programs we execute would inherit. And what the peer does not acknowledge
+ * is given up soon, also by sockets that are closed by then: a request whose call has ended must not arrive a
+ * quarter of an hour later, as it could by default (tcp_retries2). */
 static curl_socket_t on_curl_socket(void *userdata, curlsocktype purpose, struct curl_sockaddr *address) {
         int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-        return fd < 0 ? CURL_SOCKET_BAD : fd;
+        if (fd < 0)
+                return CURL_SOCKET_BAD;
+        unsigned timeout_msec = UNACKNOWLEDGED_MSEC;
+        if (address->family == AF_INET || address->family == AF_INET6)
+                (void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_msec, sizeof(timeout_msec));
+        return fd;
 }
 
 static bool header_value_valid(const char *value) {

@@ -169,7 +169,7 @@ static void dispatch_requeue(Queue *queue, const SchedulerAction *action) {
         if (r < 0) /* after a restart it is found out again at the worker */
                 (void) log_errno(LOG_ERR, r, "Cannot store that task \"%s\" waits again", task->task_id);
         if (reason == REASON_RETRY)
-                worker_link_delete(queue_find_link(queue, task->worker_id), task->attempt_id);
+                worker_link_forget(queue_find_link(queue, task->worker_id), task->attempt_id);
         task->submit_call = http_call_free(task->submit_call);
         task->fetch = task_fetch_free(task->fetch);
         (void) task_table_set_attempt(&queue->tasks, task, "");
@@ -218,7 +218,7 @@ void dispatch_action(Queue *queue, const SchedulerAction *action) {
                 break;
         case ACTION_STOP:
                 if (link)
-                        worker_link_delete(link, action_task(action)->attempt_id);
+                        worker_link_stop(link, action_task(action)->attempt_id);
                 break;
         case ACTION_FINISH:
                 dispatch_finish(queue, action);

@@ -34,7 +34,7 @@ static int run(CommandLine *command_line, int ready_fd) {
         r = loop_new(&event);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot set up");
-        r = queue_new(event, command_line->config_path, TAKE_PTR(config), &queue);
+        r = queue_new(event, command_line->config_path, TAKE_PTR(config), command_line->user_mode, &queue);
         if (r >= 0)
                 r = queue_start(queue);
         if (r < 0)

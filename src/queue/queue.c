@@ -189,6 +189,13 @@ static int on_reload(void *userdata) {
         int r = queue_config_load(queue->config_path, &config);
         if (r >= 0)
                 r = config_file_read_token(PROGRAM_NAME, &config->service, &token);
+        if (r >= 0)
+                r = listen_reload(
+                                queue->http,
+                                queue->config_path,
+                                &config->service,
+                                &queue->config->service,
+                                token != NULL);
         if (r < 0)
                 return r;
         listen_keep(&config->service, &queue->config->service);
@@ -279,18 +286,23 @@ static int init_clients(Queue *queue) {
         if (r < 0)
                 return r;
         return listen_server_new(
-                        queue->event, &queue->config->service, n_descriptors, queue->router, &queue->http);
+                        queue->event,
+                        queue->config_path,
+                        &queue->config->service,
+                        n_descriptors,
+                        queue->router,
+                        &queue->http);
 }
 
 static int init_access(Queue *queue) {
         char *token;
         if (gethostname(queue->host_name, sizeof(queue->host_name) - 1) < 0)
                 return -errno;
-        int r = config_file_read_token(PROGRAM_NAME, &queue->config->service, &token);
+        int r = access_init(&queue->access, queue->event, PROGRAM_NAME, queue->host_name, queue->user_mode);
+        if (r >= 0)
+                r = config_file_read_token(PROGRAM_NAME, &queue->config->service, &token);
         if (r < 0)
                 return r;
-        queue->access.program = PROGRAM_NAME;
-        queue->access.host_name = queue->host_name;
         access_configure(&queue->access, &queue->config->service, token);
         return router_new(queue_endpoints, queue_n_endpoints, &queue->access, queue, &queue->router);
 }
@@ -325,13 +337,14 @@ static int queue_init(Queue *queue) {
         return r;
 }
 
-int queue_new(sd_event *event, const char *config_path, QueueConfig *config, Queue **ret) {
+int queue_new(sd_event *event, const char *config_path, QueueConfig *config, bool user_mode, Queue **ret) {
         _cleanup_(queue_config_freep) QueueConfig *owned = config;
         _cleanup_(queue_freep) Queue *queue = calloc(1, sizeof(*queue));
         if (!queue)
                 return log_errno(LOG_ERR, ENOMEM, "Cannot set up");
         queue->event = sd_event_ref(event);
         queue->config_path = config_path;
+        queue->user_mode = user_mode;
         queue->config = TAKE_PTR(owned);
         int r = queue_init(queue);
         if (r < 0)

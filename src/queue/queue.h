@@ -28,6 +28,7 @@
 struct Queue {
         const char *config_path; /* NULL: defaults only */
         QueueConfig *config;
+        bool user_mode; /* a user's own: nobody else has any business at its Unix sockets */
         sd_event *event;
         char host_name[HOST_NAME_MAX + 1];
         char *address; /* "host:port" by which others know this queue */
@@ -56,7 +57,7 @@ struct Queue {
 
 /* Takes CONFIG over in every case. Opens the store and takes up what was left there. A negative errno,
  * logged. */
-int queue_new(sd_event *event, const char *config_path, QueueConfig *config, Queue **ret);
+int queue_new(sd_event *event, const char *config_path, QueueConfig *config, bool user_mode, Queue **ret);
 Queue *queue_free(Queue *queue);
 DEFINE_POINTER_CLEANUP(Queue, queue_free)
 

@@ -53,8 +53,10 @@ static void on_stored(int r, void *userdata) {
         tell(task);
         waiters_answer_all(&task->waiters);
         WorkerLink *link = task->worker_id ? queue_find_link(queue, task->worker_id) : NULL;
-        if (link && *task->attempt_id)
-                worker_link_delete(link, task->attempt_id);
+        /* Where a submission went without an answer it may still arrive, and must find that it has been run.
+         */
+        if (link && *task->attempt_id && task->scheduled->uncertain_usec == 0)
+                worker_link_forget(link, task->attempt_id);
         scheduler_remove_task(queue->scheduler, task->scheduled);
         task_table_remove(&queue->tasks, task);
         queue_run_soon(queue);

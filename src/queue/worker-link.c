@@ -205,7 +205,8 @@ static void log_strange_answer(const WorkerLink *link, const char *what, const H
 static void on_probe_done(WorkerLink *link, const HttpOutcome *outcome) {
         Scheduler *scheduler = link->queue->scheduler;
         bool was_silent = link->worker->worker.silent || !link->worker->worker.heard;
-        if (!is_success(outcome) || take_report(link, outcome) < 0) {
+        WorkerReport report = link->worker->worker.report;
+        if (!is_success(outcome) || runner_capacity_parse(outcome->body, outcome->body_size, &report) < 0) {
                 log_strange_answer(link, "when asked for its capacity", outcome);
                 scheduler_call_failed(scheduler, link->worker, now_boottime());
                 return;
@@ -213,6 +214,7 @@ static void on_probe_done(WorkerLink *link, const HttpOutcome *outcome) {
         if (was_silent)
                 log_line(LOG_INFO, "Worker \"%s\" answers", link->config->id);
         scheduler_call_answered(scheduler, link->worker, now_boottime());
+        scheduler_worker_reported(scheduler, link->worker, &report, now_boottime());
         if (was_silent)
                 worker_link_resync(link);
 }
@@ -462,14 +464,22 @@ static void on_delete_done(HttpCall *call, const HttpOutcome *outcome, void *use
                 worker_link_resync(link);
 }
 
-void worker_link_delete(WorkerLink *link, const char *attempt_id) {
+static void delete_attempt(WorkerLink *link, const char *attempt_id, const char *query) {
         _cleanup_(freep) char *path = NULL, *url = NULL;
         HttpCallOptions options;
-        if (worker_link_attempt_path(attempt_id, "", &path) < 0 ||
+        if (worker_link_attempt_path(attempt_id, query, &path) < 0 ||
             worker_link_prepare(link, "DELETE", path, &options, &url) < 0)
                 return;
         options.on_done = on_delete_done;
         (void) http_call_new(link->queue->client, &options, NULL);
+}
+
+void worker_link_stop(WorkerLink *link, const char *attempt_id) {
+        delete_attempt(link, attempt_id, "?keep=true");
+}
+
+void worker_link_forget(WorkerLink *link, const char *attempt_id) {
+        delete_attempt(link, attempt_id, "");
 }
 
 /* An attempt that the worker has; OBJECT shows it. */
@@ -481,7 +491,7 @@ static void on_attempt_seen(WorkerLink *link, json_object *object, bool listed) 
         Task *task = task_table_find_attempt(&link->queue->tasks, seen.task_id);
         if (!task || !task->scheduled || task->scheduled->worker != link->worker) {
                 if (listed) /* has our label: one that was given up, or whose result is on disk */
-                        worker_link_delete(link, seen.task_id);
+                        worker_link_forget(link, seen.task_id);
                 return;
         }
         if (listed)
@@ -492,7 +502,7 @@ static void on_attempt_seen(WorkerLink *link, json_object *object, bool listed) 
         if (seen.finished)
                 task_fetch_start(task, link);
         else if (listed && task->scheduled->stop_requested)
-                worker_link_delete(link, seen.task_id);
+                worker_link_stop(link, seen.task_id);
 }
 
 static void list_page(WorkerLink *link);

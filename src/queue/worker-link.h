@@ -29,8 +29,12 @@ void worker_link_call(WorkerLink *link, WorkerCall call);
 /* Submits the current attempt of TASK and tells the scheduler what became of it. */
 void worker_link_submit(WorkerLink *link, Task *task);
 
-/* Asks for the attempt to be stopped, or, when it is finished, forgotten. */
-void worker_link_delete(WorkerLink *link, const char *attempt_id);
+/* Asks for the attempt to be stopped. One that has ended meanwhile is kept, so that its result can be
+ * fetched. */
+void worker_link_stop(WorkerLink *link, const char *attempt_id);
+
+/* Asks for the attempt to be forgotten, and to be stopped before if it still runs. */
+void worker_link_forget(WorkerLink *link, const char *attempt_id);
 
 /* A call to URL (the worker's, and PATH behind it) that the caller completes: its token, TLS and deadlines
  * are filled in. RET_URL is the caller's to free after http_call_new(). -ENOMEM. */

@@ -136,3 +136,14 @@ def test_a_result_that_goes_while_it_is_read_ends_the_reading_only(
     assert set(piece) <= set(b"x\n") and len(piece) <= size + 1
     await_that(lambda: files_of(runner) == [], what="its file to be closed")
     assert runner.run(["true"])["succeeded"]
+
+
+def test_a_stop_that_comes_too_late_can_keep_the_result(runner: Runner) -> None:
+    """Lost: results that a queue had not fetched yet when it wanted the task stopped."""
+    id = runner.submit(["echo", "kept"])
+    runner.wait(id)
+    late = runner.delete(f"/api/v1/task/{id}", params={"keep": "true"})
+    assert late.status_code == 200 and late.json()["output"] == "kept\n"
+    assert runner.attempt(id)["output"] == "kept\n"
+    assert runner.delete(f"/api/v1/task/{id}", params={"keep": "maybe"}).status_code == 400
+    assert runner.delete(f"/api/v1/task/{id}").status_code == 204
