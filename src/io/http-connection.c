@@ -17,7 +17,7 @@
 #include "io/loop.h"
 
 #ifndef SO_PEERPIDFD /* Linux 6.5 */
-#define SO_PEERPIDFD 77
+        #define SO_PEERPIDFD 77
 #endif
 
 #define CROWDED_TIMEOUT_SEC 2 /* when connections run short, silence is not tolerated for long */

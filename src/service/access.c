@@ -278,7 +278,7 @@ static int check_peer(
         if (verdict == PEER_REFUSED)
                 return problem_set(problem, 403, NULL, "this is another user's");
 
-        PolkitSubject subject;
+        PolkitSubject subject = { .pidfd = -EBADF };
         int r = find_subject(request, peer, &subject, problem);
         if (r < 0)
                 return r;
