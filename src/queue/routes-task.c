@@ -1,33 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include <stdio.h>
-
 #include "base/text.h"
 #include "core/json.h"
+#include "core/task-request.h"
 #include "queue/live-output.h"
 #include "queue/queue.h"
 #include "queue/routes.h"
 #include "queue/submit.h"
-
-#define WAIT_SEC_MAX 300.0
-
-static int parse_wait(const Query *query, usec_t *ret, Problem *problem) {
-        const char *text = query_get(query, "wait");
-        double seconds = 0;
-        *ret = 0;
-        if (text &&
-            (text_parse_double(text, &seconds) < 0 || usec_from_seconds(seconds, WAIT_SEC_MAX, ret) < 0))
-                return problem_set(problem, 400, "/wait", "must be a number of seconds between 0 and 300");
-        return 0;
-}
-
-static int parse_output_mode(const Query *query, OutputMode *ret, Problem *problem) {
-        int mode = output_mode_from_string(query_get(query, "output"));
-        if (mode < 0)
-                return problem_set(problem, 400, "/output", "must be none, tail or full");
-        *ret = (OutputMode) mode;
-        return 0;
-}
 
 /* A submission that waits for the disk, and maybe its client. */
 typedef struct PendingSubmit {
@@ -44,20 +23,13 @@ static void pending_submit_free(PendingSubmit *pending) {
 static void answer_submission(PendingSubmit *pending) {
         HttpRequest *request = pending->request;
         const char *task_id = pending->submission.task_id;
-        _cleanup_(freep) char *id = NULL, *location = NULL;
-        if (text_percent_encode(task_id, "-._~:", &id) >= 0) {
-                if (asprintf(&location, "/api/v1/task/%s", id) >= 0)
-                        (void) http_request_add_header(request, "Location", location);
-                else
-                        location = NULL;
-        }
-        Task *task = task_table_find(&pending->queue->tasks, task_id);
-        json_object *attempt = NULL;
-        if (task)
-                attempt = task_describe(task, OUTPUT_FULL);
-        else
-                (void) task_describe_stored(pending->queue, task_id, OUTPUT_FULL, &attempt);
-        http_request_answer_json(request, pending->submission.is_new ? 202 : 200, attempt);
+        _cleanup_(freep) char *location = NULL;
+        if (task_path_format(task_id, &location) >= 0)
+                (void) http_request_add_header(request, "Location", location);
+        http_request_answer_json(
+                        request,
+                        pending->submission.is_new ? 202 : 200,
+                        task_describe_any(pending->queue, task_id, OUTPUT_FULL));
 }
 
 static void on_submit_committed(int r, void *userdata) {
@@ -123,8 +95,8 @@ void route_task_get(void *userdata, HttpRequest *request, const RequestContext *
         Problem problem = {};
         usec_t wait_usec = 0;
         OutputMode mode = OUTPUT_FULL;
-        if (parse_wait(&context->query, &wait_usec, &problem) < 0 ||
-            parse_output_mode(&context->query, &mode, &problem) < 0) {
+        if (task_wait_parse(&context->query, &wait_usec, &problem) < 0 ||
+            output_mode_parse(&context->query, &mode, &problem) < 0) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
@@ -214,7 +186,7 @@ void route_task_delete(void *userdata, HttpRequest *request, const RequestContex
         Queue *queue = userdata;
         Problem problem = {};
         usec_t wait_usec;
-        if (parse_wait(&context->query, &wait_usec, &problem) < 0) {
+        if (task_wait_parse(&context->query, &wait_usec, &problem) < 0) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
@@ -256,31 +228,21 @@ static int on_output_row(const StoredTask *row, void *userdata) {
 void route_task_output(void *userdata, HttpRequest *request, const RequestContext *context) {
         Queue *queue = userdata;
         Problem problem = {};
-        const char *stream = query_get(&context->query, "stream") ?: "stdout";
-        const char *offset_text = query_get(&context->query, "offset");
-        const char *follow = query_get(&context->query, "follow") ?: "false";
-        uint64_t offset = 0;
-        int r = 0;
-        if (!streq(stream, "stdout") && !streq(stream, "stderr"))
-                r = problem_set(&problem, 400, "/stream", "must be stdout or stderr");
-        if (r >= 0 && offset_text && text_parse_u64(offset_text, 0, UINT64_MAX, &offset) < 0)
-                r = problem_set(&problem, 400, "/offset", "must be a number of bytes");
-        if (r >= 0 && !streq(follow, "true") && !streq(follow, "false"))
-                r = problem_set(&problem, 400, "/follow", "must be true or false");
-        if (r < 0) {
+        OutputRequest wanted;
+        if (output_request_parse(&context->query, &wanted, &problem) < 0) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        StoredStream which = streq(stream, "stderr") ? STORED_STDERR : STORED_STDOUT;
+        StoredStream stream = wanted.is_error ? STORED_STDERR : STORED_STDOUT;
         Task *task = task_table_find(&queue->tasks, context->match.parameters[0]);
         if (task) {
-                live_output_answer(task, request, which, offset, streq(follow, "true"));
+                live_output_answer(task, request, stream, wanted.offset, wanted.follow);
                 return;
         }
         OutputPlace place;
-        r = task_store_get(queue->store, context->match.parameters[0], on_output_row, &place);
+        int r = task_store_get(queue->store, context->match.parameters[0], on_output_row, &place);
         if (r < 0)
                 answer_not_found(request, r);
         else
-                stored_output_answer(queue, request, place.seq, place.number, which, offset);
+                stored_output_answer(queue, request, place.seq, place.number, stream, wanted.offset);
 }

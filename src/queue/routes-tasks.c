@@ -1,55 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "core/json.h"
+#include "core/task-request.h"
 #include "queue/queue.h"
 #include "queue/routes.h"
 #include "queue/submit.h"
 
-#define BATCH_MAX 1000
-
-static int parse_filter(const Query *query, StoreFilter *ret, const char **labels, Problem *problem) {
-        const char *state = query_get(query, "state");
-        const char *limit = query_get(query, "limit"), *after = query_get(query, "after");
-        *ret = (StoreFilter){ .state = -1, .limit = STORE_LIST_LIMIT_MAX, .labels = labels };
-        if (state)
-                ret->state = stored_state_from_string(state);
-        if (state && ret->state < 0)
-                return problem_set(
-                                problem,
-                                400,
-                                "/state",
-                                "must be queued, running, completed, errored or killed");
-        if (limit && text_parse_u64(limit, 1, STORE_LIST_LIMIT_MAX, &ret->limit) < 0)
-                return problem_set(
-                                problem,
-                                400,
-                                "/limit",
-                                "must be an integer between 1 and %d",
-                                STORE_LIST_LIMIT_MAX);
-        if (after && text_parse_u64(after, 0, UINT64_MAX - 1, &ret->after) < 0)
-                return problem_set(problem, 400, "/after", "must be the \"next\" of an earlier answer");
-        size_t n = 0;
-        for (size_t i = 0; i < query->n_items; i++) {
-                if (!streq(query->items[i].name, "label"))
-                        continue;
-                if (!strchr(query->items[i].value, '='))
-                        return problem_set(problem, 400, "/label", "must be key=value");
-                if (n == STORE_LABELS_MAX)
-                        return problem_set(
-                                        problem,
-                                        400,
-                                        "/label",
-                                        "must not stand more than %d times",
-                                        STORE_LABELS_MAX);
-                labels[n++] = query->items[i].value;
-        }
-        return 0;
-}
+static_assert(TASK_LIST_MAX <= STORE_LIST_LIMIT_MAX, "the store can read a page");
 
 /* The rows of a page; describing one reads others, which cannot be done from within the reading of a page. */
 typedef struct Page {
@@ -75,25 +38,26 @@ static int on_row(const StoredTask *row, void *userdata) {
 static json_object *describe_page(const Page *page) {
         _cleanup_(json_putp) json_object *tasks = json_object_new_array();
         for (size_t i = 0; tasks && i < page->n; i++) {
-                const Task *task = task_table_find(&page->queue->tasks, page->task_ids[i]);
-                json_object *attempt = NULL;
-                if (task)
-                        attempt = task_describe(task, OUTPUT_NONE);
-                else
-                        (void) task_describe_stored(page->queue, page->task_ids[i], OUTPUT_NONE, &attempt);
+                json_object *attempt = task_describe_any(page->queue, page->task_ids[i], OUTPUT_NONE);
                 if (json_append(tasks, attempt) < 0)
                         return NULL;
         }
         return TAKE_PTR(tasks);
 }
 
-static int list(Queue *queue, const StoreFilter *filter, json_object **ret) {
+static int list(Queue *queue, const TaskListRequest *wanted, json_object **ret) {
+        StoreFilter filter = {
+                .state = wanted->state ? stored_state_from_string(wanted->state) : -1,
+                .labels = wanted->labels,
+                .after = wanted->after == UINT64_MAX ? 0 : wanted->after,
+                .limit = wanted->limit,
+        };
         _cleanup_(page_done) Page page = { .queue = queue };
         _cleanup_(json_putp) json_object *object = json_object_new_object();
         uint64_t next;
         if (!object)
                 return -ENOMEM;
-        int r = task_store_list(queue->store, filter, on_row, &page, &next);
+        int r = task_store_list(queue->store, &filter, on_row, &page, &next);
         if (r < 0)
                 return r;
         char next_text[3 * sizeof(uint64_t)];
@@ -108,13 +72,12 @@ static int list(Queue *queue, const StoreFilter *filter, json_object **ret) {
 }
 
 void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context) {
-        const char *labels[STORE_LABELS_MAX + 1] = {};
         Problem problem = {};
-        StoreFilter filter;
+        TaskListRequest wanted;
         json_object *object = NULL;
-        int r = parse_filter(&context->query, &filter, labels, &problem);
+        int r = task_list_request_parse(&context->query, STORE_LABELS_MAX, &wanted, &problem);
         if (r >= 0) {
-                r = list(userdata, &filter, &object);
+                r = list(userdata, &wanted, &object);
                 if (r < 0)
                         (void) problem_from_errno(&problem, r);
         }
@@ -161,26 +124,13 @@ static int pending_batch_new(Queue *queue, HttpRequest *request, size_t n, Pendi
         return 0;
 }
 
-/* One element of the answer: {"task_id","status","attempt"|"problem"}. */
 static json_object *batch_outcome(Queue *queue, const Submission *submission, const Problem *problem) {
-        _cleanup_(json_putp) json_object *object = json_object_new_object();
-        json_object *part = NULL;
-        int r = object ? json_add_string(object, "task_id", submission->task_id) : -ENOMEM;
-        int status = problem->status ?: submission->is_new ? 202 : 200;
-        if (r >= 0)
-                r = json_add_u64(object, "status", (uint64_t) status);
-        if (r < 0)
-                return NULL;
-        if (problem->status) {
-                r = problem_to_json(problem, submission->is_full ? queue_capacity_json(queue) : NULL, &part);
-                return r >= 0 && json_add(object, "problem", part) >= 0 ? TAKE_PTR(object) : NULL;
-        }
-        const Task *task = task_table_find(&queue->tasks, submission->task_id);
-        if (task)
-                part = task_describe(task, OUTPUT_NONE);
-        else
-                (void) task_describe_stored(queue, submission->task_id, OUTPUT_NONE, &part);
-        return json_add(object, "attempt", part) >= 0 ? TAKE_PTR(object) : NULL;
+        const char *task_id = submission->task_id;
+        if (problem->status)
+                return task_batch_refused(
+                                task_id, problem, submission->is_full ? queue_capacity_json(queue) : NULL);
+        return task_batch_accepted(
+                        task_id, submission->is_new, task_describe_any(queue, task_id, OUTPUT_NONE));
 }
 
 static json_object *batch_outcomes(const PendingBatch *pending) {
@@ -216,12 +166,11 @@ static void submit_one(
                 StoreBatch *batch,
                 Submission *submission,
                 Problem *problem) {
-        json_object *id;
         if (submit_task(queue, element, NULL, batch, submission, problem) >= 0 || submission->task_id)
                 return;
-        if (json_object_is_type(element, json_type_object) &&
-            json_object_object_get_ex(element, "task_id", &id) && json_object_is_type(id, json_type_string))
-                submission->task_id = strdup(json_object_get_string(id));
+        const char *task_id = task_batch_id(element);
+        if (task_id)
+                submission->task_id = strdup(task_id);
 }
 
 void route_tasks_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
@@ -231,9 +180,8 @@ void route_tasks_submit(void *userdata, HttpRequest *request, const RequestConte
         _cleanup_(store_batch_freep) StoreBatch *batch = NULL;
         _cleanup_(pending_batch_freep) PendingBatch *pending = NULL;
         int r = request_parse_body(request, &body, &problem);
-        if (r >= 0 &&
-            (!json_object_is_type(body, json_type_array) || json_object_array_length(body) > BATCH_MAX))
-                r = problem_set(&problem, 400, NULL, "must be an array of at most %d tasks", BATCH_MAX);
+        if (r >= 0)
+                r = task_batch_check(body, &problem);
         if (r >= 0) {
                 r = pending_batch_new(queue, request, json_object_array_length(body), &pending);
                 if (r >= 0)

@@ -2,11 +2,7 @@
 
 #include "queue/routes.h"
 
-static const char *const task_get_query[] = { "wait", "output", NULL };
-static const char *const task_delete_query[] = { "wait", NULL };
-static const char *const task_output_query[] = { "stream", "offset", "follow", NULL };
-static const char *const tasks_list_query[] = { "state", "label", "limit", "after", NULL };
-static const char *const tasks_list_repeatable[] = { "label", NULL };
+#include "core/task-request.h"
 
 const Endpoint queue_endpoints[] = {
         { "GET", "/ready", ACCESS_PUBLIC, route_ready },

@@ -58,14 +58,6 @@ bool task_is_running(const Task *task) {
                          task->scheduled->state == SCHEDULED_ENDED);
 }
 
-int output_mode_from_string(const char *name) {
-        if (!name || streq(name, "full"))
-                return OUTPUT_FULL;
-        if (streq(name, "tail"))
-                return OUTPUT_TAIL;
-        return streq(name, "none") ? OUTPUT_NONE : -EINVAL;
-}
-
 static int on_spec_row(const StoredTask *row, void *userdata) {
         char **text = userdata;
         *text = strdup(row->spec);
@@ -220,6 +212,14 @@ int task_describe_stored(Queue *queue, const char *task_id, OutputMode mode, jso
                 return r;
         *ret = description.object;
         return 0;
+}
+
+json_object *task_describe_any(Queue *queue, const char *task_id, OutputMode mode) {
+        const Task *task = task_table_find(&queue->tasks, task_id);
+        if (task)
+                return task_describe(task, mode);
+        json_object *object;
+        return task_describe_stored(queue, task_id, mode, &object) < 0 ? NULL : object;
 }
 
 void task_send_event(const Task *task, const char *state, const char *result) {

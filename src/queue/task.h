@@ -13,6 +13,7 @@
 #include "base/usec.h"
 #include "core/queue-attempt.h"
 #include "core/scheduler.h"
+#include "core/task-request.h"
 #include "io/http-client.h"
 #include "io/task-store.h"
 #include "service/waiters.h"
@@ -20,13 +21,6 @@
 typedef struct Queue Queue;
 typedef struct LiveOutput LiveOutput;
 typedef struct TaskFetch TaskFetch;
-
-typedef enum OutputMode {
-        OUTPUT_NONE,
-        OUTPUT_TAIL,
-        OUTPUT_FULL,
-        _OUTPUT_MODE_MAX,
-} OutputMode;
 
 static_assert(_OUTPUT_MODE_MAX <= WAITERS_FORMS_MAX, "tasks are told in each mode");
 
@@ -71,8 +65,8 @@ json_object *task_describe(const Task *task, unsigned mode);
 /* The same of a task that is only in the store. -ENOENT, -ENOMEM, -EIO. The caller puts *ret. */
 int task_describe_stored(Queue *queue, const char *task_id, OutputMode mode, json_object **ret);
 
-/* OutputMode of "?output=", NULL meaning full; -EINVAL. */
-int output_mode_from_string(const char *name);
+/* The same of a task wherever it is; NULL also when there is none. The caller puts it. */
+json_object *task_describe_any(Queue *queue, const char *task_id, OutputMode mode);
 
 /* Adds "attempts", those that did not become the task's result. */
 int task_add_earlier(const Task *task, json_object *object);

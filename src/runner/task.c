@@ -85,14 +85,6 @@ usec_t task_clock(const Task *task, usec_t now_boottime_usec) {
         return usec_add(task->submit_usec, usec_subtract(now_boottime_usec, task->submit_boottime_usec));
 }
 
-int output_mode_from_string(const char *name) {
-        if (!name || streq(name, "full"))
-                return OUTPUT_FULL;
-        if (streq(name, "tail"))
-                return OUTPUT_TAIL;
-        return streq(name, "none") ? OUTPUT_NONE : -EINVAL;
-}
-
 /* Copies what MODE embeds of a stream to *RET_BYTES, which the caller frees, and describes it. */
 static int output_view(
                 const Capture *capture,

@@ -16,6 +16,7 @@
 #include "core/capacity.h"
 #include "core/journal-entry.h"
 #include "core/task-attempt.h"
+#include "core/task-request.h"
 #include "core/task-spec.h"
 #include "core/task-state.h"
 #include "io/capture.h"
@@ -95,17 +96,6 @@ bool task_is_live(const Task *task);
 /* The time of day at NOW_BOOTTIME_USEC as the task shows it: what the wall clock said at its submission, and
  * what has passed since. So a clock that is set meanwhile changes no order and no duration. */
 usec_t task_clock(const Task *task, usec_t now_boottime_usec);
-
-typedef enum OutputMode {
-        OUTPUT_NONE,
-        OUTPUT_TAIL,
-        OUTPUT_FULL,   /* up to inline_output_bytes of each stream */
-        OUTPUT_DAGGYR, /* all that was captured, and the attempt in the form a DaggyR server reads */
-        _OUTPUT_MODE_MAX,
-} OutputMode;
-
-/* "none", "tail", "full", or NULL for the default; -EINVAL for anything else. */
-int output_mode_from_string(const char *name);
 
 /* Tells those who listen to /api/v1/events what has become of it. */
 void task_send_event(const Task *task);
