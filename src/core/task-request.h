@@ -15,6 +15,7 @@
 #define TASK_WAIT_SEC_MAX 300.0
 #define TASK_LIST_MAX     1000 /* tasks on a page */
 #define TASK_BATCH_MAX    1000
+#define OUTPUT_TAIL_BYTES (8 * 1024) /* of each stream, with OUTPUT_TAIL */
 
 /* The names in the queries that are read here, each NULL-terminated. */
 extern const char *const task_get_query[];

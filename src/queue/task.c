@@ -11,8 +11,6 @@
 #include "queue/queue.h"
 #include "queue/task-fetch.h"
 
-#define OUTPUT_TAIL_BYTES (64 * 1024)
-
 static json_object *describe(const void *subject, unsigned form) {
         return task_describe(subject, form);
 }

@@ -13,8 +13,6 @@
 #include "runner/task-output.h"
 #include "service/event-stream.h"
 
-#define OUTPUT_TAIL_BYTES (8 * 1024)
-
 static json_object *describe(const void *subject, unsigned form) {
         return task_to_json(subject, (OutputMode) form);
 }

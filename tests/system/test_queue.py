@@ -28,6 +28,21 @@ def test_a_task_runs_at_a_worker_and_its_result_comes_back(start_runner: Starter
     assert attempt["attempts"] == []
 
 
+def test_a_tail_is_as_long_as_at_a_runner(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: the 8 KiB that are documented; a client that polls many tasks reads eight times as much."""
+    runner = worker(start_runner, 2, 1024)
+    command = ["sh", "-c", "seq 1 10000"]
+    runner_id = runner.run(command)["task_id"]  # before the queue leases it
+    queue = start_queue({"w": runner})
+    id = queue.run(command)["task_id"]
+    tails = [
+        server.get(f"/api/v1/task/{number}", params={"output": "tail"}).json()["output"]
+        for server, number in ((queue, id), (runner, runner_id))
+    ]
+    assert len(tails[0]) == 8192 and tails[0].endswith("\n9999\n10000\n")
+    assert tails[0] == tails[1]
+
+
 def test_the_seeds_example_lands_on_the_third(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: placement by least impact (25 %, 50 %, 20 %)."""
     runners = {
