@@ -8,10 +8,6 @@
 
 #define RETRY_SOON_SEC 1
 
-typedef struct DrainRequest {
-        bool drain;
-} DrainRequest;
-
 void route_ready(void *userdata, HttpRequest *request, const RequestContext *context) {
         const Queue *queue = userdata;
         Problem problem = {};
@@ -26,39 +22,24 @@ void route_ready(void *userdata, HttpRequest *request, const RequestContext *con
 
 void route_metrics(void *userdata, HttpRequest *request, const RequestContext *context) {
         _cleanup_(text_done) Text text = {};
-        if (metrics_format(userdata, &text) < 0)
-                http_request_answer_json(request, 200, NULL);
-        else
-                http_request_answer(
-                                request,
-                                200,
-                                "text/plain; version=0.0.4; charset=utf-8",
-                                text.data,
-                                text.size);
+        int r = metrics_format(userdata, &text);
+        request_answer_metrics(request, r, &text);
 }
 
 void route_events(void *userdata, HttpRequest *request, const RequestContext *context) {
         Queue *queue = userdata;
-        event_stream_answer(queue->events, request, http_request_header(request, "Last-Event-ID"));
+        event_stream_answer(queue->events, request);
 }
 
 void route_drain(void *userdata, HttpRequest *request, const RequestContext *context) {
         Queue *queue = userdata;
-        static const JsonField fields[] = {
-                { "drain", json_field_bool, offsetof(DrainRequest, drain), true },
-                {},
-        };
         Problem problem = {};
-        DrainRequest wanted = {};
-        _cleanup_(json_putp) json_object *body = NULL;
-        int r = request_parse_body(request, &body, &problem);
-        if (r >= 0)
-                r = json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", &wanted, &problem);
-        if (r < 0) {
+        bool drain = false;
+        if (request_parse_switch(request, "drain", &drain, &problem) < 0) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        queue_set_draining(queue, wanted.drain);
+        queue_set_draining(queue, drain);
         http_request_answer_json(request, 200, queue_capacity_json(queue));
 }
 

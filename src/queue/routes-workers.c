@@ -63,10 +63,6 @@ void route_workers(void *userdata, HttpRequest *request, const RequestContext *c
         http_request_answer_json(request, 200, TAKE_PTR(workers));
 }
 
-typedef struct WorkerChange {
-        bool disabled;
-} WorkerChange;
-
 static void store_disabled(Queue *queue, const Worker *worker) {
         _cleanup_(store_batch_freep) StoreBatch *batch = NULL;
         if (store_batch_new(&batch) >= 0 &&
@@ -77,26 +73,19 @@ static void store_disabled(Queue *queue, const Worker *worker) {
 }
 
 void route_worker_set(void *userdata, HttpRequest *request, const RequestContext *context) {
-        static const JsonField fields[] = {
-                { "disabled", json_field_bool, offsetof(WorkerChange, disabled), true },
-                {},
-        };
         Queue *queue = userdata;
         Problem problem = {};
-        WorkerChange change = {};
-        _cleanup_(json_putp) json_object *body = NULL;
+        bool disabled = false;
         WorkerLink *link = queue_find_link(queue, context->match.parameters[0]);
         int r = link ? 0 : problem_set(&problem, 404, NULL, "there is no worker of this id");
         if (r >= 0)
-                r = request_parse_body(request, &body, &problem);
-        if (r >= 0)
-                r = json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", &change, &problem);
+                r = request_parse_switch(request, "disabled", &disabled, &problem);
         if (r < 0) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
         ScheduledWorker *worker = worker_link_worker(link);
-        scheduler_set_disabled(worker, change.disabled, usec_now(CLOCK_BOOTTIME));
+        scheduler_set_disabled(worker, disabled, usec_now(CLOCK_BOOTTIME));
         store_disabled(queue, &worker->worker);
         queue_run_soon(queue);
         http_request_answer_json(request, 200, worker_json(queue, link));

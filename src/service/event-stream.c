@@ -125,7 +125,8 @@ static void on_release(void *userdata) {
         free(listener);
 }
 
-void event_stream_answer(EventStream *stream, HttpRequest *request, const char *last_event_id) {
+void event_stream_answer(EventStream *stream, HttpRequest *request) {
+        const char *last_event_id = http_request_header(request, "Last-Event-ID");
         Listener *listener = calloc(1, sizeof(*listener));
         if (!listener) {
                 http_request_answer_json(request, 200, NULL);

@@ -20,6 +20,6 @@ DEFINE_POINTER_CLEANUP(EventStream, event_stream_free)
 /* Tells everybody; takes over DATA. NULL (out of memory) leaves the event out. */
 void event_stream_send(EventStream *stream, const char *type, json_object *data);
 
-/* Answers REQUEST with events for as long as its client stays: those after LAST_EVENT_ID (a header; may be
- * NULL) and all to come. */
-void event_stream_answer(EventStream *stream, HttpRequest *request, const char *last_event_id);
+/* Answers REQUEST with events for as long as its client stays: those after its Last-Event-ID (if it has
+ * that header) and all to come. */
+void event_stream_answer(EventStream *stream, HttpRequest *request);

@@ -182,3 +182,22 @@ int request_parse_body(const HttpRequest *request, json_object **ret, Problem *r
         const char *body = http_request_body(request, &size);
         return json_parse(body, size, ret, reterr_problem);
 }
+
+int request_parse_switch(const HttpRequest *request, const char *name, bool *ret, Problem *reterr_problem) {
+        const JsonField fields[] = { { .name = name, .parse = json_field_bool, .required = true }, {} };
+        _cleanup_(json_putp) json_object *body = NULL;
+        int r = request_parse_body(request, &body, reterr_problem);
+        return r < 0 ? r : json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", ret, reterr_problem);
+}
+
+void request_answer_metrics(HttpRequest *request, int error, const Text *text) {
+        if (error < 0)
+                http_request_answer_json(request, 200, NULL);
+        else
+                http_request_answer(
+                                request,
+                                200,
+                                "text/plain; version=0.0.4; charset=utf-8",
+                                text->data,
+                                text->size);
+}

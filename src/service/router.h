@@ -69,3 +69,9 @@ int router_format_metrics(const Router *router, const char *program, Text *text)
 
 /* The request's body as JSON; the caller puts it. */
 int request_parse_body(const HttpRequest *request, json_object **ret, Problem *reterr_problem);
+
+/* A body that is {NAME: true} or {NAME: false}. */
+int request_parse_switch(const HttpRequest *request, const char *name, bool *ret, Problem *reterr_problem);
+
+/* Answers with TEXT in Prometheus' format, or, when making it failed with the negative ERROR, says so. */
+void request_answer_metrics(HttpRequest *request, int error, const Text *text);
