@@ -11,7 +11,6 @@
 #include "io/loop.h"
 #include "runner/config-load.h"
 #include "runner/runner.h"
-#include "service/command-line.h"
 #include "service/startup.h"
 
 static const Program program = {
@@ -84,15 +83,5 @@ static int run(CommandLine *command_line, int ready_fd) {
 }
 
 int main(int argc, char *argv[]) {
-        CommandLine command_line;
-        int r = command_line_parse(&program, argc, argv, &command_line);
-        if (r <= 0)
-                return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-        int ready_fd = -EBADF;
-        if (command_line.daemonize) {
-                ready_fd = startup_daemonize();
-                if (ready_fd < 0)
-                        return EXIT_FAILURE;
-        }
-        return run(&command_line, ready_fd) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return startup_main(&program, run, argc, argv);
 }

@@ -23,7 +23,9 @@ static int wait_for_child(int ready_fd) {
         return n == 1 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-int startup_daemonize(void) {
+/* Returns only in the process that is to be the daemon, with the descriptor to report to the one that was
+ * started and waits; that one fails when the descriptor is closed without a report. */
+static int daemonize(void) {
         int fds[2];
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return log_errno(LOG_ERR, errno, "Cannot daemonize");
@@ -54,4 +56,18 @@ void startup_report_ready(int *ready_fd) {
         (void) sd_notify(false, "READY=1");
         if (*ready_fd >= 0)
                 detach(ready_fd);
+}
+
+int startup_main(const Program *program, StartupRun run, int argc, char *argv[]) {
+        CommandLine command_line;
+        int r = command_line_parse(program, argc, argv, &command_line);
+        if (r <= 0)
+                return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        int ready_fd = -EBADF;
+        if (command_line.daemonize) {
+                ready_fd = daemonize();
+                if (ready_fd < 0)
+                        return EXIT_FAILURE;
+        }
+        return run(&command_line, ready_fd) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Going to the background, and telling whoever waits that the daemon is ready. */
+/* main() of a daemon: its command line, going to the background, and telling whoever waits that it is ready.
+ */
 #pragma once
 
-/* For --daemonize. Returns only in the process that is to be the daemon, with the descriptor by which
- * startup_report_ready() reports to the one that was started and waits; a negative errno, logged, on failure.
- * Fails the one that waits when it is closed without a report. */
-int startup_daemonize(void);
+#include "service/command-line.h"
 
-/* Tells systemd, and, where *READY_FD is a descriptor of startup_daemonize(), the waiting process; then
+/* Runs the daemon to its end. READY_FD is for startup_report_ready(). A negative errno, logged, or what the
+ * loop was ended with; 0 is success. */
+typedef int (*StartupRun)(CommandLine *command_line, int ready_fd);
+
+/* What main() of PROGRAM returns. */
+int startup_main(const Program *program, StartupRun run, int argc, char *argv[]);
+
+/* Tells systemd, and, with --daemonize, the process that was started and waits; then
  * the daemon leaves its terminal and directory, and *READY_FD is closed. */
 void startup_report_ready(int *ready_fd);
