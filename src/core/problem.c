@@ -78,6 +78,12 @@ int problem_set(Problem *problem, int status, const char *field, const char *for
         return status_to_errno(status);
 }
 
+int problem_set_for_now(Problem *problem, int status, unsigned retry_after_sec, const char *detail) {
+        int r = problem_set(problem, status, NULL, "%s", detail);
+        problem->retry_after_sec = retry_after_sec;
+        return r;
+}
+
 int problem_from_errno(Problem *problem, int error) {
         error = abs(error);
 

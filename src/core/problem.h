@@ -23,6 +23,9 @@ typedef struct Problem {
 int problem_set(Problem *problem, int status, const char *field, const char *format, ...)
                 __attribute__((format(printf, 4, 5)));
 
+/* The same for what may work a little later: STATUS (429, 503, …) with Retry-After. */
+int problem_set_for_now(Problem *problem, int status, unsigned retry_after_sec, const char *detail);
+
 /* For -ENOMEM and other failures of ours in the middle of a decision: 503, "try again".
  * Returns ERROR as a negative errno. */
 int problem_from_errno(Problem *problem, int error);

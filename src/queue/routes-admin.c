@@ -15,8 +15,7 @@ void route_ready(void *userdata, HttpRequest *request, const RequestContext *con
                 http_request_answer(request, 200, NULL, NULL, 0);
                 return;
         }
-        (void) problem_set(&problem, 503, NULL, "this queue is draining");
-        problem.retry_after_sec = RETRY_SOON_SEC;
+        (void) problem_set_for_now(&problem, 503, RETRY_SOON_SEC, "this queue is draining");
         http_request_answer_problem(request, &problem, NULL);
 }
 

@@ -17,12 +17,6 @@ void submission_done(Submission *submission) {
         *submission = (Submission){};
 }
 
-static int refuse_for_now(Problem *problem, int status, const char *detail) {
-        int r = problem_set(problem, status, NULL, "%s", detail);
-        problem->retry_after_sec = RETRY_AFTER_SEC;
-        return r;
-}
-
 static int choose_id(const QueueSpec *spec, char **ret) {
         if (spec->task->task_id)
                 *ret = strdup(spec->task->task_id);
@@ -81,7 +75,11 @@ static int find_existing(Queue *queue, const QueueSpec *spec, Submission *submis
 static int check_takes_tasks(Queue *queue, const QueueSpec *spec, Submission *submission, Problem *problem) {
         const Resources *want = &spec->task->resources;
         if (queue->stopping || queue->draining)
-                return refuse_for_now(problem, 503, "this queue is draining and takes no new tasks");
+                return problem_set_for_now(
+                                problem,
+                                503,
+                                RETRY_AFTER_SEC,
+                                "this queue is draining and takes no new tasks");
         if (!scheduler_could_fit(queue->scheduler, want))
                 return problem_set(problem, 422, "/resources", "no worker can ever offer these resources");
         if (spec->task->when_full == WHEN_FULL_REJECT &&
@@ -90,7 +88,7 @@ static int check_takes_tasks(Queue *queue, const QueueSpec *spec, Submission *su
                 return problem_set(problem, 409, NULL, "the task does not fit right now");
         }
         if (scheduler_n_waiting(queue->scheduler) >= queue->config->queue_max)
-                return refuse_for_now(problem, 429, "too many tasks are waiting");
+                return problem_set_for_now(problem, 429, RETRY_AFTER_SEC, "too many tasks are waiting");
         return 0;
 }
 

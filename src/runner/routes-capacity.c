@@ -185,12 +185,10 @@ void route_ready(void *userdata, HttpRequest *request, const RequestContext *con
                 return;
         }
         Problem problem = {};
-        (void) problem_set(
+        (void) problem_set_for_now(
                         &problem,
                         503,
-                        NULL,
-                        "%s",
+                        RETRY_SOON_SEC,
                         runner->systemd_ready ? "this runner is draining" : "not yet connected to systemd");
-        problem.retry_after_sec = RETRY_SOON_SEC;
         http_request_answer_problem(request, &problem, NULL);
 }

@@ -7,6 +7,8 @@
 #include "runner/routes.h"
 #include "runner/runner.h"
 
+#define RETRY_AFTER_SEC 5
+
 static json_object *lease_json(const Runner *runner, bool with_id) {
         return lease_to_json(&runner->lease, with_id, usec_now(CLOCK_BOOTTIME), usec_now(CLOCK_REALTIME));
 }
@@ -41,9 +43,8 @@ static int check_may_lease(const Runner *runner, Problem *problem) {
         const char *state = capacity_watch_facts(runner->capacity_watch)->system_state;
         if (runner_is_ready(runner) && system_state_admits(state))
                 return 0;
-        int r = problem_set(problem, 503, NULL, "this runner is draining or its host is going down");
-        problem->retry_after_sec = 5;
-        return r;
+        return problem_set_for_now(
+                        problem, 503, RETRY_AFTER_SEC, "this runner is draining or its host is going down");
 }
 
 static void answer_acquire(Runner *runner, HttpRequest *request, const RequestContext *context) {

@@ -24,12 +24,6 @@ static int choose_id(TaskSpec *spec) {
         return 0;
 }
 
-static int refuse_for_now(Problem *problem, int status, const char *detail) {
-        int r = problem_set(problem, status, NULL, "%s", detail);
-        problem->retry_after_sec = RETRY_AFTER_SEC;
-        return r;
-}
-
 static bool fits_right_now(const Runner *runner, const TaskSpec *spec) {
         Resources free_amounts;
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
@@ -39,7 +33,11 @@ static bool fits_right_now(const Runner *runner, const TaskSpec *spec) {
 
 static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmission *ret, Problem *problem) {
         if (runner_is_draining(runner))
-                return refuse_for_now(problem, 503, "this runner is draining and takes no new tasks");
+                return problem_set_for_now(
+                                problem,
+                                503,
+                                RETRY_AFTER_SEC,
+                                "this runner is draining and takes no new tasks");
         if (runner->systemd_ready && !resources_fit(&spec->resources, &runner->pool.total))
                 return problem_set(problem, 422, "/resources", "this runner can never offer these resources");
         _cleanup_(account_done) Account account = {};
@@ -54,7 +52,7 @@ static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmissio
                 return problem_set(problem, 409, NULL, "the task does not fit right now");
         }
         if (runner->waiting.n_entries >= runner->config->queue_max)
-                return refuse_for_now(problem, 429, "too many tasks are waiting");
+                return problem_set_for_now(problem, 429, RETRY_AFTER_SEC, "too many tasks are waiting");
         return 0;
 }
 

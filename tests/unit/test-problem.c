@@ -86,6 +86,15 @@ static void failures_of_ours_ask_to_try_again(void **state) {
         check_problem("unknown", &problem, 503, "");
 }
 
+static void what_is_full_says_when_to_try_again(void **state) {
+        Problem problem = { .field = "/old" };
+
+        assert_int_equal(problem_set_for_now(&problem, 429, 5, "100% full"), -EDQUOT);
+        check_problem("full", &problem, 429, "");
+        assert_int_equal(problem.retry_after_sec, 5);
+        assert_string_equal(problem.detail, "100% full");
+}
+
 static void problems_are_written_as_rfc9457_says(void **state) {
         _cleanup_(json_putp) json_object *object = NULL, *without_field = NULL;
         Problem problem;
@@ -126,6 +135,7 @@ int main(void) {
                 cmocka_unit_test(what_is_too_long_is_cut_between_characters),
                 cmocka_unit_test(a_problem_can_be_made_from_itself),
                 cmocka_unit_test(failures_of_ours_ask_to_try_again),
+                cmocka_unit_test(what_is_full_says_when_to_try_again),
                 cmocka_unit_test(problems_are_written_as_rfc9457_says),
                 cmocka_unit_test(failing_allocations_are_reported),
         };
