@@ -64,6 +64,14 @@ int json_add_strings(json_object *object, const char *key, char *const *list) {
         return json_add(object, key, TAKE_PTR(array));
 }
 
+int json_add_realtime(json_object *object, const char *key, usec_t realtime_usec) {
+        char text[USEC_RFC3339_SIZE];
+        if (realtime_usec == 0)
+                return json_add_null(object, key);
+        usec_format_rfc3339(realtime_usec, text);
+        return json_add_string(object, key, text);
+}
+
 int json_append(json_object *array, json_object *value) {
         if (!value)
                 return -ENOMEM;

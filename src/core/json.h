@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "base/usec.h"
 #include "core/problem.h"
 
 #define JSON_DEPTH_MAX      16
@@ -104,6 +105,10 @@ int json_add_double(
                 double value); /* shortest form that reads back equal; integral values without ".0" */
 int json_add_string(json_object *object, const char *key, const char *value);
 int json_add_strings(json_object *object, const char *key, char *const *list);
+int json_add_realtime(
+                json_object *object,
+                const char *key,
+                usec_t realtime_usec); /* as RFC 3339 writes it; 0: null */
 
 /* Appends to an array as json_add() adds to an object. */
 int json_append(json_object *array, json_object *value);

@@ -105,8 +105,7 @@ int lease_check(const Lease *lease, const char *id, bool required, usec_t now_us
 
 json_object *lease_to_json(const Lease *lease, bool with_id, usec_t now_usec, usec_t realtime_usec) {
         _cleanup_(json_putp) json_object *object = json_object_new_object();
-        char expires[USEC_RFC3339_SIZE];
-        usec_format_rfc3339(usec_add(realtime_usec, usec_subtract(lease->expires_usec, now_usec)), expires);
+        usec_t expires_usec = usec_add(realtime_usec, usec_subtract(lease->expires_usec, now_usec));
         int r = object ? 0 : -ENOMEM;
         if (r >= 0 && with_id)
                 r = json_add_string(object, "lease_id", lease->id);
@@ -119,6 +118,6 @@ json_object *lease_to_json(const Lease *lease, bool with_id, usec_t now_usec, us
         if (r >= 0)
                 r = json_add_double(object, "ttl", (double) lease->ttl_usec / (double) USEC_PER_SEC);
         if (r >= 0)
-                r = json_add_string(object, "expires", expires);
+                r = json_add_realtime(object, "expires", expires_usec);
         return r < 0 ? NULL : TAKE_PTR(object);
 }

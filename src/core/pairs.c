@@ -135,3 +135,9 @@ int pairs_to_json(char *const *list, json_object **ret) {
         *ret = TAKE_PTR(object);
         return 0;
 }
+
+int pairs_add(json_object *object, const char *key, char *const *list) {
+        json_object *value;
+        int r = pairs_to_json(list, &value);
+        return r < 0 ? r : json_add(object, key, value);
+}

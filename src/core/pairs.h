@@ -27,3 +27,6 @@ int pairs_parse(json_object *object,
 
 /* The object again; {} for NULL. -ENOMEM. The caller puts *ret. */
 int pairs_to_json(char *const *list, json_object **ret);
+
+/* Adds that object to OBJECT as KEY. -ENOMEM. */
+int pairs_add(json_object *object, const char *key, char *const *list);

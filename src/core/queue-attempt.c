@@ -7,24 +7,10 @@
 #include "core/pairs.h"
 #include "core/task-attempt.h"
 
-static int add_time(json_object *object, const char *key, usec_t realtime_usec) {
-        char text[USEC_RFC3339_SIZE];
-        if (realtime_usec == 0)
-                return json_add_null(object, key);
-        usec_format_rfc3339(realtime_usec, text);
-        return json_add_string(object, key, text);
-}
-
-static int add_labels(json_object *object, char *const *labels) {
-        json_object *value;
-        int r = pairs_to_json(labels, &value);
-        return r < 0 ? r : json_add(object, "labels", value);
-}
-
 static int add_own(json_object *object, const QueueAttempt *attempt) {
         int r = json_add_string(object, "worker", attempt->worker);
         if (r >= 0)
-                r = add_time(object, "queue_time", attempt->queue_usec);
+                r = json_add_realtime(object, "queue_time", attempt->queue_usec);
         if (r >= 0)
                 r = json_add_i64(object, "priority", attempt->spec->priority);
         return r;
@@ -35,9 +21,9 @@ int queue_attempt_adopt(json_object *runner_attempt, const QueueAttempt *attempt
         json_object_object_del(runner_attempt, "error");
         int r = json_add_string(runner_attempt, "task_id", attempt->task_id);
         if (r >= 0)
-                r = add_labels(runner_attempt, attempt->spec->task->labels);
+                r = pairs_add(runner_attempt, "labels", attempt->spec->task->labels);
         if (r >= 0)
-                r = add_time(runner_attempt, "submit_time", attempt->submit_usec);
+                r = json_add_realtime(runner_attempt, "submit_time", attempt->submit_usec);
         return r < 0 ? r : add_own(runner_attempt, attempt);
 }
 

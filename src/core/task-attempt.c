@@ -13,27 +13,6 @@
 #include "core/json.h"
 #include "core/pairs.h"
 
-static int add_time(json_object *object, const char *key, usec_t realtime_usec) {
-        char text[USEC_RFC3339_SIZE];
-
-        if (realtime_usec == 0)
-                return json_add_null(object, key);
-
-        usec_format_rfc3339(realtime_usec, text);
-        return json_add_string(object, key, text);
-}
-
-static int add_labels(json_object *object, char *const *labels) {
-        json_object *value;
-        int r;
-
-        r = pairs_to_json(labels, &value);
-        if (r < 0)
-                return r;
-
-        return json_add(object, "labels", value);
-}
-
 static int add_resources(json_object *object, const Resources *resources) {
         json_object *value;
         int r;
@@ -67,20 +46,21 @@ static int add_identity(json_object *object, const TaskAttempt *attempt) {
         if (r < 0)
                 return r;
 
-        return add_labels(object, attempt->spec->labels);
+        return pairs_add(object, "labels", attempt->spec->labels);
 }
 
 static int add_times(json_object *object, const TaskAttempt *attempt) {
         int r;
 
-        r = add_time(object, "submit_time", attempt->submit_usec);
+        r = json_add_realtime(object, "submit_time", attempt->submit_usec);
         if (r < 0)
                 return r;
-        r = add_time(object, "start_time", attempt->start_usec);
+        r = json_add_realtime(object, "start_time", attempt->start_usec);
         if (r < 0)
                 return r;
 
-        return add_time(object, "stop_time", attempt->state == TASK_FINISHED ? attempt->stop_usec : 0);
+        return json_add_realtime(
+                        object, "stop_time", attempt->state == TASK_FINISHED ? attempt->stop_usec : 0);
 }
 
 void task_signal_name(int number, char buffer[static TASK_SIGNAL_NAME_SIZE]) {
