@@ -62,7 +62,8 @@ int text_to_utf8_lossy(const void *bytes, size_t size, char **ret, size_t *ret_s
 /* The length of S when at most SIZE_MAX of its bytes are to be kept and no UTF-8 sequence is to be split. */
 size_t text_cut(const char *s, size_t size_max);
 
-/* FNV-1a, 64 bits: for names, not for secrets. */
+/* FNV-1a, 64 bits: for names, not for secrets. The same on every machine and in every version, as queues
+ * compare what comes of it. */
 uint64_t text_hash(const char *s);
 
 /* A NULL-terminated array of strings, as argv is. text_list_free() takes NULL and returns NULL. */

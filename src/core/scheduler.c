@@ -51,7 +51,7 @@ int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, 
         if (!worker)
                 return -ENOMEM;
         (void) strncpy(worker->worker.id, id, WORKER_ID_MAX); /* the rest is zero */
-        worker->worker.id_hash = stable_hash(id, 0);
+        worker->worker.id_hash = stable_hash(id);
         worker->worker.heard_usec = now_usec;
         /* An earlier run of this queue may have left a lease there under which an attempt still runs, and a
          * renewal on its way. */
@@ -85,7 +85,7 @@ static int task_new(const ScheduledTaskOptions *options, ScheduledTask **ret) {
         *want = options->resources;
         *task = (ScheduledTask){
                 .sequence = options->sequence,
-                .id_hash = stable_hash(options->task_id, 0),
+                .id_hash = stable_hash(options->task_id),
                 .priority = options->priority,
                 .want = want,
                 .retries_max = options->retries_max,

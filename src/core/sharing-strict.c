@@ -69,6 +69,7 @@ static void splitter_done(SharingSplitter *splitter) {
 
 /* ---- scores ---- */
 
+/* Not stable_hash_u64(), though it would do as well: queues of all versions must come to these scores. */
 static uint64_t mix(uint64_t x) {
         x ^= x >> 32;
         x *= UINT64_C(0xd6e8feb86659fd93);

@@ -2,8 +2,7 @@
 
 #include "core/stable-hash.h"
 
-#define FNV_OFFSET UINT64_C(0xcbf29ce484222325)
-#define FNV_PRIME  UINT64_C(0x100000001b3)
+#include "base/text.h"
 
 uint64_t stable_hash_u64(uint64_t value) {
         value ^= value >> 33;
@@ -14,9 +13,6 @@ uint64_t stable_hash_u64(uint64_t value) {
         return value;
 }
 
-uint64_t stable_hash(const char *text, uint64_t seed) {
-        uint64_t hash = FNV_OFFSET ^ stable_hash_u64(seed);
-        for (; *text; text++)
-                hash = (hash ^ (unsigned char) *text) * FNV_PRIME;
-        return stable_hash_u64(hash);
+uint64_t stable_hash(const char *text) {
+        return stable_hash_u64(text_hash(text));
 }

@@ -6,9 +6,9 @@
 
 #include <stdint.h>
 
-/* Of the string TEXT; different seeds give unrelated hashes. FNV-1a, then the finalizer of MurmurHash3, as
- * FNV alone leaves the high bits of short strings alike. */
-uint64_t stable_hash(const char *text, uint64_t seed);
+/* Of the string TEXT: text_hash(), then the finalizer of MurmurHash3, as the former alone leaves the high
+ * bits of short strings alike. */
+uint64_t stable_hash(const char *text);
 
 /* Of a number. */
 uint64_t stable_hash_u64(uint64_t value);

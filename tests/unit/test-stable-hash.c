@@ -10,20 +10,18 @@
 static void the_values_never_change(void **state) {
         static const struct {
                 const char *text;
-                uint64_t seed, hash;
+                uint64_t hash;
         } rows[] = {
-                { "", 0, UINT64_C(0xefd01f60ba992926) },
-                { "", 1, UINT64_C(0x85bad54dda0e0188) },
-                { "a", 0, UINT64_C(0x82a2a958a9bece5b) },
-                { "b", 0, UINT64_C(0x6e673288764ad2d0) },
-                { "ab", 0, UINT64_C(0xda71cbd11dd9bde4) },
-                { "10.0.0.1:2503", 0, UINT64_C(0xc52345eab34a0988) },
-                { "10.0.0.1:2503", 7, UINT64_C(0x0e96cd9a3a6ea95a) },
-                { "task-1", 0, UINT64_C(0x599bc41316911c67) },
-                { "ü", 0, UINT64_C(0x9a8fa3aaaa09fd21) },
+                { "", UINT64_C(0xefd01f60ba992926) },
+                { "a", UINT64_C(0x82a2a958a9bece5b) },
+                { "b", UINT64_C(0x6e673288764ad2d0) },
+                { "ab", UINT64_C(0xda71cbd11dd9bde4) },
+                { "10.0.0.1:2503", UINT64_C(0xc52345eab34a0988) },
+                { "task-1", UINT64_C(0x599bc41316911c67) },
+                { "ü", UINT64_C(0x9a8fa3aaaa09fd21) },
         };
         for (FOREACH_ROW(row, rows))
-                check_u64(row->text, stable_hash(row->text, row->seed), row->hash);
+                check_u64(row->text, stable_hash(row->text), row->hash);
         assert_true(stable_hash_u64(0) == 0);
         assert_true(stable_hash_u64(1) == UINT64_C(0xb456bcfc34c2cb2c));
         assert_true(stable_hash_u64(UINT64_MAX) == UINT64_C(0x64b5720b4b825f21));
@@ -35,7 +33,7 @@ static void short_names_spread(void **state) {
         for (unsigned i = 0; i < 1000; i++) {
                 char name[16];
                 (void) snprintf(name, sizeof(name), "w%u", i);
-                uint64_t hash = stable_hash(name, 0);
+                uint64_t hash = stable_hash(name);
                 for (unsigned bit = 0; bit < 64; bit++)
                         n_ones[bit] += hash >> bit & 1;
         }
