@@ -3,11 +3,11 @@
 #include "queue/submit.h"
 
 #include <string.h>
-#include <systemd/sd-id128.h>
 
 #include "base/text.h"
 #include "core/json.h"
 #include "core/queue-spec.h"
+#include "io/random-id.h"
 #include "queue/queue.h"
 
 #define RETRY_AFTER_SEC 5
@@ -18,17 +18,9 @@ void submission_done(Submission *submission) {
 }
 
 static int choose_id(const QueueSpec *spec, char **ret) {
-        if (spec->task->task_id)
-                *ret = strdup(spec->task->task_id);
-        else {
-                sd_id128_t id;
-                int r = sd_id128_randomize(&id);
-                if (r < 0)
-                        return r;
-                *ret = malloc(SD_ID128_STRING_MAX);
-                if (*ret)
-                        (void) sd_id128_to_string(id, *ret);
-        }
+        if (!spec->task->task_id)
+                return random_id_new(ret);
+        *ret = strdup(spec->task->task_id);
         return *ret ? 0 : -ENOMEM;
 }
 

@@ -2,27 +2,12 @@
 
 #include "runner/task-submit.h"
 
-#include <systemd/sd-id128.h>
-
+#include "io/random-id.h"
 #include "runner/runner.h"
 #include "runner/task-order.h"
 #include "runner/task-run.h"
 
 #define RETRY_AFTER_SEC 5
-
-static int choose_id(TaskSpec *spec) {
-        if (spec->task_id)
-                return 0;
-        sd_id128_t id;
-        int r = sd_id128_randomize(&id);
-        if (r < 0)
-                return r;
-        spec->task_id = malloc(SD_ID128_STRING_MAX);
-        if (!spec->task_id)
-                return -ENOMEM;
-        (void) sd_id128_to_string(id, spec->task_id);
-        return 0;
-}
 
 static bool fits_right_now(const Runner *runner, const TaskSpec *spec) {
         Resources free_amounts;
@@ -64,7 +49,7 @@ int task_submit(Runner *runner,
                 Problem *reterr_problem) {
         _cleanup_(task_spec_freep) TaskSpec *owned = spec;
         *ret = (TaskSubmission){};
-        int r = choose_id(owned);
+        int r = owned->task_id ? 0 : random_id_new(&owned->task_id);
         if (r < 0)
                 return problem_from_errno(reterr_problem, r);
 
