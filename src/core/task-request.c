@@ -28,6 +28,14 @@ int task_wait_parse(const Query *query, usec_t *ret, Problem *reterr_problem) {
         return 0;
 }
 
+int task_keep_parse(const Query *query, bool *ret, Problem *reterr_problem) {
+        const char *text = query_get(query, "keep") ?: "false";
+        *ret = streq(text, "true");
+        if (!*ret && !streq(text, "false"))
+                return problem_set(reterr_problem, 400, "/keep", "must be true or false");
+        return 0;
+}
+
 int output_mode_parse(const Query *query, OutputMode *ret, Problem *reterr_problem) {
         const char *name = query_get(query, "output");
         if (!name || streq(name, "full"))

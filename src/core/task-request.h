@@ -27,6 +27,10 @@ extern const char *const tasks_list_repeatable[];
 /* "wait": for how long an answer may be put off; 0 when it is not there. 400. */
 int task_wait_parse(const Query *query, usec_t *ret, Problem *reterr_problem);
 
+/* "keep": whether a finished task is only to be shown, not forgotten. Whoever wants a task stopped may come a
+ * moment too late, and not have seen its result yet. 400. */
+int task_keep_parse(const Query *query, bool *ret, Problem *reterr_problem);
+
 typedef enum OutputMode {
         OUTPUT_NONE,
         OUTPUT_TAIL,

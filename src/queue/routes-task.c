@@ -89,6 +89,15 @@ static void answer_not_found(HttpRequest *request, int r) {
         http_request_answer_problem(request, &problem, NULL);
 }
 
+static void answer_stored(Queue *queue, HttpRequest *request, const char *task_id, OutputMode mode) {
+        json_object *attempt = NULL;
+        int r = task_describe_stored(queue, task_id, mode, &attempt);
+        if (r < 0)
+                answer_not_found(request, r);
+        else
+                http_request_answer_json(request, 200, attempt);
+}
+
 void route_task_get(void *userdata, HttpRequest *request, const RequestContext *context) {
         Queue *queue = userdata;
         const char *task_id = context->match.parameters[0];
@@ -105,12 +114,7 @@ void route_task_get(void *userdata, HttpRequest *request, const RequestContext *
                 waiters_add(&task->waiters, request, 200, mode, wait_usec);
                 return;
         }
-        json_object *attempt = NULL;
-        int r = task_describe_stored(queue, task_id, mode, &attempt);
-        if (r < 0)
-                answer_not_found(request, r);
-        else
-                http_request_answer_json(request, 200, attempt);
+        answer_stored(queue, request, task_id, mode);
 }
 
 static int on_seq_row(const StoredTask *row, void *userdata) {
@@ -185,14 +189,21 @@ static void store_stop(const Task *task) {
 void route_task_delete(void *userdata, HttpRequest *request, const RequestContext *context) {
         Queue *queue = userdata;
         Problem problem = {};
+        const char *task_id = context->match.parameters[0];
         usec_t wait_usec;
-        if (task_wait_parse(&context->query, &wait_usec, &problem) < 0) {
+        bool keep;
+        if (task_wait_parse(&context->query, &wait_usec, &problem) < 0 ||
+            task_keep_parse(&context->query, &keep, &problem) < 0) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        Task *task = task_table_find(&queue->tasks, context->match.parameters[0]);
+        Task *task = task_table_find(&queue->tasks, task_id);
+        if (!task && keep) {
+                answer_stored(queue, request, task_id, OUTPUT_FULL);
+                return;
+        }
         if (!task) {
-                delete_finished(queue, request, context->match.parameters[0]);
+                delete_finished(queue, request, task_id);
                 return;
         }
         if (task->scheduled && !task->scheduled->stop_requested) {

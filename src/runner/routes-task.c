@@ -40,15 +40,6 @@ void route_task_submit(void *userdata, HttpRequest *request, const RequestContex
                 answer_submission(request, &submission);
 }
 
-/* Whoever wants a task stopped may come a moment too late, and has not seen its result yet. */
-static int parse_keep(const Query *query, bool *ret, Problem *problem) {
-        const char *text = query_get(query, "keep") ?: "false";
-        if (!streq(text, "true") && !streq(text, "false"))
-                return problem_set(problem, 400, "/keep", "must be true or false");
-        *ret = streq(text, "true");
-        return 0;
-}
-
 static Task *find_task(Runner *runner, const RequestContext *context, Problem *problem) {
         Task *task = task_table_find(&runner->tasks, context->match.parameters[0]);
         if (!task)
@@ -76,7 +67,7 @@ void route_task_delete(void *userdata, HttpRequest *request, const RequestContex
         bool keep;
         Task *task = find_task(runner, context, &problem);
         if (!task || task_wait_parse(&context->query, &wait_usec, &problem) < 0 ||
-            parse_keep(&context->query, &keep, &problem) < 0) {
+            task_keep_parse(&context->query, &keep, &problem) < 0) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
