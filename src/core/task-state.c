@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "base/text.h"
-
 /* The diagram of the header, edge by edge. */
 static const struct {
         TaskState state;
@@ -132,16 +130,6 @@ const char *task_result_to_string(TaskResult result) {
         assert(result < _TASK_RESULT_MAX);
 
         return result_names[result];
-}
-
-int task_result_from_string(const char *name) {
-        assert(name);
-
-        for (size_t i = 0; i < sizeof(result_names) / sizeof(result_names[0]); i++)
-                if (result_names[i] && streq(result_names[i], name))
-                        return (int) i;
-
-        return -EINVAL;
 }
 
 bool task_result_killed(TaskResult result) {

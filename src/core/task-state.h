@@ -91,7 +91,4 @@ const char *task_state_public(TaskState state, TaskResult result);
 /* "exit-code", …; NULL for TASK_RESULT_NONE. */
 const char *task_result_to_string(TaskResult result);
 
-/* TASK_RESULT_…, or -EINVAL. */
-int task_result_from_string(const char *name);
-
 bool task_result_killed(TaskResult result);
