@@ -198,15 +198,6 @@ static int field_placement(
         return 0;
 }
 
-static int field_resources(
-                json_object *value,
-                const JsonField *field,
-                const char *field_path,
-                void *target,
-                Problem *reterr_problem) {
-        return resources_parse_request(value, field_path, target, reterr_problem);
-}
-
 #define AT(member) offsetof(QueueConfig, member)
 
 static const JsonField config_fields[] = {
@@ -220,7 +211,7 @@ static const JsonField config_fields[] = {
         { "lease_ttl", json_field_seconds, AT(lease_ttl_usec), .min = 1, .max = LEASE_TTL_SEC_MAX },
         { "lost_after", json_field_seconds, AT(lost_after_usec), .min = 1, .max = 3600 },
         { "placement", field_placement },
-        { "default_resources", field_resources, AT(default_resources) },
+        { "default_resources", resources_field_request, AT(default_resources) },
         { "queue_max", json_field_u64, AT(queue_max), .max = 10000000 },
         { "results_max", json_field_u64, AT(results_max), .max = 10000000 },
         { "result_ttl", json_field_seconds, AT(result_ttl_usec), .max = RESULT_TTL_MAX },

@@ -27,15 +27,6 @@ RunnerConfig *runner_config_free(RunnerConfig *config) {
         return NULL;
 }
 
-static int field_resources(
-                json_object *value,
-                const JsonField *field,
-                const char *field_path,
-                void *target,
-                Problem *reterr_problem) {
-        return resources_parse_request(value, field_path, target, reterr_problem);
-}
-
 static int parse_override(
                 CapacityOverrides *overrides,
                 const char *key,
@@ -81,7 +72,7 @@ static int field_overrides(
 static const JsonField config_fields[] = {
         { .included = service_config_fields, .offset = AT(service) },
         { "capacity_overrides", field_overrides, AT(capacity_overrides) },
-        { "default_resources", field_resources, AT(default_resources) },
+        { "default_resources", resources_field_request, AT(default_resources) },
         { "task_user", json_field_string, AT(task_user), .min = 1, .max = USER_NAME_MAX },
         { "allowed_users", service_config_field_names, AT(allowed_users), .max = SERVICE_CONFIG_LIST_MAX },
         { "pass_environment",

@@ -225,6 +225,15 @@ int resources_parse_request(
         return 0;
 }
 
+int resources_field_request(
+                json_object *object,
+                const JsonField *field,
+                const char *path,
+                void *resources,
+                Problem *reterr_problem) {
+        return resources_parse_request(object, path, resources, reterr_problem);
+}
+
 int resources_to_json(const Resources *resources, json_object **ret) {
         _cleanup_(json_putp) json_object *object = NULL;
         int r;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/json.h"
 #include "core/problem.h"
 
 #define RESOURCES_NAMED_MAX  16
@@ -57,6 +58,14 @@ int resources_parse_request(
                 json_object *object,
                 const char *path,
                 Resources *resources,
+                Problem *reterr_problem);
+
+/* The same for a table of json_dispatch(); the target is a Resources. */
+int resources_field_request(
+                json_object *object,
+                const JsonField *field,
+                const char *path,
+                void *resources,
                 Problem *reterr_problem);
 
 /* Reads one member of such an object, KEY and VALUE, into *RESOURCES. FIELD_PATH is what a problem names. */

@@ -83,15 +83,6 @@ static int parse_labels(
         return pairs_parse(value, &rules, path, target, reterr_problem);
 }
 
-static int parse_resources(
-                json_object *value,
-                const JsonField *field,
-                const char *path,
-                void *target,
-                Problem *reterr_problem) {
-        return resources_parse_request(value, path, target, reterr_problem);
-}
-
 static int parse_timeout(
                 json_object *value,
                 const JsonField *field,
@@ -280,7 +271,7 @@ int task_spec_parse(
                 { "task_id", json_field_string, offsetof(TaskSpec, task_id), false, 1, TASK_ID_MAX },
                 { "command", json_field_strings, offsetof(TaskSpec, command), true, 1, TASK_COMMAND_MAX },
                 { "environment", parse_environment, offsetof(TaskSpec, environment), false, 0, 0 },
-                { "resources", parse_resources, offsetof(TaskSpec, resources), false, 0, 0 },
+                { "resources", resources_field_request, offsetof(TaskSpec, resources), false, 0, 0 },
                 { "timeout",
                   parse_timeout,
                   offsetof(TaskSpec, timeout_usec),
