@@ -10,6 +10,7 @@
 #include "io/leader-process.h"
 #include "io/loop.h"
 #include "runner/config-load.h"
+#include "runner/lease-journal.h"
 #include "runner/routes.h"
 #include "runner/task-run.h"
 #include "runner/task.h"
@@ -198,6 +199,7 @@ static int on_lease_expired(sd_event_source *source, uint64_t usec, void *userda
 void runner_lease_changed(Runner *runner) {
         bool live = lease_is_live(&runner->lease, usec_now(CLOCK_BOOTTIME));
         event_stream_send(runner->events, "lease", runner_lease_json(runner));
+        lease_journal_update(runner);
         (void) loop_set_timer(
                         runner->event,
                         &runner->lease_source,

@@ -62,6 +62,7 @@ struct Runner {
         AdmissionQueue waiting;
         TaskTable tasks;
         Lease lease;
+        Lease told_lease; /* as the journal has it */
         EventStream *events;
         Metrics metrics;
         uint64_t told_revision; /* of the capacity, in the last event */

@@ -41,6 +41,16 @@ static int entry_begin(Text *entry, const Task *task, const char *identifier, in
         return r;
 }
 
+/* The lease it was accepted under, which may have ended since. */
+static int entry_add_lease(Text *entry, const Task *task) {
+        char epoch[24];
+        if (!task->queue)
+                return 0;
+        (void) snprintf(epoch, sizeof(epoch), "%" PRIu64, task->lease_epoch);
+        int r = journal_entry_add_string(entry, "DAGGYR_QUEUE", task->queue);
+        return r < 0 ? r : journal_entry_add_string(entry, "DAGGYR_LEASE_EPOCH", epoch);
+}
+
 /* A log must not hold up a task: what cannot be handed over now is dropped, and counted. */
 static void entry_send(Task *task, const Text *entry) {
         if (!task->leader || leader_process_feed(task->leader, entry->data, entry->size) < 0)
@@ -60,6 +70,8 @@ static void message_send(
         int r = entry_begin(&entry, task, "daggyr", priority);
         if (r >= 0)
                 r = journal_entry_add_string(&entry, "MESSAGE_ID", message_id);
+        if (r >= 0)
+                r = entry_add_lease(&entry, task);
         if (r >= 0 && result)
                 r = journal_entry_add_string(&entry, "DAGGYR_RESULT", result);
         if (r >= 0)

@@ -2,6 +2,8 @@
 
 #include "runner/task-submit.h"
 
+#include <string.h>
+
 #include "io/random-id.h"
 #include "runner/runner.h"
 #include "runner/task-order.h"
@@ -41,6 +43,15 @@ static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmissio
         return 0;
 }
 
+/* A lease that is live is the one it came under: lease_check() has seen to that. */
+static int note_lease(Task *task, const Lease *lease) {
+        if (!lease_is_live(lease, usec_now(CLOCK_BOOTTIME)))
+                return 0;
+        task->lease_epoch = lease->epoch;
+        task->queue = strdup(lease->queue);
+        return task->queue ? 0 : -ENOMEM;
+}
+
 int task_submit(Runner *runner,
                 TaskSpec *spec,
                 const char *lease_id,
@@ -73,6 +84,8 @@ int task_submit(Runner *runner,
 
         _cleanup_(task_freep) Task *task = NULL;
         r = task_new(runner, TAKE_PTR(owned), &task);
+        if (r >= 0)
+                r = note_lease(task, &runner->lease);
         if (r >= 0 && replaced)
                 task_table_remove(&runner->tasks, replaced);
         if (r >= 0)

@@ -51,6 +51,7 @@ Task *task_free(Task *task) {
         capture_free(task->output);
         capture_free(task->error);
         capacity_charge_release(&task->charge);
+        free(task->queue);
         line_splitter_done(&task->journal.output);
         line_splitter_done(&task->journal.error);
         event_source_dropp(&task->timeout_source);

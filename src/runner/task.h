@@ -45,6 +45,8 @@ struct Task {
         Runner *runner; /* weak */
         TaskSpec *spec;
         char *unit;
+        char *queue;          /* whose lease it was accepted under; NULL: there was none */
+        uint64_t lease_epoch; /* of that */
 
         TaskState state;
         TaskEnd end;

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bedlib import ROOMY, Runner, await_that, journal_of, run, scope_of
+from bedlib import ROOMY, Runner, await_that, journal_of, run, scope_of, task_id
 
 
 @pytest.fixture
@@ -97,3 +97,48 @@ def test_a_task_cannot_forge_entries_of_others(runner: Runner) -> None:
     own = [entry for entry in entries(scope_of(id)) if entry["_PID"] != "1"]
     assert {entry["_SYSTEMD_UNIT"] for entry in own} == {scope_of(id)}
     assert not [entry for entry in own if entry["MESSAGE"] == "forged" or entry["PRIORITY"] == "0"]
+
+
+def test_the_journal_tells_whose_the_runner_was(runner: Runner) -> None:
+    """Lost: nobody could tell afterwards for which queue a host worked, and when it changed hands."""
+
+    def take(queue: str, ttl: int) -> str:
+        answer = runner.post("/api/v1/lease", json={"queue": queue, "version": "1", "ttl": ttl})
+        assert answer.status_code == 201, answer.text
+        lease_id: str = answer.json()["lease_id"]
+        return lease_id
+
+    lease_id = take("first.example:1", 60)
+    assert runner.put(f"/api/v1/lease/{lease_id}").status_code == 200
+    id = task_id()
+    body = {"command": ["true"]}
+    assert runner.post(f"/api/v1/task/{id}", json=body, headers={"Daggyr-Lease": lease_id}).ok
+    runner.wait(id)
+    assert runner.delete(f"/api/v1/lease/{lease_id}").status_code == 204
+    take("second.example:2", 1)
+
+    def told() -> list[tuple[str, str, str]]:
+        return [
+            (entry["DAGGYR_LEASE_QUEUE"], entry["DAGGYR_LEASE_EPOCH"], entry["MESSAGE"].split()[-1])
+            for entry in entries(runner.unit)
+            if "DAGGYR_LEASE_QUEUE" in entry
+        ]
+
+    await_that(lambda: len(told()) >= 4, what="the end of the second lease")
+    assert told() == [
+        ("first.example:1", "1", "granted"),
+        ("first.example:1", "1", "released"),
+        ("second.example:2", "2", "granted"),
+        ("second.example:2", "2", "expired"),
+    ]
+    own = await_that(
+        lambda: [entry for entry in entries(scope_of(id)) if "DAGGYR_TASK_ID" in entry],
+        what="the entries of the task",
+    )
+    assert {(entry.get("DAGGYR_QUEUE"), entry.get("DAGGYR_LEASE_EPOCH")) for entry in own} == {
+        ("first.example:1", "1")
+    }
+    run("journalctl", "--update-catalog")
+    assert "Subject: Leased to queue first.example:1\n" in run(
+        "journalctl", "--quiet", "--catalog", "--unit", runner.unit
+    )
