@@ -46,8 +46,11 @@ static int new_attempt_id(const Task *task, char ret[static ATTEMPT_ID_MAX + 1])
         return 0;
 }
 
+/* If it was given up while the disk was slow, this is no more about its present attempt. */
 static void on_placed(int r, void *userdata) {
         Task *task = userdata;
+        if (--task->n_placing > 0 || task->scheduled->state != SCHEDULED_SENDING || task->submit_call)
+                return;
         if (r >= 0)
                 worker_link_submit(task->scheduled->worker->userdata, task);
         else {
@@ -92,6 +95,7 @@ static int place(Queue *queue, Task *task) {
 
 static void dispatch_place(Queue *queue, const SchedulerAction *action) {
         Task *task = action_task(action);
+        task->n_placing++;
         int r = place(queue, task);
         if (r < 0)
                 on_placed(r, task);
@@ -169,7 +173,7 @@ static void dispatch_requeue(Queue *queue, const SchedulerAction *action) {
         if (r < 0) /* after a restart it is found out again at the worker */
                 (void) log_errno(LOG_ERR, r, "Cannot store that task \"%s\" waits again", task->task_id);
         if (reason == REASON_RETRY)
-                worker_link_forget(queue_find_link(queue, task->worker_id), task->attempt_id);
+                live_output_attempt_ended(task, queue_find_link(queue, task->worker_id));
         task->submit_call = http_call_free(task->submit_call);
         task->fetch = task_fetch_free(task->fetch);
         (void) task_table_set_attempt(&queue->tasks, task, "");
@@ -214,7 +218,14 @@ void dispatch_action(Queue *queue, const SchedulerAction *action) {
                 dispatch_place(queue, action);
                 break;
         case ACTION_RESUBMIT:
-                worker_link_submit(link, action_task(action));
+                if (link)
+                        worker_link_submit(link, action_task(action));
+                else
+                        scheduler_submit_done(
+                                        queue->scheduler,
+                                        action->task,
+                                        SUBMIT_UNKNOWN,
+                                        usec_now(CLOCK_BOOTTIME));
                 break;
         case ACTION_STOP:
                 if (link)

@@ -2,7 +2,9 @@
 
 #include "queue/live-output.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/text.h"
 #include "io/loop.h"
@@ -12,6 +14,7 @@
 #define CONTENT_TYPE    "application/octet-stream"
 #define SPOOL_BYTES_MAX (UINT64_C(1024) * 1024 * 1024)
 #define ERROR_BYTES_MAX 4096
+#define RESTART_USEC    (1 * USEC_PER_SEC)
 
 typedef struct Reader {
         LiveOutput *output; /* weak: lives while it has readers */
@@ -20,12 +23,23 @@ typedef struct Reader {
         uint64_t offset;
 } Reader;
 
+/* An attempt that its worker may forget when the last output of it was read. */
+typedef struct Leftover {
+        WorkerLink *link; /* weak */
+        unsigned n_outputs;
+        char attempt_id[ATTEMPT_ID_MAX + 1];
+} Leftover;
+
 struct LiveOutput {
-        Task *task; /* weak; NULL once its attempt is over */
+        Task *task;           /* weak; NULL once its attempt is over */
+        Leftover *leftover;   /* shared; NULL: none */
+        TaskStore *finished;  /* weak; where the rest is, once the task is in there; NULL: nowhere */
+        uint64_t seq, number; /* in there */
         LiveOutput *previous, *next;
         StoredStream stream;
         bool follow;
         HttpCall *call;
+        sd_event_source *restart_source;
         OutputStore store;
         bool ended;
         Reader *readers;
@@ -41,9 +55,19 @@ static void detach(LiveOutput *output) {
         output->previous = output->next = NULL;
 }
 
+static void leftover_unref(LiveOutput *output) {
+        Leftover *leftover = TAKE_PTR(output->leftover);
+        if (!leftover || --leftover->n_outputs > 0)
+                return;
+        worker_link_forget(leftover->link, leftover->attempt_id);
+        free(leftover);
+}
+
 static void output_free(LiveOutput *output) {
         detach(output);
+        leftover_unref(output);
         http_call_free(output->call);
+        event_source_dropp(&output->restart_source);
         output_store_done(&output->store);
         free(output);
 }
@@ -54,9 +78,14 @@ static void wake_all(LiveOutput *output) {
 }
 
 static void end(LiveOutput *output) {
+        output->call = http_call_free(output->call);
         output->ended = true;
+        leftover_unref(output);
         wake_all(output);
 }
+
+static int start(LiveOutput *output);
+static int restart_later(LiveOutput *output);
 
 static int on_data(HttpCall *call, const void *bytes, size_t size, void *userdata) {
         LiveOutput *output = userdata;
@@ -67,9 +96,29 @@ static int on_data(HttpCall *call, const void *bytes, size_t size, void *userdat
 
 static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
         LiveOutput *output = userdata;
-        output->call = NULL;
-        http_call_free(call);
-        end(output);
+        /* While the task is live, a stream that breaks is no end. */
+        bool broken = outcome->error < 0 || outcome->status != 200;
+        if (output->task && output->follow && broken && restart_later(output) >= 0)
+                output->call = http_call_free(call);
+        else
+                end(output);
+}
+
+static int on_restart(sd_event_source *source, uint64_t usec, void *userdata) {
+        LiveOutput *output = userdata;
+        if (output->task && !output->call && !output->ended && start(output) < 0)
+                end(output);
+        return 0;
+}
+
+static int restart_later(LiveOutput *output) {
+        return loop_set_timer(
+                        output->task->queue->event,
+                        &output->restart_source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), RESTART_USEC),
+                        on_restart,
+                        output,
+                        "live-output");
 }
 
 static int start(LiveOutput *output) {
@@ -80,9 +129,10 @@ static int start(LiveOutput *output) {
         if (!link)
                 return -ENOENT;
         if (asprintf(&suffix,
-                     "/output?stream=%s&follow=%s",
+                     "/output?stream=%s&follow=%s&offset=%" PRIu64,
                      output->stream == STORED_STDOUT ? "stdout" : "stderr",
-                     output->follow ? "true" : "false") < 0) {
+                     output->follow ? "true" : "false",
+                     output->store.bytes_total) < 0) {
                 suffix = NULL;
                 return -ENOMEM;
         }
@@ -96,7 +146,7 @@ static int start(LiveOutput *output) {
         options.on_data = on_data;
         options.on_done = on_done;
         options.userdata = output;
-        return http_call_new(task->queue->streams, &options, &output->call);
+        return http_call_new(task->queue->followers, &options, &output->call);
 }
 
 void live_output_task_started(Task *task) {
@@ -109,9 +159,41 @@ void live_output_task_gone(Task *task) {
         while (task->outputs) {
                 LiveOutput *output = task->outputs;
                 detach(output);
+                end(output);
+        }
+}
+
+void live_output_task_stored(Task *task) {
+        while (task->outputs) {
+                LiveOutput *output = task->outputs;
+                detach(output);
+                output->finished = task->queue->store;
+                output->seq = task->seq;
+                output->number = task->attempt_number;
+                end(output);
+        }
+}
+
+void live_output_attempt_ended(Task *task, WorkerLink *link) {
+        Leftover *leftover = task->outputs ? calloc(1, sizeof(*leftover)) : NULL;
+        if (!leftover) {
+                live_output_task_gone(task);
+                worker_link_forget(link, task->attempt_id);
+                return;
+        }
+        leftover->link = link;
+        memcpy(leftover->attempt_id, task->attempt_id, sizeof(leftover->attempt_id));
+        leftover->n_outputs = 1; /* us */
+        LiveOutput us = { .leftover = leftover };
+        while (task->outputs) {
+                LiveOutput *output = task->outputs;
+                detach(output);
+                output->leftover = leftover;
+                leftover->n_outputs++;
                 if (!output->call)
                         end(output);
         }
+        leftover_unref(&us);
 }
 
 static LiveOutput *find_followed(const Task *task, StoredStream stream) {
@@ -149,6 +231,20 @@ static ssize_t on_read(void *userdata, char *buffer, size_t size) {
         const LiveOutput *output = reader->output;
         if (reader->offset < output->store.bytes_kept) {
                 ssize_t n = output_store_read(&output->store, reader->offset, buffer, size);
+                if (n > 0)
+                        reader->offset += (uint64_t) n;
+                if (n != 0)
+                        return n;
+        }
+        if (output->finished) {
+                ssize_t n = task_store_read_output(
+                                output->finished,
+                                output->seq,
+                                output->number,
+                                output->stream,
+                                reader->offset,
+                                buffer,
+                                size);
                 if (n > 0)
                         reader->offset += (uint64_t) n;
                 if (n != 0)

@@ -13,6 +13,7 @@
 typedef struct Queue Queue;
 typedef struct Task Task;
 typedef struct LiveOutput LiveOutput;
+typedef struct WorkerLink WorkerLink;
 
 /* Answers REQUEST with what TASK wrote to STREAM, from OFFSET on; with FOLLOW until it ends, otherwise what
  * there is now. */
@@ -21,8 +22,16 @@ void live_output_answer(Task *task, HttpRequest *request, StoredStream stream, u
 /* A worker has taken TASK: there is something to be fetched now. */
 void live_output_task_started(Task *task);
 
-/* The attempt of TASK is over, or TASK itself; what is still under way is passed on to the end. */
+/* The attempt of TASK is lost, or TASK ended without one: so does its output, with what has come so far. */
 void live_output_task_gone(Task *task);
+
+/* TASK is finished and stored: what was not yet passed on is read from there. Nobody asks its worker any
+ * more. */
+void live_output_task_stored(Task *task);
+
+/* The attempt of TASK at LINK has ended, and is not its last. Output under way is passed on to its end, and
+ * then the worker is told to forget the attempt. */
+void live_output_attempt_ended(Task *task, WorkerLink *link);
 
 /* The same of a task that is finished and in the store. SEQ and NUMBER name its attempt there. */
 void stored_output_answer(

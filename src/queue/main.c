@@ -2,6 +2,7 @@
 
 /* daggyd: configuration, the loop, the exit code. */
 
+#include <errno.h>
 #include <stdio.h>
 #include <syslog.h>
 

@@ -170,7 +170,7 @@ void queue_stop(Queue *queue) {
         queue_update_permissions(queue);
         (void) loop_set_timer(
                         queue->event,
-                        &queue->deadline_source,
+                        &queue->stop_source,
                         usec_add(usec_now(CLOCK_BOOTTIME), STOP_USEC),
                         on_stop_late,
                         queue,
@@ -283,6 +283,8 @@ static int init_clients(Queue *queue) {
                 return r;
         options.connections_per_host_max = 64;
         r = http_client_new(queue->event, &options, &queue->streams);
+        if (r >= 0)
+                r = http_client_new(queue->event, &options, &queue->followers);
         if (r < 0)
                 return r;
         return listen_server_new(
@@ -359,6 +361,7 @@ Queue *queue_free(Queue *queue) {
         http_server_free(queue->http); /* first: requests point to tasks */
         http_client_free(queue->client);
         http_client_free(queue->streams);
+        http_client_free(queue->followers);
         sharing_free(queue->sharing);
         router_free(queue->router);
         task_store_free(queue->store); /* writes what was handed to it */
@@ -372,6 +375,7 @@ Queue *queue_free(Queue *queue) {
         event_source_dropp(&queue->deadline_source);
         event_source_dropp(&queue->prune_source);
         event_source_dropp(&queue->status_source);
+        event_source_dropp(&queue->stop_source);
         process_signals_free(queue->signals);
         access_done(&queue->access);
         free(queue->address);

@@ -39,8 +39,9 @@ struct Queue {
         HttpServer *http;
         ProcessSignals *signals;
         EventStream *events;
-        HttpClient *client;  /* calls that end soon */
-        HttpClient *streams; /* those that do not */
+        HttpClient *client;    /* calls that end soon */
+        HttpClient *streams;   /* those that do not */
+        HttpClient *followers; /* the same of clients, who cannot hold up ours however many they are */
 
         TaskStore *store;
         Scheduler *scheduler;
@@ -49,10 +50,11 @@ struct Queue {
         size_t n_links;
         Sharing *sharing; /* NULL until it listens */
         Metrics metrics;
+        size_t n_uncommitted; /* tasks on their way to the disk, which do not wait in the scheduler yet */
 
         bool draining; /* by request: takes no tasks and starts none */
         bool stopping;
-        sd_event_source *run_source, *deadline_source, *prune_source, *status_source;
+        sd_event_source *run_source, *deadline_source, *prune_source, *status_source, *stop_source;
 };
 
 /* Takes CONFIG over in every case. Opens the store and takes up what was left there. A negative errno,

@@ -26,10 +26,9 @@ static void answer_submission(PendingSubmit *pending) {
         _cleanup_(freep) char *location = NULL;
         if (task_path_format(task_id, &location) >= 0)
                 (void) http_request_add_header(request, "Location", location);
-        http_request_answer_json(
-                        request,
-                        pending->submission.is_new ? 202 : 200,
-                        task_describe_any(pending->queue, task_id, OUTPUT_FULL));
+        json_object *attempt = NULL;
+        (void) task_describe_any(pending->queue, task_id, OUTPUT_FULL, &attempt);
+        http_request_answer_json(request, pending->submission.is_new ? 202 : 200, attempt);
 }
 
 static void on_submit_committed(int r, void *userdata) {
@@ -210,7 +209,8 @@ void route_task_delete(void *userdata, HttpRequest *request, const RequestContex
                 store_stop(task);
                 scheduler_stop_task(queue->scheduler, task->scheduled);
                 queue_run_soon(queue);
-        }
+        } else if (!task->scheduled)
+                task->stop_early = true;
         waiters_add(&task->waiters, request, 202, OUTPUT_FULL, wait_usec);
 }
 

@@ -38,7 +38,9 @@ static int on_row(const StoredTask *row, void *userdata) {
 static json_object *describe_page(const Page *page) {
         _cleanup_(json_putp) json_object *tasks = json_object_new_array();
         for (size_t i = 0; tasks && i < page->n; i++) {
-                json_object *attempt = task_describe_any(page->queue, page->task_ids[i], OUTPUT_NONE);
+                json_object *attempt = NULL;
+                if (task_describe_any(page->queue, page->task_ids[i], OUTPUT_NONE, &attempt) == -ENOENT)
+                        continue; /* forgotten since the page was read */
                 if (json_append(tasks, attempt) < 0)
                         return NULL;
         }
@@ -129,8 +131,9 @@ static json_object *batch_outcome(Queue *queue, const Submission *submission, co
         if (problem->status)
                 return task_batch_refused(
                                 task_id, problem, submission->is_full ? queue_capacity_json(queue) : NULL);
-        return task_batch_accepted(
-                        task_id, submission->is_new, task_describe_any(queue, task_id, OUTPUT_NONE));
+        json_object *attempt = NULL;
+        (void) task_describe_any(queue, task_id, OUTPUT_NONE, &attempt);
+        return task_batch_accepted(task_id, submission->is_new, attempt);
 }
 
 static json_object *batch_outcomes(const PendingBatch *pending) {

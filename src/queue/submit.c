@@ -7,10 +7,12 @@
 #include "base/text.h"
 #include "core/json.h"
 #include "core/queue-spec.h"
+#include "io/loop.h"
 #include "io/random-id.h"
 #include "queue/queue.h"
 
 #define RETRY_AFTER_SEC 5
+#define AGAIN_USEC      (1 * USEC_PER_SEC)
 
 void submission_done(Submission *submission) {
         free(submission->task_id);
@@ -79,7 +81,7 @@ static int check_takes_tasks(Queue *queue, const QueueSpec *spec, Submission *su
                 submission->is_full = true;
                 return problem_set(problem, 409, NULL, "the task does not fit right now");
         }
-        if (scheduler_n_waiting(queue->scheduler) >= queue->config->queue_max)
+        if (scheduler_n_waiting(queue->scheduler) + queue->n_uncommitted >= queue->config->queue_max)
                 return problem_set_for_now(problem, 429, RETRY_AFTER_SEC, "too many tasks are waiting");
         return 0;
 }
@@ -113,6 +115,7 @@ static int put_task(
                 r = task_table_add(&queue->tasks, task);
         if (r < 0)
                 return r;
+        queue->n_uncommitted++;
         submission->task = TAKE_PTR(task);
         submission->is_new = true;
         return 0;
@@ -174,21 +177,50 @@ static int schedule(Task *task) {
                 return r;
         task->scheduled->userdata = task;
         free(TAKE_PTR(task->spec_text));
+        task->queue->n_uncommitted--;
         metrics_count_submitted(&task->queue->metrics);
         task_send_event(task, "queued", NULL);
+        if (task->stop_early)
+                scheduler_stop_task(task->queue->scheduler, task->scheduled);
+        queue_run_soon(task->queue);
         return 0;
+}
+
+/* On disk but not schedulable for want of memory: it is answered as accepted, which it is, and tried again
+ * until there is room for it. */
+static int on_schedule_again(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void schedule_or_again(Task *task) {
+        if (schedule(task) < 0)
+                (void) loop_set_timer(
+                                task->queue->event,
+                                &task->retry_source,
+                                usec_add(usec_now(CLOCK_BOOTTIME), AGAIN_USEC),
+                                on_schedule_again,
+                                task,
+                                "task-schedule");
+        else
+                event_source_dropp(&task->retry_source); /* it has another use from here on */
+}
+
+static int on_schedule_again(sd_event_source *source, uint64_t usec, void *userdata) {
+        schedule_or_again(userdata);
+        return 0;
+}
+
+static void forget(Task *task) {
+        task->queue->n_uncommitted--;
+        task_table_remove(&task->queue->tasks, task);
 }
 
 static void on_committed(int r, void *userdata) {
         Commit *commit = userdata;
         Queue *queue = commit->queue;
         for (size_t i = 0; i < commit->n_tasks; i++) {
-                /* On disk but not schedulable for want of memory: it is answered as accepted, which it is,
-                 * and taken up with the next start. */
                 if (r >= 0)
-                        (void) schedule(commit->tasks[i]);
+                        schedule_or_again(commit->tasks[i]);
                 else
-                        task_table_remove(&queue->tasks, commit->tasks[i]);
+                        forget(commit->tasks[i]);
         }
         commit->callback(r, commit->userdata);
         free(commit);
@@ -223,7 +255,7 @@ void submit_commit(
                 return;
         for (size_t i = 0; i < n; i++)
                 if (submissions[i].is_new)
-                        task_table_remove(&queue->tasks, submissions[i].task);
+                        forget(submissions[i].task);
         free(commit);
         callback(r, userdata);
 }

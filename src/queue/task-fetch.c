@@ -3,6 +3,7 @@
 #include "queue/task-fetch.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
@@ -30,8 +31,9 @@ struct TaskFetch {
         Task *task;       /* weak: owns it */
         WorkerLink *link; /* weak */
         HttpCall *call;
-        sd_event_source *retry_source;
-        bool without_output; /* the attempt with its output is too large for one answer */
+        sd_event_source *retry_source, *rest_source;
+        bool waits_for_pieces; /* of output, before the result may follow */
+        bool without_output;   /* the attempt with its output is too large for one answer */
         json_object *attempt;
         RunnerResult result; /* points into it */
 
@@ -40,6 +42,7 @@ struct TaskFetch {
         uint64_t stored_bytes; /* of it */
         Text piece;            /* of it, not yet in a batch */
         bool incomplete[N_STREAMS];
+        usec_t give_up_usec; /* on the output, when the worker does not send it */
 };
 
 TaskFetch *task_fetch_free(TaskFetch *fetch) {
@@ -47,6 +50,7 @@ TaskFetch *task_fetch_free(TaskFetch *fetch) {
                 return NULL;
         http_call_free(fetch->call);
         event_source_dropp(&fetch->retry_source);
+        event_source_dropp(&fetch->rest_source);
         json_object_put(fetch->attempt);
         store_batch_free(fetch->batch);
         text_done(&fetch->piece);
@@ -59,6 +63,8 @@ json_object *task_fetch_attempt(const TaskFetch *fetch) {
 }
 
 static int fetch_attempt(TaskFetch *fetch);
+static int fetch_output(TaskFetch *fetch);
+static void finish(TaskFetch *fetch);
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         TaskFetch *fetch = userdata;
@@ -111,6 +117,8 @@ static void on_attempt_done(HttpCall *call, const HttpOutcome *outcome, void *us
                 worker_link_resync(link);
                 return;
         }
+        if (task->scheduled->state != SCHEDULED_RUNNING) /* given up in this very turn of the loop */
+                return;
         if (r < 0 || !fetch->result.task.finished) {
                 fetch->attempt = (json_object_put(fetch->attempt), NULL);
                 fetch_again_later(fetch);
@@ -172,6 +180,15 @@ void task_fetch_start(Task *task, WorkerLink *link) {
         task->fetch = TAKE_PTR(fetch);
 }
 
+/* Pieces are written before the result that they belong to, so the task is still there. */
+static void on_piece_stored(int r, void *userdata) {
+        Task *task = userdata;
+        task->n_pieces--;
+        task->piece_failed |= r < 0;
+        if (task->fetch && task->fetch->waits_for_pieces && task->n_pieces == 0)
+                finish(task->fetch);
+}
+
 static int put_piece(TaskFetch *fetch, StoreBatch *batch, const void *bytes, size_t size) {
         int r = store_batch_append_output(
                         batch,
@@ -215,7 +232,9 @@ static int flush_piece(TaskFetch *fetch) {
         if (r >= 0)
                 r = put_piece(fetch, batch, fetch->piece.data, fetch->piece.size);
         if (r >= 0)
-                r = task_store_commit(queue->store, TAKE_PTR(batch), NULL, NULL);
+                r = task_store_commit(queue->store, TAKE_PTR(batch), on_piece_stored, fetch->task);
+        if (r >= 0)
+                fetch->task->n_pieces++;
         text_done(&fetch->piece);
         if (r >= 0 && task_store_pending_bytes(queue->store) > PENDING_BYTES_HIGH)
                 hold_up(fetch);
@@ -247,10 +266,40 @@ static void next_stream(TaskFetch *fetch, uint64_t total_bytes) {
         fetch->stream++;
 }
 
+static int on_output_retry(sd_event_source *source, uint64_t usec, void *userdata) {
+        TaskFetch *fetch = userdata;
+        if (fetch_output(fetch) < 0)
+                task_finish_later(fetch->task);
+        return 0;
+}
+
+/* A worker that is away for a moment is asked for the rest when it is back. What it has forgotten nobody has.
+ */
+static bool fetch_rest_later(TaskFetch *fetch, const HttpOutcome *outcome) {
+        const Queue *queue = fetch->task->queue;
+        usec_t now_usec = usec_now(CLOCK_BOOTTIME);
+        if (outcome->error == 0 && (outcome->status == 200 || outcome->status == 404))
+                return false;
+        if (fetch->give_up_usec == 0)
+                fetch->give_up_usec = usec_add(now_usec, queue->config->lost_after_usec);
+        if (now_usec >= fetch->give_up_usec)
+                return false;
+        text_done(&fetch->piece); /* pieces are cut alike, whenever they come */
+        return loop_set_timer(queue->event,
+                              &fetch->rest_source,
+                              usec_add(now_usec, RETRY_USEC),
+                              on_output_retry,
+                              fetch,
+                              "task-output") >= 0;
+}
+
 static void on_output_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
         TaskFetch *fetch = userdata;
         fetch->call = NULL;
+        bool later = fetch_rest_later(fetch, outcome);
         http_call_free(call);
+        if (later)
+                return;
         if (fetch->piece.size > 0)
                 (void) put_piece(fetch, fetch->batch, fetch->piece.data, fetch->piece.size);
         text_done(&fetch->piece);
@@ -260,9 +309,15 @@ static void on_output_done(HttpCall *call, const HttpOutcome *outcome, void *use
 }
 
 static int fetch_output(TaskFetch *fetch) {
+        char suffix[sizeof("/output?stream=stdout&offset=18446744073709551615")];
+        (void) snprintf(suffix,
+                        sizeof(suffix),
+                        "/output?stream=%s&offset=%" PRIu64,
+                        fetch->stream == STORED_STDOUT ? "stdout" : "stderr",
+                        fetch->stored_bytes);
         return start_call(
                         fetch,
-                        fetch->stream == STORED_STDOUT ? "/output?stream=stdout" : "/output?stream=stderr",
+                        suffix,
                         fetch->task->queue->streams,
                         &(HttpCallOptions){
                                         .idle_usec = OUTPUT_IDLE_USEC,
@@ -334,6 +389,19 @@ static void store_streams(TaskFetch *fetch) {
                         return;
                 next_stream(fetch, total);
         }
+        if (fetch->task->n_pieces == 0)
+                finish(fetch);
+        else
+                fetch->waits_for_pieces = true;
+}
+
+/* All that was fetched is in the batch, or on disk. */
+static void finish(TaskFetch *fetch) {
+        fetch->waits_for_pieces = false;
+        if (fetch->task->piece_failed) {
+                task_finish_later(fetch->task);
+                return;
+        }
         json_object *final = NULL;
         int r = put_finished_attempt(fetch);
         if (r >= 0)
@@ -350,6 +418,7 @@ void task_fetch_finish(TaskFetch *fetch) {
         fetch->batch = store_batch_free(fetch->batch);
         fetch->stream = STORED_STDOUT;
         fetch->stored_bytes = 0;
+        fetch->task->piece_failed = false;
         if (store_batch_new(&fetch->batch) < 0)
                 task_finish_later(fetch->task);
         else

@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "io/loop.h"
 #include "queue/dispatch.h"
+#include "queue/live-output.h"
 #include "queue/queue.h"
 
 #define AGAIN_USEC (1 * USEC_PER_SEC)
@@ -51,6 +52,7 @@ static void on_stored(int r, void *userdata) {
         }
         task->is_stored = true;
         tell(task);
+        live_output_task_stored(task);
         waiters_answer_all(&task->waiters);
         WorkerLink *link = task->worker_id ? queue_find_link(queue, task->worker_id) : NULL;
         /* Where a submission went without an answer it may still arrive, and must find that it has been run.

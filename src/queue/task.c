@@ -212,12 +212,12 @@ int task_describe_stored(Queue *queue, const char *task_id, OutputMode mode, jso
         return 0;
 }
 
-json_object *task_describe_any(Queue *queue, const char *task_id, OutputMode mode) {
+int task_describe_any(Queue *queue, const char *task_id, OutputMode mode, json_object **ret) {
         const Task *task = task_table_find(&queue->tasks, task_id);
-        if (task)
-                return task_describe(task, mode);
-        json_object *object;
-        return task_describe_stored(queue, task_id, mode, &object) < 0 ? NULL : object;
+        if (!task)
+                return task_describe_stored(queue, task_id, mode, ret);
+        *ret = task_describe(task, mode);
+        return *ret ? 0 : -ENOMEM;
 }
 
 void task_send_event(const Task *task, const char *state, const char *result) {

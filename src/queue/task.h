@@ -41,8 +41,12 @@ typedef struct Task {
         char *note;                          /* why no runner takes it; NULL */
         bool finish_seen;      /* its worker says that the attempt is over, maybe before it says that it
                                   took it */
+        unsigned n_placing;    /* attempts on their way to the disk; all but the last were given up */
+        bool stop_early;       /* a client wants it stopped before it could be scheduled */
         HttpCall *submit_call; /* owned */
         TaskFetch *fetch;      /* the result, while it is on its way from the runner to the disk; owned */
+        unsigned n_pieces;     /* of its output on their way to the disk */
+        bool piece_failed;     /* one of them did not get there */
         bool is_stored;        /* as a finished one: only its waiters are left to be told */
         sd_event_source *retry_source; /* to finish it again, when that failed */
         Waiters waiters;               /* wait until it is finished */
@@ -65,8 +69,8 @@ json_object *task_describe(const Task *task, unsigned mode);
 /* The same of a task that is only in the store. -ENOENT, -ENOMEM, -EIO. The caller puts *ret. */
 int task_describe_stored(Queue *queue, const char *task_id, OutputMode mode, json_object **ret);
 
-/* The same of a task wherever it is; NULL also when there is none. The caller puts it. */
-json_object *task_describe_any(Queue *queue, const char *task_id, OutputMode mode);
+/* The same of a task wherever it is. */
+int task_describe_any(Queue *queue, const char *task_id, OutputMode mode, json_object **ret);
 
 /* Adds "attempts", those that did not become the task's result. */
 int task_add_earlier(const Task *task, json_object *object);

@@ -28,6 +28,7 @@
 #define LIST_BYTES_MAX    (64 * 1024 * 1024)
 #define EVENT_BYTES_MAX   (64 * 1024)
 #define LIST_LIMIT        "200"
+#define LIST_PAUSE_USEC   (1 * USEC_PER_SEC) /* between two listings, however much goes wrong */
 
 struct WorkerLink {
         Queue *queue; /* weak */
@@ -45,9 +46,11 @@ struct WorkerLink {
         bool stream_wanted, connected;
 
         HttpCall *capacity_call, *list_call;
-        usec_t listed_usec;
-        char *list_after; /* of the page before; NULL: the first */
-        bool list_again;  /* something may have been missed since the listing under way began */
+        sd_event_source *list_source; /* to list it later */
+        usec_t asked_usec;            /* when the last listing was begun */
+        usec_t listed_usec;           /* when its list was asked for */
+        char *list_after;             /* of the page before; NULL: the first */
+        bool list_again;              /* something may have been missed since the listing under way began */
 };
 
 static int read_token(const WorkerConfig *config, char **ret) {
@@ -93,6 +96,7 @@ WorkerLink *worker_link_free(WorkerLink *link) {
                 return NULL;
         stream_close(link);
         event_source_dropp(&link->retry_source);
+        event_source_dropp(&link->list_source);
         http_call_free(link->call);
         http_call_free(link->capacity_call);
         http_call_free(link->list_call);
@@ -394,6 +398,11 @@ static void store_acceptance(const WorkerLink *link, const Task *task) {
 static void on_submit_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
         Task *task = userdata;
         Queue *queue = task->queue;
+        task->submit_call = NULL;
+        if (task->scheduled->state != SCHEDULED_SENDING) { /* given up in this very turn of the loop */
+                http_call_free(call);
+                return;
+        }
         WorkerLink *link = task->scheduled->worker->userdata;
         SubmitOutcome result = submit_outcome(link, outcome);
         if (result == SUBMIT_INVALID)
@@ -408,7 +417,6 @@ static void on_submit_done(HttpCall *call, const HttpOutcome *outcome, void *use
                 if (task->finish_seen)
                         task_fetch_start(task, link);
         }
-        task->submit_call = NULL;
         http_call_free(call);
         queue_run_soon(queue);
 }
@@ -507,6 +515,13 @@ static void on_attempt_seen(WorkerLink *link, json_object *object, bool listed) 
 
 static void list_page(WorkerLink *link);
 
+/* A worker that answers again after a silence is listed anyway; this is for one that goes on answering. */
+static void listing_failed(WorkerLink *link) {
+        scheduler_worker_suspect(link->worker, now_boottime());
+        if (!link->worker->worker.silent)
+                worker_link_resync(link);
+}
+
 /* 1 when there is another page. */
 static int read_page(WorkerLink *link, const HttpOutcome *outcome) {
         _cleanup_(json_putp) json_object *object = NULL;
@@ -539,7 +554,7 @@ static void on_list_done(HttpCall *call, const HttpOutcome *outcome, void *userd
         }
         free(TAKE_PTR(link->list_after));
         if (r < 0)
-                scheduler_worker_suspect(link->worker, now_boottime());
+                listing_failed(link);
         else
                 scheduler_listing_finish(
                                 link->queue->scheduler, link->worker, link->listed_usec, now_boottime());
@@ -563,7 +578,7 @@ static void list_page(WorkerLink *link) {
                 (void) http_call_new(link->queue->client, &options, &link->list_call);
         }
         if (!link->list_call)
-                scheduler_worker_suspect(link->worker, now_boottime());
+                listing_failed(link);
 }
 
 /* First who it is, then what it has: attempts of an earlier start of the worker are lost by then. */
@@ -577,20 +592,32 @@ static void on_capacity_done(HttpCall *call, const HttpOutcome *outcome, void *u
                 scheduler_listing_begin(link->worker);
                 list_page(link);
         } else
-                scheduler_worker_suspect(link->worker, now_boottime());
+                listing_failed(link);
         queue_run_soon(link->queue);
 }
 
+static int on_list_due(sd_event_source *source, uint64_t usec, void *userdata) {
+        worker_link_resync(userdata);
+        return 0;
+}
+
 void worker_link_resync(WorkerLink *link) {
+        usec_t now_usec = now_boottime(), due_usec = usec_add(link->asked_usec, LIST_PAUSE_USEC);
         link->list_again = link->capacity_call || link->list_call;
-        if (!link->list_again)
-                (void) start_call(
+        if (link->list_again)
+                return;
+        if (link->asked_usec > 0 && now_usec < due_usec) {
+                (void) loop_set_timer(
+                                link->queue->event,
+                                &link->list_source,
+                                due_usec,
+                                on_list_due,
                                 link,
-                                "GET",
-                                "/api/v1/capacity",
-                                NULL,
-                                on_capacity_done,
-                                &link->capacity_call);
+                                "worker-list");
+                return;
+        }
+        link->asked_usec = now_usec;
+        (void) start_call(link, "GET", "/api/v1/capacity", NULL, on_capacity_done, &link->capacity_call);
 }
 
 static int on_event(const ParsedEvent *event, void *userdata) {

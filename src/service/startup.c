@@ -13,6 +13,9 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
+/* EX_DATAERR; in RestartPreventExitStatus= of units. */
+#define EXIT_DAMAGED 65
+
 /* The process that was started waits until its child is ready or has failed. */
 static int wait_for_child(int ready_fd) {
         char byte;
@@ -69,5 +72,8 @@ int startup_main(const Program *program, StartupRun run, int argc, char *argv[])
                 if (ready_fd < 0)
                         return EXIT_FAILURE;
         }
-        return run(&command_line, ready_fd) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        r = run(&command_line, ready_fd);
+        if (r == -EUCLEAN) /* starting anew at once would bury what was kept: somebody is to look first */
+                return EXIT_DAMAGED;
+        return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -7,7 +7,8 @@
 #include "service/command-line.h"
 
 /* Runs the daemon to its end. READY_FD is for startup_report_ready(). A negative errno, logged, or what the
- * loop was ended with; 0 is success. */
+ * loop was ended with; 0 is success. -EUCLEAN, for kept data that is damaged, has an exit status of its own.
+ */
 typedef int (*StartupRun)(CommandLine *command_line, int ready_fd);
 
 /* What main() of PROGRAM returns. */
