@@ -358,7 +358,7 @@ class Runner:
 
 def _installed_service_lines(program: str) -> list[str]:
     """[Service] of a program's unit as it was installed, without what a second instance cannot share."""
-    own = ("ExecStart=", "Restart", "RuntimeDirectory=", "StateDirectory=", "Sockets=")
+    own = ("ExecStart=", "Restart=", "RestartSec=", "RuntimeDirectory=", "StateDirectory=", "Sockets=")
     text = Path(f"/usr/lib/systemd/system/{program}.service").read_text()
     section = re.search(r"^\[Service\]\n(.*?)(?=^\[|\Z)", text, re.DOTALL | re.MULTILINE)
     assert section, f"{program}.service has no [Service]"
