@@ -497,6 +497,8 @@ static void on_attempt_seen(WorkerLink *link, json_object *object, bool listed) 
         if (runner_task_read(object, &seen) < 0)
                 return;
         Task *task = task_table_find_attempt(&link->queue->tasks, seen.task_id);
+        if (task && task->scheduled && task->scheduled->state == SCHEDULED_ENDED)
+                return; /* its result is on the way to the disk */
         if (!task || !task->scheduled || task->scheduled->worker != link->worker) {
                 if (listed) /* has our label: one that was given up, or whose result is on disk */
                         worker_link_forget(link, seen.task_id);

@@ -277,7 +277,8 @@ def test_a_full_disk_refuses_and_recovers(start_runner: Starter, start_queue: St
         await_that(lambda: "Cannot store" in queue.journal(), 20, "daggyd to say that it cannot store")
         assert queue.attempt(id)["state"] == "running"
         filler.unlink()
-        assert queue.wait(id)["state"] == "completed"
+        attempt = queue.wait(id)
+        assert (attempt["state"], attempt["output_truncated"]) == ("completed", False), attempt | {"output": ""}
         assert len(queue.get(f"/api/v1/task/{id}/output").content) == 300000
         assert queue.run(["echo", "room"])["output"] == "room\n"
         queue.stop()
