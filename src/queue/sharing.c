@@ -38,12 +38,13 @@ struct Sharing {
 
         SharingPoll poll;
         sd_event_source *poll_source;
-        unsigned question; /* the one under way */
-        QueueScan *search; /* for the master */
-        HttpCall *call;    /* to the master */
-        char *master;      /* its address, as last found; NULL */
-        json_object *seen; /* the queues of the last search, for people */
-        usec_t seen_usec;  /* CLOCK_REALTIME */
+        unsigned question;  /* the one under way */
+        QueueScan *search;  /* for the master */
+        HttpCall *call;     /* to the master */
+        char *master;       /* its address, as last found; NULL */
+        SharingQueue *seen; /* the queues of the last search, for people */
+        size_t n_seen;
+        usec_t seen_usec; /* CLOCK_REALTIME */
 
         SharingCache cache;
         QueueScan *scan; /* for the cache */
@@ -149,19 +150,15 @@ static int ask_master(Sharing *sharing, const char *url) {
 
 static void ask_self(Sharing *sharing);
 
-/* What people are shown of the search. */
-static void note_seen(Sharing *sharing, const FoundQueue *found, size_t n) {
-        _cleanup_(json_putp) json_object *list = json_object_new_array();
-        for (size_t i = 0; list && i < n; i++) {
-                json_object *object = json_object_new_object();
-                if (json_add_string(object, "address", found[i].queue.address) < 0 ||
-                    json_add_string(object, "version", found[i].queue.version) < 0)
-                        object = (json_object_put(object), NULL);
-                if (json_append(list, object) < 0)
-                        return;
+/* What people are shown of the search: who there is. What others use only the master knows. */
+static void note_seen(Sharing *sharing, FoundQueue *found, size_t n) {
+        sharing_queues_free(sharing->seen, sharing->n_seen);
+        sharing->seen = calloc(n + 1, sizeof(SharingQueue));
+        sharing->n_seen = sharing->seen ? n : 0;
+        for (size_t i = 0; i < sharing->n_seen; i++) {
+                sharing->seen[i] = found[i].queue;
+                found[i].queue = (SharingQueue){};
         }
-        json_object_put(sharing->seen);
-        sharing->seen = TAKE_PTR(list);
         sharing->seen_usec = usec_now(CLOCK_REALTIME);
 }
 
@@ -178,15 +175,12 @@ static void on_search_done(FoundQueue *found, size_t n, void *userdata) {
         size_t master;
         sharing->search = queue_scan_free(sharing->search);
         note_seen(sharing, found, n);
-        _cleanup_(freep) SharingQueue *queues = calloc(n + 1, sizeof(SharingQueue));
-        for (size_t i = 0; queues && i < n; i++)
-                queues[i] = found[i].queue; /* borrowed */
-        if (!queues || sharing_master_find(queues, n, &master) < 0) {
+        if (sharing->n_seen != n || sharing_master_find(sharing->seen, n, &master) < 0) {
                 note_master(sharing, NULL);
                 poll_finished(sharing, NULL);
                 return;
         }
-        note_master(sharing, queues[master].address);
+        note_master(sharing, sharing->seen[master].address);
         if (!found[master].url)
                 ask_self(sharing);
         else if (ask_master(sharing, found[master].url) < 0)
@@ -400,16 +394,42 @@ static int add_set(json_object *object, const char *key, const WorkerSet *set) {
         return json_add(object, key, list);
 }
 
+/* A set that is NULL is empty. */
+static json_object *describe_queue(
+                const SharingQueue *queue,
+                bool known,
+                const WorkerSet *workers,
+                const WorkerSet *share) {
+        _cleanup_(json_putp) json_object *object = json_object_new_object();
+        int r = object ? json_add_string(object, "address", queue->address) : -ENOMEM;
+        if (r >= 0)
+                r = json_add_string(object, "version", queue->version);
+        if (r >= 0)
+                r = known ? add_set(object, "workers", workers) : json_add_null(object, "workers");
+        if (r >= 0)
+                r = known ? add_set(object, "share", share) : json_add_null(object, "share");
+        return r < 0 ? NULL : TAKE_PTR(object);
+}
+
 static json_object *describe_split(const SharingCache *cache) {
         _cleanup_(json_putp) json_object *list = json_object_new_array();
-        for (size_t i = 0; list && i < cache->n_queues; i++) {
-                json_object *object = json_object_new_object();
-                if (!object || json_add_string(object, "address", cache->queues[i].address) < 0 ||
-                    json_add_string(object, "version", cache->queues[i].version) < 0 ||
-                    add_set(object, "workers", cache->queues[i].workers) < 0 ||
-                    add_set(object, "share", cache->shares[i]) < 0)
-                        object = (json_object_put(object), NULL);
-                if (json_append(list, object) < 0)
+        for (size_t i = 0; list && i < cache->n_queues; i++)
+                if (json_append(list,
+                                describe_queue(&cache->queues[i],
+                                               true,
+                                               cache->queues[i].workers,
+                                               cache->shares[i])) < 0)
+                        return NULL;
+        return TAKE_PTR(list);
+}
+
+static json_object *describe_seen(const Sharing *sharing) {
+        _cleanup_(json_putp) json_object *list = json_object_new_array();
+        for (size_t i = 0; list && i < sharing->n_seen; i++) {
+                const SharingQueue *queue = &sharing->seen[i];
+                bool own = streq(queue->id, sharing->id);
+                if (json_append(list,
+                                describe_queue(queue, own, sharing->configured, sharing->poll.permitted)) < 0)
                         return NULL;
         }
         return TAKE_PTR(list);
@@ -433,8 +453,7 @@ json_object *sharing_describe(const Sharing *sharing) {
         usec_format_rfc3339(computed_usec(sharing), computed);
         json_object *queues = is_master(sharing) && sharing->cache.is_filled ?
                         describe_split(&sharing->cache) :
-                        sharing->seen ? json_object_get(sharing->seen) :
-                                        json_object_new_array();
+                        describe_seen(sharing);
         int r = object ? json_add_string(object, "self", sharing->queue->address) : -ENOMEM;
         if (r >= 0)
                 r = json_add_string(object, "master", sharing->master);
@@ -516,7 +535,7 @@ Sharing *sharing_free(Sharing *sharing) {
         sharing_poll_done(&sharing->poll);
         sharing_cache_done(&sharing->cache);
         worker_set_unref(sharing->configured);
-        json_object_put(sharing->seen);
+        sharing_queues_free(sharing->seen, sharing->n_seen);
         free(sharing->master);
         free(sharing->identity);
         free(sharing->identity_header);

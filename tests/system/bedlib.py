@@ -383,7 +383,7 @@ class Queue(Runner):
 
     def start(self) -> Queue:
         super().start()
-        found = re.findall(r"This queue is 127\.0\.0\.1:(\d+)", self.journal())  # one of "port_range"
+        found = re.findall(r"This queue is \S+:(\d+),", self.journal())  # one of "port_range"
         self.url = f"http://127.0.0.1:{found[-1]}"
         return self
 
