@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "ctl/target.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "ctl/say.h"
+#include "io/file.h"
+
+#define SYSTEM_SOCKET   "/run/daggyr/daggyr.sock"
+#define RUNNER_PORT     2504
+#define QUEUE_PORT      2503
+#define TOKEN_BYTES_MAX 4096
+
+void target_done(Target *target) {
+        free(target->url);
+        free(target->unix_path);
+        if (target->token)
+                explicit_bzero(target->token, strlen(target->token));
+        free(target->token);
+        *target = (Target){};
+}
+
+static int set_url(Target *target, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int set_url(Target *target, const char *format, ...) {
+        va_list arguments;
+        va_start(arguments, format);
+        int r = vasprintf(&target->url, format, arguments);
+        va_end(arguments);
+        if (r < 0) {
+                target->url = NULL;
+                return -ENOMEM;
+        }
+        size_t n = strlen(target->url);
+        while (n > 0 && target->url[n - 1] == '/')
+                target->url[--n] = 0;
+        return 0;
+}
+
+static int set_unix(Target *target, const char *path) {
+        target->unix_path = strdup(path);
+        return target->unix_path ? set_url(target, "http://localhost") : -ENOMEM;
+}
+
+/* "HOST", "HOST:PORT", ":PORT", "ADDRESS6", "[ADDRESS6]", "[ADDRESS6]:PORT". */
+static int set_host(Target *target, const char *scheme, const char *host, unsigned port) {
+        const char *colon = strrchr(host, ':');
+        bool is_bare_address6 = *host != '[' && colon && strchr(host, ':') != colon;
+        bool has_port = colon && !is_bare_address6 && (*host != '[' || (colon > host && colon[-1] == ']'));
+        if (is_bare_address6)
+                return set_url(target, "%s://[%s]:%u", scheme, host, port);
+        if (has_port)
+                return set_url(target, "%s://%s%s", scheme, colon == host ? "127.0.0.1" : "", host);
+        return set_url(target, "%s://%s:%u", scheme, *host ? host : "127.0.0.1", port);
+}
+
+static int set_by_default(Target *target) {
+        const char *runtime = getenv("XDG_RUNTIME_DIR");
+        _cleanup_(freep) char *own = NULL;
+        if (access(SYSTEM_SOCKET, W_OK) >= 0)
+                return set_unix(target, SYSTEM_SOCKET);
+        if (runtime && asprintf(&own, "%s/daggyr.sock", runtime) < 0) {
+                own = NULL;
+                return -ENOMEM;
+        }
+        if (own && access(own, W_OK) >= 0)
+                return set_unix(target, own);
+        return set_url(target, "http://127.0.0.1:%d", RUNNER_PORT);
+}
+
+static int set_place(Target *target, const Options *options) {
+        const char *host = options_get(options, OPTION_HOST) ?: getenv("DAGGYCTL_HOST");
+        bool is_queue = options_has(options, OPTION_QUEUE);
+        if (host && !*host)
+                host = NULL;
+        if (!host && !is_queue)
+                return set_by_default(target);
+        const char *path = host ? text_after(host, "unix:") : NULL;
+        if (path)
+                return set_unix(target, path);
+        if (host && strstr(host, "://"))
+                return set_url(target, "%s", host);
+        /* Whoever names a certificate means TLS. */
+        return set_host(target,
+                        target->has_tls ? "https" : "http",
+                        host ?: "",
+                        is_queue ? QUEUE_PORT : RUNNER_PORT);
+}
+
+/* What is in the file, without the line's end. */
+static int read_token(const char *path, char **ret) {
+        _cleanup_(text_done) Text text = {};
+        int r = file_read_all(path, TOKEN_BYTES_MAX, &text);
+        if (r < 0) {
+                say("cannot read the token in %s: %s", path, strerror(-r));
+                return r;
+        }
+        text.data[strcspn(text.data, "\r\n")] = 0;
+        if (!*text.data) {
+                say("there is no token in %s", path);
+                return -EINVAL;
+        }
+        *ret = TAKE_PTR(text.data);
+        return 0;
+}
+
+int target_resolve(const Options *options, Target *ret) {
+        const char *token_file = options_get(options, OPTION_TOKEN_FILE) ?: getenv("DAGGYCTL_TOKEN_FILE");
+        ret->tls = (HttpClientTls){ .ca_file = options_get(options, OPTION_CACERT),
+                                    .cert_file = options_get(options, OPTION_CERT),
+                                    .key_file = options_get(options, OPTION_KEY) };
+        ret->has_tls = ret->tls.ca_file || ret->tls.cert_file || ret->tls.key_file;
+        int r = set_place(ret, options);
+        if (r < 0) {
+                say("%s", strerror(-r));
+                return r;
+        }
+        ret->name = ret->unix_path ?: ret->url;
+        return token_file && *token_file ? read_token(token_file, &ret->token) : 0;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "ctl/task-body.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <systemd/sd-id128.h>
+
+#include "base/text.h"
+#include "core/amount-text.h"
+#include "core/json.h"
+#include "ctl/say.h"
+#include "io/file.h"
+
+#define FILE_BYTES_MAX (64 * 1024 * 1024)
+#define SPAN_SEC_MAX   1e9
+
+/* Where a value goes: the member KEY of the object at PARENT, or of the body itself. */
+typedef struct BodyField {
+        OptionId id;
+        int (*add)(json_object *object, const char *key, const char *value);
+        const char *parent;
+        const char *key; /* NULL: the value is KEY=VALUE */
+} BodyField;
+
+static int add_number(json_object *object, const char *key, const char *value) {
+        double number;
+        int r = text_parse_double(value, &number);
+        return r < 0 ? r : json_add_double(object, key, number);
+}
+
+static int add_integer(json_object *object, const char *key, const char *value) {
+        uint64_t number;
+        bool is_negative = *value == '-';
+        int r = text_parse_u64(value + is_negative, 0, INT64_MAX, &number);
+        if (r < 0)
+                return r;
+        return json_add_i64(object, key, is_negative ? -(int64_t) number : (int64_t) number);
+}
+
+static int add_memory(json_object *object, const char *key, const char *value) {
+        uint64_t mb;
+        int r = amount_parse_memory_mb(value, &mb);
+        return r < 0 ? r : json_add_u64(object, key, mb);
+}
+
+static int add_span(json_object *object, const char *key, const char *value) {
+        double seconds;
+        int r = amount_parse_seconds(value, SPAN_SEC_MAX, &seconds);
+        return r < 0 ? r : json_add_double(object, key, seconds);
+}
+
+static int add_text(json_object *object, const char *key, const char *value) {
+        return text_is_utf8(value, strlen(value)) ? json_add_string(object, key, value) : -EILSEQ;
+}
+
+/* Properties that the API wants as a list or an object are given as JSON; the rest as systemd writes them. */
+static int add_property(json_object *object, const char *key, const char *value) {
+        json_object *json = NULL;
+        Problem problem = {};
+        if (*value == '[' || *value == '{') {
+                int r = json_parse(value, strlen(value), &json, &problem);
+                return r < 0 ? r : json_add(object, key, json);
+        }
+        if (text_after(key, "IPAddress")) {
+                json = json_object_new_array();
+                int r = json ? json_append(json, json_object_new_string(value)) : -ENOMEM;
+                if (r < 0) {
+                        json_object_put(json);
+                        return r;
+                }
+                return json_add(object, key, json);
+        }
+        return add_integer(object, key, value) >= 0 ? 0 : add_text(object, key, value);
+}
+
+static int add_stdin(json_object *object, const char *key, const char *path) {
+        _cleanup_(text_done) Text text = {};
+        int r = file_read_all(streq(path, "-") ? "/dev/stdin" : path, FILE_BYTES_MAX, &text);
+        if (r < 0)
+                return r;
+        if (!text_is_utf8(text.data, text.size) || strlen(text.data) < text.size)
+                return -EILSEQ;
+        return json_add(object, key, json_object_new_string_len(text.data, (int) text.size));
+}
+
+static const BodyField resource_fields[] = {
+        { OPTION_CORES, add_number, NULL, "cores" },
+        { OPTION_MEMORY, add_memory, NULL, "memory_mb" },
+        { OPTION_RESOURCE, add_integer, NULL, NULL },
+        {},
+};
+
+static const BodyField body_fields[] = {
+        { OPTION_CORES, add_number, "resources", "cores" },
+        { OPTION_MEMORY, add_memory, "resources", "memory_mb" },
+        { OPTION_RESOURCE, add_integer, "resources", NULL },
+        { OPTION_TIMEOUT, add_span, NULL, "timeout" },
+        { OPTION_GRACE, add_span, NULL, "grace" },
+        { OPTION_ENV, add_text, "environment", NULL },
+        { OPTION_DIRECTORY, add_text, NULL, "working_directory" },
+        { OPTION_USER, add_text, NULL, "user" },
+        { OPTION_UMASK, add_text, NULL, "umask" },
+        { OPTION_STDIN, add_stdin, NULL, "stdin" },
+        { OPTION_TASKS_MAX, add_integer, NULL, "tasks_max" },
+        { OPTION_PROPERTY, add_property, "properties", NULL },
+        { OPTION_LABEL, add_text, "labels", NULL },
+        { OPTION_WHEN_FULL, add_text, NULL, "when_full" },
+        { OPTION_RETRY, add_integer, "retry", "max" },
+        { OPTION_BACKOFF, add_span, "retry", "backoff" },
+        { OPTION_PRIORITY, add_integer, NULL, "priority" },
+        {},
+};
+
+static int find_parent(json_object *body, const char *name, json_object **ret) {
+        *ret = name ? member(body, name) : body;
+        if (*ret)
+                return 0;
+        *ret = json_object_new_object();
+        return json_add(body, name, *ret);
+}
+
+static int say_bad_value(const BodyField *field, const char *value, int r) {
+        if (r == -ERANGE)
+                say("%s: %s is out of range", option_name(field->id), value);
+        else if (r == -EILSEQ)
+                say("%s: not text in UTF-8", option_name(field->id));
+        else if (r == -EINVAL)
+                say("%s: cannot make sense of \"%s\"", option_name(field->id), value);
+        else
+                say("%s %s: %s", option_name(field->id), value, strerror(-r));
+        return r;
+}
+
+/* The last one wins, also in objects: json-c replaces. */
+static int add_field(json_object *body, const BodyField *field, const char *value) {
+        _cleanup_(freep) char *own_key = NULL;
+        const char *key = field->key, *rest = value;
+        json_object *parent;
+        if (!key) {
+                const char *equals = strchr(value, '=');
+                if (!equals) {
+                        say("%s: \"%s\" is not NAME=VALUE", option_name(field->id), value);
+                        return -EINVAL;
+                }
+                key = own_key = strndup(value, (size_t) (equals - value));
+                rest = equals + 1;
+        }
+        int r = key ? find_parent(body, field->parent, &parent) : -ENOMEM;
+        if (r >= 0)
+                r = field->add(parent, key, rest);
+        return r < 0 ? say_bad_value(field, rest, r) : 0;
+}
+
+static int add_fields(const Options *options, const BodyField *fields, json_object *body) {
+        for (unsigned i = 0; i < options->n; i++)
+                for (const BodyField *field = fields; field->add; field++)
+                        if (field->id == options->list[i].id) {
+                                int r = add_field(body, field, options->list[i].value);
+                                if (r < 0)
+                                        return r;
+                        }
+        return 0;
+}
+
+int task_body_add_resources(const Options *options, json_object *object) {
+        return add_fields(options, resource_fields, object);
+}
+
+int task_body_from_options(const Options *options, char *const *command, json_object **ret) {
+        _cleanup_(json_putp) json_object *body = json_object_new_object();
+        for (char *const *argument = command; *argument; argument++)
+                if (!text_is_utf8(*argument, strlen(*argument))) {
+                        say("the command is not text in UTF-8");
+                        return -EINVAL;
+                }
+        int r = body ? json_add_strings(body, "command", command) : -ENOMEM;
+        if (r < 0) {
+                say("%s", strerror(-r));
+                return r;
+        }
+        r = add_fields(options, body_fields, body);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(body);
+        return 0;
+}
+
+int task_body_from_file(const char *path, json_object **ret) {
+        _cleanup_(text_done) Text text = {};
+        Problem problem = {};
+        int r = file_read_all(streq(path, "-") ? "/dev/stdin" : path, FILE_BYTES_MAX, &text);
+        if (r < 0) {
+                say("cannot read %s: %s", path, strerror(-r));
+                return r;
+        }
+        r = json_parse(text.data, text.size, ret, &problem);
+        if (r < 0)
+                say("%s: %s", path, problem.detail);
+        return r;
+}
+
+void task_id_choose(char buffer[static TASK_ID_SIZE]) {
+        sd_id128_t id = {};
+        /* Fails only where there is no getrandom(2); the queue and the runner then refuse a second task. */
+        (void) sd_id128_randomize(&id);
+        (void) snprintf(buffer, TASK_ID_SIZE, "%016" PRIx64, id.qwords[0]);
+}
