@@ -35,13 +35,8 @@ typedef struct FinishedTask {
 
 static int on_finished_row(const StoredTask *row, void *userdata) {
         FinishedTask *finished = userdata;
-        TaskDefaults defaults = { .resources = finished->queue->config->default_resources };
-        _cleanup_(json_putp) json_object *body = NULL;
         _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
-        Problem problem = {};
-        int r = json_parse(row->spec, strlen(row->spec), &body, &problem);
-        if (r >= 0)
-                r = queue_spec_parse(body, row->task_id, &defaults, &spec, &problem);
+        int r = task_parse_spec(finished->queue, row->spec, row->task_id, &spec);
         finished->same = r >= 0 && queue_spec_equal(spec, finished->wanted);
         return r;
 }
@@ -160,22 +155,9 @@ static int schedule(Task *task) {
         int r = task_read_spec(task, &spec);
         if (r < 0)
                 return r;
-        r = scheduler_add_task(
-                        task->queue->scheduler,
-                        &(ScheduledTaskOptions){
-                                        .task_id = task->task_id,
-                                        .resources = spec->task->resources,
-                                        .sequence = task->seq,
-                                        .priority = spec->priority,
-                                        .retries_max = spec->retry_max,
-                                        .retry_backoff_usec = spec->retry_backoff_usec,
-                                        .retry_on_lost = spec->retry_on_lost,
-                        },
-                        usec_now(CLOCK_BOOTTIME),
-                        &task->scheduled);
+        r = task_schedule(task, spec);
         if (r < 0)
                 return r;
-        task->scheduled->userdata = task;
         free(TAKE_PTR(task->spec_text));
         task->queue->n_uncommitted--;
         metrics_count_submitted(&task->queue->metrics);

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/json.h"
 #include "queue/queue.h"
 
 /* What stood on the wall clock, as far as it is still ahead. */
@@ -13,35 +12,13 @@ static usec_t boottime_of(usec_t realtime_usec) {
         return usec_add(usec_now(CLOCK_BOOTTIME), usec_subtract(realtime_usec, usec_now(CLOCK_REALTIME)));
 }
 
-static int parse_spec(const Queue *queue, const StoredTask *row, QueueSpec **ret) {
-        TaskDefaults defaults = { .resources = queue->config->default_resources };
-        _cleanup_(json_putp) json_object *body = NULL;
-        Problem problem = {};
-        int r = json_parse(row->spec, strlen(row->spec), &body, &problem);
-        return r < 0 ? r : queue_spec_parse(body, row->task_id, &defaults, ret, &problem);
-}
-
 static int add_to_scheduler(Queue *queue, Task *task, const StoredTask *row) {
         _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
-        int r = parse_spec(queue, row, &spec);
+        int r = task_parse_spec(queue, row->spec, row->task_id, &spec);
+        if (r >= 0)
+                r = task_schedule(task, spec);
         if (r < 0)
                 return r;
-        r = scheduler_add_task(
-                        queue->scheduler,
-                        &(ScheduledTaskOptions){
-                                        .task_id = task->task_id,
-                                        .resources = spec->task->resources,
-                                        .sequence = task->seq,
-                                        .priority = spec->priority,
-                                        .retries_max = spec->retry_max,
-                                        .retry_backoff_usec = spec->retry_backoff_usec,
-                                        .retry_on_lost = spec->retry_on_lost,
-                        },
-                        usec_now(CLOCK_BOOTTIME),
-                        &task->scheduled);
-        if (r < 0)
-                return r;
-        task->scheduled->userdata = task;
         task->scheduled->n_retries = row->retries;
         return 0;
 }

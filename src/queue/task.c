@@ -62,7 +62,7 @@ static int on_spec_row(const StoredTask *row, void *userdata) {
         return *text ? 0 : -ENOMEM;
 }
 
-static int spec_parse(const Queue *queue, const char *text, const char *task_id, QueueSpec **ret) {
+int task_parse_spec(const Queue *queue, const char *text, const char *task_id, QueueSpec **ret) {
         TaskDefaults defaults = { .resources = queue->config->default_resources };
         _cleanup_(json_putp) json_object *body = NULL;
         Problem problem = {};
@@ -77,7 +77,26 @@ int task_read_spec(const Task *task, QueueSpec **ret) {
                 if (r < 0)
                         return r;
         }
-        return spec_parse(task->queue, task->spec_text ?: text, task->task_id, ret);
+        return task_parse_spec(task->queue, task->spec_text ?: text, task->task_id, ret);
+}
+
+int task_schedule(Task *task, const QueueSpec *spec) {
+        int r = scheduler_add_task(
+                        task->queue->scheduler,
+                        &(ScheduledTaskOptions){
+                                        .task_id = task->task_id,
+                                        .resources = spec->task->resources,
+                                        .sequence = task->seq,
+                                        .priority = spec->priority,
+                                        .retries_max = spec->retry_max,
+                                        .retry_backoff_usec = spec->retry_backoff_usec,
+                                        .retry_on_lost = spec->retry_on_lost,
+                        },
+                        usec_now(CLOCK_BOOTTIME),
+                        &task->scheduled);
+        if (r >= 0)
+                task->scheduled->userdata = task;
+        return r;
 }
 
 QueueAttempt task_attempt_frame(const Task *task, const QueueSpec *spec) {

@@ -81,6 +81,12 @@ QueueAttempt task_attempt_frame(const Task *task, const QueueSpec *spec);
 /* Reads the specification back. The caller frees *ret. */
 int task_read_spec(const Task *task, QueueSpec **ret);
 
+/* Reads TEXT, the stored specification of TASK_ID. The caller frees *ret. */
+int task_parse_spec(const Queue *queue, const char *text, const char *task_id, QueueSpec **ret);
+
+/* Hands TASK, which is on disk, to the scheduler. */
+int task_schedule(Task *task, const QueueSpec *spec);
+
 /* Tells listeners of /api/v1/events. */
 void task_send_event(const Task *task, const char *state, const char *result);
 
