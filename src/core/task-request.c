@@ -3,6 +3,7 @@
 #include "core/task-request.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/text.h"
@@ -114,6 +115,16 @@ int task_list_request_parse(
                 if (streq(query->items[i].name, "label"))
                         r = add_label(query->items[i].value, labels_max, &n_labels, ret, reterr_problem);
         return r;
+}
+
+json_object *task_page_to_json(json_object *tasks, uint64_t next) {
+        _cleanup_(json_putp) json_object *page = json_object_new_object(), *owned = tasks;
+        char text[sizeof("18446744073709551615")];
+        (void) snprintf(text, sizeof(text), "%" PRIu64, next);
+        int r = page ? json_add(page, "tasks", TAKE_PTR(owned)) : -ENOMEM;
+        if (r >= 0)
+                r = json_add_string(page, "next", next == UINT64_MAX ? NULL : text);
+        return r < 0 ? NULL : TAKE_PTR(page);
 }
 
 int task_batch_check(json_object *body, Problem *reterr_problem) {

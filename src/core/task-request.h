@@ -66,6 +66,10 @@ int task_list_request_parse(
                 TaskListRequest *ret,
                 Problem *reterr_problem);
 
+/* The answer, a page: {"tasks","next"}. Takes TASKS over. NEXT is the "after" of the next page, or UINT64_MAX
+ * at the end. NULL when out of memory, or TASKS is NULL. */
+json_object *task_page_to_json(json_object *tasks, uint64_t next);
+
 /* 400 unless BODY is an array of no more than TASK_BATCH_MAX. */
 int task_batch_check(json_object *body, Problem *reterr_problem);
 

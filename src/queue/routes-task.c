@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "base/text.h"
+#include <string.h>
+
 #include "core/json.h"
 #include "core/task-request.h"
 #include "queue/live-output.h"

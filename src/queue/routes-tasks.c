@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "core/json.h"
 #include "core/task-request.h"
 #include "queue/queue.h"
@@ -55,22 +52,12 @@ static int list(Queue *queue, const TaskListRequest *wanted, json_object **ret) 
                 .limit = wanted->limit,
         };
         _cleanup_(page_done) Page page = { .queue = queue };
-        _cleanup_(json_putp) json_object *object = json_object_new_object();
         uint64_t next;
-        if (!object)
-                return -ENOMEM;
         int r = task_store_list(queue->store, &filter, on_row, &page, &next);
         if (r < 0)
                 return r;
-        char next_text[3 * sizeof(uint64_t)];
-        (void) snprintf(next_text, sizeof(next_text), "%" PRIu64, next);
-        r = json_add(object, "tasks", describe_page(&page));
-        if (r >= 0)
-                r = json_add_string(object, "next", next > 0 ? next_text : NULL);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(object);
-        return 0;
+        *ret = task_page_to_json(describe_page(&page), next > 0 ? next : UINT64_MAX);
+        return *ret ? 0 : -ENOMEM;
 }
 
 void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context) {

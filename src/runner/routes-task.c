@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "base/text.h"
 #include "core/json.h"
 #include "core/task-request.h"
 #include "runner/routes.h"

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/text.h"
 #include "core/json.h"
 #include "core/task-request.h"
@@ -23,8 +20,8 @@ static bool list_has(const TaskListRequest *list, const Task *task) {
 }
 
 static json_object *task_list(const Runner *runner, const TaskListRequest *list) {
-        _cleanup_(json_putp) json_object *object = json_object_new_object(), *tasks = json_object_new_array();
-        if (!object || !tasks)
+        _cleanup_(json_putp) json_object *tasks = json_object_new_array();
+        if (!tasks)
                 return NULL;
         const Task *last = NULL;
         uint64_t n = 0;
@@ -39,13 +36,7 @@ static json_object *task_list(const Runner *runner, const TaskListRequest *list)
         }
         while (task && !list_has(list, task))
                 task = task->next;
-        char next[3 * sizeof(uint64_t)];
-        if (task && last)
-                (void) snprintf(next, sizeof(next), "%" PRIu64, last->sequence);
-        if (json_add(object, "tasks", TAKE_PTR(tasks)) < 0 ||
-            json_add_string(object, "next", task && last ? next : NULL) < 0)
-                return NULL;
-        return TAKE_PTR(object);
+        return task_page_to_json(TAKE_PTR(tasks), task && last ? last->sequence : UINT64_MAX);
 }
 
 void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context) {

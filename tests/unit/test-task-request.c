@@ -153,6 +153,14 @@ static void a_query_full_of_labels_fits(void **state) {
         assert_null(list.labels[QUERY_ITEMS_MAX]);
 }
 
+static void pages_are_written(void **state) {
+        _cleanup_(json_putp) json_object *last = task_page_to_json(json_of("[1]"), UINT64_MAX);
+        _cleanup_(json_putp) json_object *first = task_page_to_json(json_of("[]"), 0);
+        check_json("last", last, "{\"tasks\":[1],\"next\":null}");
+        check_json("first", first, "{\"tasks\":[],\"next\":\"0\"}");
+        assert_null(task_page_to_json(NULL, 1));
+}
+
 static void batches_are_arrays(void **state) {
         static const struct {
                 const char *body;
@@ -240,6 +248,7 @@ int main(void) {
                 cmocka_unit_test(requests_for_lists_are_read),
                 cmocka_unit_test(bad_requests_for_lists_are_refused),
                 cmocka_unit_test(a_query_full_of_labels_fits),
+                cmocka_unit_test(pages_are_written),
                 cmocka_unit_test(batches_are_arrays),
                 cmocka_unit_test(ids_in_batches_are_found),
                 cmocka_unit_test(outcomes_of_batches_are_written),
