@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "core/json.h"
+
 #define CORES_LEFT_FOR_HOST 2
 #define MEMORY_MB_MIN       100
 
@@ -99,4 +101,25 @@ void host_capacity_limit(HostCapacity *host, const SliceLimits *slice) {
         limit_to(&host->cores_micro, slice->cpu_quota_usec); /* a second of CPU time a second is one core */
         if (slice->memory_max_bytes != UINT64_MAX)
                 limit_to(&host->memory_mb, slice->memory_max_bytes / (UINT64_C(1024) * 1024));
+}
+
+static int add_amounts(json_object *object, const char *key, const Resources *amounts) {
+        json_object *value;
+        int r = resources_to_json(amounts, &value);
+        return r < 0 ? r : json_add(object, key, value);
+}
+
+int capacity_view_add(json_object *object, const CapacityView *view) {
+        int r = add_amounts(object, "total", &view->total);
+        if (r >= 0)
+                r = add_amounts(object, "free", &view->free_amounts);
+        if (r < 0)
+                return r;
+        json_object *tasks = json_object_new_object(); /* weak, once it is added */
+        r = json_add(object, "tasks", tasks);
+        if (r >= 0)
+                r = json_add_u64(tasks, "queued", view->n_queued);
+        if (r >= 0)
+                r = json_add_u64(tasks, "running", view->n_running);
+        return r < 0 ? r : json_add_bool(object, "draining", view->draining);
 }

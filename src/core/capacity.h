@@ -4,7 +4,9 @@
  * charge owns it. The total may shrink below what is taken: then nothing is free until charges return. */
 #pragma once
 
+#include <json-c/json.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/resources.h"
 
@@ -53,3 +55,13 @@ typedef struct SliceLimits {
 
 /* The smaller of both, kind by kind. */
 void host_capacity_limit(HostCapacity *host, const SliceLimits *slice);
+
+/* What a runner shows of itself, and a queue of all its workers together. */
+typedef struct CapacityView {
+        Resources total, free_amounts;
+        uint64_t n_queued, n_running; /* tasks */
+        bool draining;
+} CapacityView;
+
+/* Adds "total", "free", "tasks" {"queued","running"} and "draining". -ENOMEM. */
+int capacity_view_add(json_object *object, const CapacityView *view);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "base/text.h"
+#include "core/capacity.h"
 #include "core/impact.h"
 #include "core/json.h"
 #include "queue/queue.h"
@@ -62,28 +63,15 @@ static void sum_workers(const Queue *queue, Resources *ret_total, Resources *ret
 }
 
 static int capacity_members(const Queue *queue, json_object *object) {
-        Resources total, free_amounts;
         size_t n_workers, n_waiting = scheduler_n_waiting(queue->scheduler);
-        json_object *total_json = NULL, *free_json = NULL, *tasks = json_object_new_object();
-        sum_workers(queue, &total, &free_amounts, &n_workers);
-        int r = json_add(object, "tasks", tasks);
-        if (r >= 0)
-                r = json_add_u64(tasks, "queued", n_waiting);
-        if (r >= 0)
-                r = json_add_u64(tasks, "running", scheduler_n_tasks(queue->scheduler) - n_waiting);
-        if (r >= 0)
-                r = resources_to_json(&total, &total_json);
-        if (r >= 0)
-                r = json_add(object, "total", total_json);
-        if (r >= 0)
-                r = resources_to_json(&free_amounts, &free_json);
-        if (r >= 0)
-                r = json_add(object, "free", free_json);
-        if (r >= 0)
-                r = json_add_u64(object, "workers", n_workers);
-        if (r >= 0)
-                r = json_add_bool(object, "draining", queue->draining || queue->stopping);
-        return r;
+        CapacityView view = {
+                .n_queued = n_waiting,
+                .n_running = scheduler_n_tasks(queue->scheduler) - n_waiting,
+                .draining = queue->draining || queue->stopping,
+        };
+        sum_workers(queue, &view.total, &view.free_amounts, &n_workers);
+        int r = capacity_view_add(object, &view);
+        return r < 0 ? r : json_add_u64(object, "workers", n_workers);
 }
 
 json_object *queue_capacity_json(const Queue *queue) {

@@ -9,30 +9,15 @@
 #define RETRY_SOON_SEC 1
 
 static int capacity_members(const Runner *runner, json_object *object) {
-        Resources free_amounts;
-        capacity_pool_free_amounts(&runner->pool, &free_amounts);
-        json_object *total_json = NULL, *free_json = NULL, *tasks = json_object_new_object();
-        int r = resources_to_json(&runner->pool.total, &total_json);
-        if (r >= 0)
-                r = json_add(object, "total", total_json);
-        if (r >= 0)
-                r = resources_to_json(&free_amounts, &free_json);
-        if (r >= 0)
-                r = json_add(object, "free", free_json);
-        r = r < 0 ? (json_object_put(tasks), r) : json_add(object, "tasks", tasks);
-        size_t n_queued = runner->waiting.n_entries;
-        if (r >= 0)
-                r = json_add_u64(tasks, "queued", n_queued);
-        if (r >= 0)
-                r = json_add_u64(
-                                tasks,
-                                "running",
-                                runner->tasks.n_tasks - runner->tasks.n_finished - n_queued);
-        if (r >= 0)
-                r = json_add_bool(object, "draining", runner_is_draining(runner));
-        if (r >= 0)
-                r = json_add_u64(object, "revision", runner->pool.revision);
-        return r;
+        CapacityView view = {
+                .total = runner->pool.total,
+                .n_queued = runner->waiting.n_entries,
+                .n_running = runner->tasks.n_tasks - runner->tasks.n_finished - runner->waiting.n_entries,
+                .draining = runner_is_draining(runner),
+        };
+        capacity_pool_free_amounts(&runner->pool, &view.free_amounts);
+        int r = capacity_view_add(object, &view);
+        return r < 0 ? r : json_add_u64(object, "revision", runner->pool.revision);
 }
 
 static int facts_members(const Runner *runner, json_object *facts) {

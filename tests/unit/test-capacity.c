@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/capacity.h"
+#include "fail-alloc.h"
 #include "test.h"
 
 static void the_host_keeps_two_cores_and_a_quarter_of_memory(void **state) {
@@ -261,6 +262,28 @@ static void the_slice_limits_the_host_kind_by_kind(void **state) {
         }
 }
 
+static int try_view(void *userdata) {
+        _cleanup_(json_putp) json_object *object = json_object_new_object();
+        return object ? capacity_view_add(object, userdata) : -ENOMEM;
+}
+
+static void views_are_written(void **state) {
+        _cleanup_(json_putp) json_object *object = json_of("{}");
+        CapacityView view = {
+                .total = { .cores_micro = 2 * CORES_MICRO_PER_CORE, .memory_mb = 100 },
+                .free_amounts = { .cores_micro = CORES_MICRO_PER_CORE / 2, .memory_mb = 7 },
+                .n_queued = 3,
+                .n_running = 4,
+                .draining = true,
+        };
+        assert_int_equal(capacity_view_add(object, &view), 0);
+        check_json("view",
+                   object,
+                   "{\"total\":{\"cores\":2,\"memory_mb\":100},\"free\":{\"cores\":0.5,\"memory_mb\":7},"
+                   "\"tasks\":{\"queued\":3,\"running\":4},\"draining\":true}");
+        fail_alloc_loop(try_view, &view);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_host_keeps_two_cores_and_a_quarter_of_memory),
@@ -274,6 +297,7 @@ int main(void) {
                 cmocka_unit_test(several_names_are_charged_and_given_back),
                 cmocka_unit_test(names_that_the_total_lost_may_leave_no_room),
                 cmocka_unit_test(the_slice_limits_the_host_kind_by_kind),
+                cmocka_unit_test(views_are_written),
         };
 
         return cmocka_run_group_tests_name("capacity", tests, NULL, NULL);
