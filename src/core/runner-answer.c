@@ -125,6 +125,14 @@ void runner_problem_parse(const char *text, size_t size, char *ret_detail, size_
         ret_detail[n] = '\0';
 }
 
+bool runner_problem_blames_task(const char *text, size_t size) {
+        _cleanup_(json_putp) json_object *object = NULL;
+        if (runner_object_parse(text, size, &object) < 0)
+                return false;
+        const char *field = get_string(object, "field");
+        return field && !text_after(field, "/resources");
+}
+
 int runner_task_read(json_object *object, RunnerTask *ret) {
         if (!json_object_is_type(object, json_type_object))
                 return -EBADMSG;

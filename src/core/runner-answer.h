@@ -30,6 +30,10 @@ void runner_holder_parse(const char *text, size_t size, char ret_holder[static L
 /* The "detail" of a problem, or "". Cut to fit. */
 void runner_problem_parse(const char *text, size_t size, char *ret_detail, size_t detail_size);
 
+/* Whether a problem blames the task itself: a field of it, and not "/resources", of which the runner may have
+ * more another time. */
+bool runner_problem_blames_task(const char *text, size_t size);
+
 /* A task as a listing, an event or an attempt shows it. Strings live as long as the object they are from. */
 typedef struct RunnerTask {
         const char *task_id, *state;

@@ -331,12 +331,18 @@ static SubmitOutcome submit_outcome(WorkerLink *link, const HttpOutcome *outcome
         case 413:
         case 415:
                 return SUBMIT_INVALID;
-        case 422: /* its capacity has shrunk below what was reported */
         case 429:
         case 503:
                 return SUBMIT_BUSY;
+        case 422: /* its capacity has shrunk below what was reported, or it knows no such user */
+                return runner_problem_blames_task(outcome->body, outcome->body_size) ? SUBMIT_INVALID :
+                                                                                       SUBMIT_BUSY;
+        case 403: /* it runs no tasks as that user, or we may not submit there at all */
+                if (runner_problem_blames_task(outcome->body, outcome->body_size))
+                        return SUBMIT_INVALID;
+                log_strange_answer(link, "a submission", outcome);
+                return SUBMIT_BUSY;
         case 401:
-        case 403:
         case 421:
                 log_strange_answer(link, "a submission", outcome);
                 return SUBMIT_BUSY;

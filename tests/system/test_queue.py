@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from bedlib import Queue, Runner, await_that, task_id
 
 Starter = Callable[..., Any]
@@ -105,3 +106,17 @@ def test_the_same_submission_twice_runs_once(start_runner: Starter, start_queue:
     queue.wait(id)
     assert queue.post(f"/api/v1/task/{id}", json=body).json()["output"] == "once\n"
     assert queue.post(f"/api/v1/task/{id}", json={"command": ["false"]}).status_code == 409
+
+
+@pytest.mark.parametrize("user", ["nobody", "there-is-no-such-user"])
+def test_a_task_that_no_worker_may_run_holds_up_no_others(
+    start_runner: Starter, start_queue: Starter, user: str
+) -> None:
+    """Lost: the whole queue, by one task with a user that its runners refuse."""
+    runner = start_runner({"capacity_overrides": {"cores": 1}, "allowed_users": ["there-is-no-such-user"]})
+    queue = start_queue({"w": runner})
+    queue.await_leases("w")
+    refused = queue.run(["true"], user=user)
+    assert refused["state"] == "errored" and refused["result"] == "start-failed"
+    assert "user" in refused["executor"][0]
+    assert queue.run(["true"])["state"] == "completed"
