@@ -379,7 +379,8 @@ class Queue(Runner):
         properties: Mapping[str, str | Iterable[str]] | None = None,
     ) -> None:
         listed = [{"id": id, "url": worker.url} for id, worker in workers.items()]
-        super().__init__({"workers": listed, "lease_ttl": 3, "lost_after": 3} | dict(config or {}), properties)
+        alone = {"workers": listed, "lease_ttl": 3, "lost_after": 3, "sharing": {"enabled": False}}
+        super().__init__(alone | dict(config or {}), properties)
 
     def start(self) -> Queue:
         super().start()

@@ -21,7 +21,7 @@ POLL, CACHE, LEASE = 0.5, 2, 3
 BOUND = POLL + CACHE + LEASE
 SCAN = 1  # seconds for a scan and for this machine being busy
 
-_ranges = itertools.count(41000 + 100 * int(re.sub(r"\D", "", _worker) or 9), 10)
+_ranges = itertools.count(30000 + 100 * int(re.sub(r"\D", "", _worker) or 9), 10)
 
 
 def sharing_config(sharing: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
