@@ -14,9 +14,9 @@
 typedef struct QueueAttempt {
         const char *task_id;
         const QueueSpec *spec;
-        const char *worker;          /* NULL: none yet */
-        usec_t submit_usec;          /* CLOCK_REALTIME, at the queue */
-        usec_t queue_usec;           /* CLOCK_REALTIME, since when it waits, or last waited; 0: null */
+        const char *worker; /* NULL: none yet */
+        usec_t submit_usec; /* CLOCK_REALTIME, at the queue */
+        usec_t queue_usec;  /* CLOCK_REALTIME, since when it waits, or last waited; 0: null */
 } QueueAttempt;
 
 /* How a task ended that no runner's result is final for. */

@@ -80,10 +80,10 @@ typedef struct HttpClientTls {
 
 /* Everything is copied. Zero-initialise it. */
 typedef struct HttpCallOptions {
-        const char *method;    /* "GET", "POST", "PUT", "DELETE", … */
-        const char *url;       /* "http://…" or "https://…", without user or fragment */
-        const char *unix_path; /* connects to this socket instead of the URL's host; or NULL */
-        const HttpClientTls *tls;    /* NULL: the system's certificate authorities, none of ours */
+        const char *method;       /* "GET", "POST", "PUT", "DELETE", … */
+        const char *url;          /* "http://…" or "https://…", without user or fragment */
+        const char *unix_path;    /* connects to this socket instead of the URL's host; or NULL */
+        const HttpClientTls *tls; /* NULL: the system's certificate authorities, none of ours */
 
         const char *token;          /* sent as "Authorization: Bearer …"; or NULL */
         const char *lease_id;       /* sent as "Daggyr-Lease: …"; or NULL */
