@@ -9,8 +9,6 @@
 #include "core/json.h"
 #include "core/worker.h"
 
-#define MEBIBYTE       (1024.0 * 1024)
-#define PATH_SIZE_MAX  4095
 #define URL_SIZE_MAX   1024
 #define RESULT_TTL_MAX (365.0 * 24 * 3600)
 

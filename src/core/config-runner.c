@@ -9,7 +9,6 @@
 #include "base/text.h"
 #include "core/json.h"
 
-#define MEBIBYTE          (1024.0 * 1024)
 #define USER_NAME_MAX     255
 #define RESULT_TTL_MAX    (30.0 * 24 * 3600)
 #define DEFAULT_PORT      2504

@@ -11,8 +11,6 @@
 
 #include "base/text.h"
 
-#define MEBIBYTE        (1024.0 * 1024)
-#define PATH_SIZE_MAX   4095
 #define DEFAULT_ADDRESS "127.0.0.1"
 
 int service_config_init(ServiceConfig *config, uint16_t port) {

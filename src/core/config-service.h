@@ -14,6 +14,10 @@
 #define CONFIG_SIZE_MAX         ((size_t) 1024 * 1024)
 #define SERVICE_CONFIG_LIST_MAX 1024 /* names in an array */
 
+/* For the tables of configuration keys. */
+#define MEBIBYTE      (1024.0 * 1024)
+#define PATH_SIZE_MAX 4095
+
 typedef struct ServiceConfig {
         char *ip;                /* a literal address; "localhost" was made 127.0.0.1 */
         uint64_t port;           /* 0…65535 */
