@@ -61,6 +61,7 @@ int queue_call_new(
                 const char *path,
                 const char *identity,
                 const char *body,
+                usec_t total_usec,
                 HttpCallDone on_done,
                 void *userdata,
                 HttpCall **ret) {
@@ -79,7 +80,7 @@ int queue_call_new(
                                         .headers = (const char *const[]){ identity, NULL },
                                         .body = body,
                                         .body_size = strlen(body),
-                                        .total_usec = CALL_USEC,
+                                        .total_usec = total_usec,
                                         .connect_usec = CONNECT_USEC,
                                         .answer_bytes_max = ANSWER_BYTES_MAX,
                                         .on_done = on_done,
@@ -181,6 +182,7 @@ static void on_version_done(HttpCall *call, const HttpOutcome *outcome, void *us
                            "/workerIds",
                            scan->identity,
                            "{}",
+                           CALL_USEC,
                            on_workers_done,
                            probe,
                            &probe->call) < 0)
@@ -208,6 +210,7 @@ static int probe_start(Probe *probe, const char *host, uint64_t port) {
                         "/queueVersion",
                         probe->scan->identity,
                         "{}",
+                        CALL_USEC,
                         on_version_done,
                         probe,
                         &probe->call);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "base/cleanup.h"
+#include "base/usec.h"
 #include "core/sharing-split.h"
 #include "io/http-client.h"
 
@@ -39,13 +40,15 @@ int queue_scan_new(Queue *queue, const QueueScanOptions *options, QueueScan **re
 QueueScan *queue_scan_free(QueueScan *scan);
 DEFINE_POINTER_CLEANUP(QueueScan, queue_scan_free)
 
-/* Asks the queue at URL for PATH ("/queueVersion") with BODY, in Emcee's way. */
+/* Asks the queue at URL for PATH ("/queueVersion") with BODY, in Emcee's way; no answer within TOTAL_USEC is
+ * -ETIMEDOUT. */
 int queue_call_new(
                 Queue *queue,
                 const char *url,
                 const char *path,
                 const char *identity,
                 const char *body,
+                usec_t total_usec,
                 HttpCallDone on_done,
                 void *userdata,
                 HttpCall **ret);

@@ -17,13 +17,15 @@
 #include "queue/queue-scan.h"
 #include "queue/queue.h"
 
-#define ASKERS_MAX 2048 /* who wait for a scan */
+#define ASKERS_MAX 2048                /* who wait for a scan */
+#define SHARE_USEC (10 * USEC_PER_SEC) /* longer than the scan that the master may do before it answers */
 
 /* Who waits for the master's scan: a request, or, without one, this queue. */
 typedef struct Asker {
         Sharing *sharing; /* weak */
         struct Asker *previous, *next;
         HttpRequest *request;
+        unsigned question; /* without request: the one this is about */
         SharingQueue queue;
         usec_t asked_usec;
 } Asker;
@@ -104,11 +106,15 @@ static void permissions_changed(Sharing *sharing) {
         queue_update_permissions(sharing->queue);
 }
 
-/* The question is answered: SHARE, or NULL for no answer. */
-static void poll_finished(Sharing *sharing, const WorkerSet *share) {
-        if (sharing_poll_finish(&sharing->poll, sharing->question, share, now_boottime()) > 0)
+/* QUESTION is answered: SHARE, or NULL for no answer. */
+static void question_finished(Sharing *sharing, unsigned question, const WorkerSet *share) {
+        if (sharing_poll_finish(&sharing->poll, question, share, now_boottime()) > 0)
                 permissions_changed(sharing);
         arm_poll(sharing);
+}
+
+static void poll_finished(Sharing *sharing, const WorkerSet *share) {
+        question_finished(sharing, sharing->question, share);
 }
 
 static void on_share_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
@@ -143,6 +149,7 @@ static int ask_master(Sharing *sharing, const char *url) {
                         "/workersToUtilize",
                         sharing->identity_header,
                         body,
+                        SHARE_USEC,
                         on_share_done,
                         sharing,
                         &sharing->call);
@@ -197,6 +204,7 @@ static int on_poll(sd_event_source *source, uint64_t usec, void *userdata) {
         sharing->question = question;
         SharingQueue self = self_of(sharing);
         sharing->search = queue_scan_free(sharing->search);
+        sharing->call = http_call_free(sharing->call); /* of a question before sharing was switched off */
         if (queue_scan_new(sharing->queue,
                            &(QueueScanOptions){
                                            .self = &self,
@@ -233,6 +241,7 @@ static int asker_new(Sharing *sharing, HttpRequest *request, Asker **ret) {
                 return -ENOMEM;
         asker->sharing = sharing;
         asker->request = request;
+        asker->question = request ? 0 : sharing->question;
         asker->asked_usec = now_boottime();
         asker->next = sharing->askers;
         if (asker->next)
@@ -247,9 +256,10 @@ static int asker_new(Sharing *sharing, HttpRequest *request, Asker **ret) {
 static void asker_answer(Asker *asker, const WorkerSet *share) {
         Sharing *sharing = asker->sharing;
         HttpRequest *request = asker->request;
+        unsigned question = asker->question;
         asker_free(asker);
         if (!request) {
-                poll_finished(sharing, share);
+                question_finished(sharing, question, share);
                 return;
         }
         http_request_on_hangup(request, NULL, NULL);
