@@ -26,7 +26,7 @@ static const Verb verbs[] = {
           OPTIONS_TASK | BIT(ID) | BIT(FILE),
           0,
           -1,
-          "[TASK-OPTION…] [--] COMMAND…",
+          "[TASK-OPTION...] COMMAND...",
           "run a task and be its terminal",
           true },
         { "submit",
@@ -34,21 +34,21 @@ static const Verb verbs[] = {
           OPTIONS_TASK | BIT(ID) | BIT(FILE) | BIT(WAIT),
           0,
           -1,
-          "[--wait] [TASK-OPTION…] [--] COMMAND…",
+          "[--wait] [TASK-OPTION...] COMMAND...",
           "submit a task, print its id",
           true },
-        { "list", verb_list, BIT(STATE) | BIT(LABEL), 0, 0, "[--state S] [--label K=V]…", "list tasks" },
-        { "show", verb_show, 0, 1, -1, "ID…", "tell all about tasks" },
-        { "wait", verb_wait, BIT(TIMEOUT), 1, -1, "[--timeout T] ID…", "wait until tasks are finished" },
+        { "list", verb_list, BIT(STATE) | BIT(LABEL), 0, 0, "[--state S] [--label K=V]...", "list tasks" },
+        { "show", verb_show, 0, 1, -1, "ID...", "tell all about tasks" },
+        { "wait", verb_wait, BIT(TIMEOUT), 1, -1, "[--timeout T] ID...", "wait until tasks are finished" },
         { "output",
           verb_output,
           BIT(STDERR) | BIT(FOLLOW),
           1,
           -1,
-          "[-f] [--stderr] ID…",
+          "[-f] [--stderr] ID...",
           "print what tasks wrote" },
-        { "stop", verb_stop, BIT(WAIT), 1, -1, "[--wait] ID…", "stop tasks" },
-        { "forget", verb_forget, 0, 1, -1, "ID…", "forget finished tasks" },
+        { "stop", verb_stop, BIT(WAIT), 1, -1, "[--wait] ID...", "stop tasks" },
+        { "forget", verb_forget, 0, 1, -1, "ID...", "forget finished tasks" },
         { "events", verb_events, 0, 0, 0, "", "watch what happens" },
         { "capacity", verb_capacity, 0, 0, 0, "", "show what there is and what is free" },
         { "impact",
@@ -56,7 +56,7 @@ static const Verb verbs[] = {
           OPTIONS_RESOURCES,
           0,
           0,
-          "[-c CORES] [-m MEMORY] [-r NAME=N]…",
+          "[-c CORES] [-m MEMORY] [-r NAME=N]...",
           "what a task would take" },
         { "drain", verb_drain, 0, 1, 1, "on|off", "start no more tasks, or do again" },
         { "lease", verb_lease, 0, 0, 0, "", "who holds this runner" },
@@ -66,9 +66,9 @@ static const Verb verbs[] = {
 };
 
 static void print_help(void) {
-        (void) printf("daggyctl [OPTION…] VERB …\n\nThe command line for daggyr, the runner, and daggyd, the queue.\n\n");
+        (void) printf("daggyctl [OPTION...] VERB ...\n\nThe command line for daggyr, the runner, and daggyd, the queue.\n\n");
         for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)
-                (void) printf("  %-9s%-39s %s\n", verbs[i].name, verbs[i].synopsis, verbs[i].help);
+                (void) printf("  %-9s%-37s %s\n", verbs[i].name, verbs[i].synopsis, verbs[i].help);
         (void) printf("\n"
                       "  -H, --host=WHERE       URL, HOST[:PORT] or unix:/PATH; or $DAGGYCTL_HOST\n"
                       "                         (default: this host's runner, its socket or port 2504)\n"
@@ -121,7 +121,10 @@ static bool help_was_asked_for(const Options *options) {
 }
 
 int main(int argc, char *argv[]) {
+        static char name[] = "daggyctl";
         static Session session = {};
+        if (argc > 0)
+                argv[0] = name; /* for getopt's messages */
         int first = options_parse(&session.options, argc, argv, false);
         if (first < 0)
                 return SHELL_STATUS_USAGE;
@@ -136,7 +139,7 @@ int main(int argc, char *argv[]) {
         }
         char **rest = argv + first;
         int n = argc - first;
-        rest[0] = argv[0]; /* for getopt's messages */
+        rest[0] = name;
         first = options_parse(&session.options, n, rest, !verb->takes_command);
         if (first < 0)
                 return SHELL_STATUS_USAGE;
