@@ -169,6 +169,7 @@ static int call_set_transport(HttpCall *call, const HttpCallOptions *options) {
                         !curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) &&
                         !curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_socket) &&
                         !curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, options->unix_path) &&
+                        !curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, options->fresh_connection ? 1L : 0L) &&
                         !curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) connect_msec);
         return ok ? 0 : -ENOMEM;
 }

@@ -89,7 +89,9 @@ typedef struct HttpCallOptions {
         const char *lease_id;       /* sent as "Daggyr-Lease: …"; or NULL */
         const char *content_type;   /* of the body; or NULL */
         const char *const *headers; /* further ones, each "Name: value", NULL-terminated; or NULL */
-        const void *body;           /* NULL: none; sent with Content-Length always */
+        bool fresh_connection; /* not one that was used before: libcurl (7.88) sends a request of any method
+                                  again by itself when a reused connection closes before the answer */
+        const void *body;      /* NULL: none; sent with Content-Length always */
         size_t body_size;
 
         usec_t total_usec;   /* from now to the end of the answer, waiting for a connection included; 0: for

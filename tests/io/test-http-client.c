@@ -666,6 +666,34 @@ static void a_kept_connection_that_closes_under_a_request_is_replaced(void **sta
         seen_done(&seen);
 }
 
+/* The first request on a connection is answered if there was none before, and no other is. */
+static void answer_the_first(RawConnection *connection, void *userdata) {
+        if (connection->peer->n_connections == 1 && connection->n_requests == 1)
+                answer_and_stay(connection, userdata);
+        else
+                raw_close(connection);
+}
+
+static void what_must_not_be_repeated_takes_a_fresh_connection(void **state) {
+        Fixture *fixture = *state;
+        fixture->raw_answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        start_peer(fixture, answer_the_first);
+        Seen first = {}, second = {};
+        HttpCallOptions options = get(fixture->peer_url, &first);
+        run(fixture, &options, &first);
+        assert_string_equal(first.body.data, "ok");
+        seen_done(&first);
+
+        options = get(fixture->peer_url, &second);
+        options.method = "DELETE";
+        options.fresh_connection = true;
+        run(fixture, &options, &second);
+        assert_int_equal(second.error, -ECONNRESET);
+        assert_false(second.not_sent);
+        assert_int_equal(fixture->peer.n_connections, 2); /* three, had it been sent again */
+        seen_done(&second);
+}
+
 static void calls_are_dropped_at_any_time(void **state) {
         Fixture *fixture = *state;
         Seen seen = {}, other = {}, third = {};
@@ -1027,6 +1055,7 @@ int main(void) {
                 TEST(connections_are_kept),
                 TEST(a_kept_connection_that_was_closed_is_replaced),
                 TEST(a_kept_connection_that_closes_under_a_request_is_replaced),
+                TEST(what_must_not_be_repeated_takes_a_fresh_connection),
                 TEST(calls_are_dropped_at_any_time),
                 TEST(calls_nobody_keeps_free_themselves),
                 TEST(a_client_may_go_before_its_calls),
