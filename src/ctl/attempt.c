@@ -24,7 +24,10 @@ static int ask_for_task(
                 Answer *ret) {
         return session_ask(
                         session,
-                        &(Ask){ .method = method, .path = path, .extra_usec = wait_sec * USEC_PER_SEC },
+                        &(Ask){ .method = method,
+                                .path = path,
+                                .extra_usec = wait_sec * USEC_PER_SEC,
+                                .once = streq(method, "DELETE") },
                         ret);
 }
 
@@ -161,7 +164,7 @@ int attempt_table_add(TextTable *table, json_object *attempt, usec_t now_realtim
 static int add_line(Text *text, const char *name, const char *value) {
         if (!*value)
                 return 0;
-        int r = text_appendf(text, "%10s: ", name);
+        int r = text_appendf(text, "%10s%s ", name, *name ? ":" : " ");
         if (r >= 0)
                 r = text_append_printable(text, value, strlen(value), "");
         return r < 0 ? r : text_append(text, "\n");

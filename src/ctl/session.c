@@ -175,6 +175,7 @@ static int ask_once(Session *session, const Ask *ask, Pending *pending) {
         int r = session_prepare(session, ask->method, ask->path, &options, &url);
         if (r < 0)
                 return r;
+        options.fresh_connection = ask->once;
         options.content_type = ask->body ? "application/json" : NULL;
         options.body = ask->body;
         options.body_size = ask->body ? strlen(ask->body) : 0;
@@ -211,7 +212,9 @@ static int carry_out(Session *session, const Ask *ask, Answer *ret, Pending *pen
                 pending_done(pending);
                 *pending = (Pending){ .session = session, .answer = ret };
                 int r = ask_once(session, ask, pending);
-                if (r >= 0 || !is_worth_another(session, r) || usec_now(CLOCK_BOOTTIME) >= deadline)
+                bool repeatable = !ask->once || pending->not_sent;
+                if (r >= 0 || !repeatable || !is_worth_another(session, r) ||
+                    usec_now(CLOCK_BOOTTIME) >= deadline)
                         return r;
                 r = session_pause(session, session_retry_delay(n_failures));
                 if (r < 0)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* One run of daggyctl: the loop, the daemon it talks to, and requests that are carried to their end, one at a
- * time. What broke off is asked again for as long as patience lasts; who calls asks for nothing that must not
- * happen twice. */
+ * time. What broke off is asked again for as long as patience lasts, unless it must not happen twice. */
 #pragma once
 
 #include <json-c/json.h>
@@ -61,6 +60,7 @@ typedef struct Ask {
         const char *path;
         const char *body;  /* JSON, or NULL */
         usec_t extra_usec; /* the daemon may take that long on purpose */
+        bool once;         /* must not happen twice: not asked again if it may have arrived */
         int expected;      /* a status other than 2xx that is no failure, or 0 */
 } Ask;
 

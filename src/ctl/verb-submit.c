@@ -157,6 +157,7 @@ static void run_send_stop(Run *run) {
             session_prepare(run->session, "DELETE", path, &options, &url) < 0)
                 return;
         options.total_usec = PATIENCE_USEC;
+        options.fresh_connection = true; /* the second DELETE of a finished task forgets it */
         options.on_done = on_stop_answered;
         options.userdata = run;
         int r = http_call_new(run->session->client, &options, NULL);
