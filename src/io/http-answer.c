@@ -76,7 +76,8 @@ static ssize_t on_stream_read(void *userdata, uint64_t position, char *buffer, s
         HttpRequest *request = userdata;
         ssize_t n = request->abort ? -ECONNABORTED :
                                      request->stream_read(request->stream_userdata, buffer, size);
-        if (n < 0)
+        if (n < 0 ||
+            (n == 0 && request->server->stopping)) /* one that waits for more would hold up the end */
                 return MHD_CONTENT_READER_END_OF_STREAM;
         request->stream_idle = n == 0;
         if (n == 0)
