@@ -7,6 +7,15 @@
 
 #include "core/scheduler.h"
 
+/* Amounts that many tasks ask for: there are few kinds of tasks, and what one asks for takes 800 bytes. */
+typedef struct SharedResources {
+        Resources resources; /* first: a ScheduledTask points to it */
+        size_t n_refs;
+} SharedResources;
+
+/* The latest ones; a kind that is not among them gets a copy more. */
+#define SHARED_RESOURCES_KEPT 64
+
 struct Scheduler {
         SchedulerConfig config;
         ScheduledWorker **workers;
@@ -15,8 +24,9 @@ struct Scheduler {
         size_t n_tasks;
         WaitingList waiting;
         DeadlineHeap deadlines;
-        ScheduledTask *first_active, *last_active; /* have actions to be taken */
-        bool more_to_place;                        /* the last run stopped before it was through */
+        ScheduledTask *first_active, *last_active;      /* have actions to be taken */
+        SharedResources *shared[SHARED_RESOURCES_KEPT]; /* each a reference; by hash */
+        bool more_to_place;                             /* the last run stopped before it was through */
 };
 
 void scheduler_act(Scheduler *scheduler, ScheduledTask *task, SchedulerActionType type);

@@ -17,8 +17,34 @@ int scheduler_new(const SchedulerConfig *config, Scheduler **ret) {
         return 0;
 }
 
+static void shared_unref(SharedResources *shared) {
+        if (shared && --shared->n_refs == 0)
+                free(shared);
+}
+
+static size_t shared_place(const Resources *want) {
+        uint64_t hash = stable_hash_u64(want->cores_micro) ^ stable_hash_u64(want->memory_mb + 1);
+        for (size_t i = 0; i < want->n_named; i++)
+                hash = stable_hash_u64(hash ^ stable_hash(want->named[i].name, want->named[i].amount));
+        return hash % SHARED_RESOURCES_KEPT;
+}
+
+static Resources *share_resources(Scheduler *scheduler, const Resources *want) {
+        SharedResources **kept = &scheduler->shared[shared_place(want)];
+        if (!*kept || !resources_equal(&(*kept)->resources, want)) {
+                SharedResources *shared = malloc(sizeof(*shared));
+                if (!shared)
+                        return NULL;
+                *shared = (SharedResources){ .resources = *want, .n_refs = 1 };
+                shared_unref(*kept);
+                *kept = shared;
+        }
+        (*kept)->n_refs++;
+        return &(*kept)->resources;
+}
+
 static void task_free(ScheduledTask *task) {
-        free(task->want);
+        shared_unref((SharedResources *) task->want);
         free(task);
 }
 
@@ -32,6 +58,8 @@ Scheduler *scheduler_free(Scheduler *scheduler) {
                 scheduler->tasks = task->next;
                 task_free(task);
         }
+        for (size_t i = 0; i < SHARED_RESOURCES_KEPT; i++)
+                shared_unref(scheduler->shared[i]);
         for (size_t i = 0; i < scheduler->n_workers; i++)
                 free(scheduler->workers[i]);
         free(scheduler->workers);
@@ -74,15 +102,13 @@ ScheduledWorker *scheduler_worker(const Scheduler *scheduler, size_t i) {
         return scheduler->workers[i];
 }
 
-static int task_new(const ScheduledTaskOptions *options, ScheduledTask **ret) {
+static int task_new(Scheduler *scheduler, const ScheduledTaskOptions *options, ScheduledTask **ret) {
         ScheduledTask *task = calloc(1, sizeof(*task));
-        Resources *want = malloc(sizeof(*want));
-        if (!task || !want) {
+        Resources *want = task ? share_resources(scheduler, &options->resources) : NULL;
+        if (!want) {
                 free(task);
-                free(want);
                 return -ENOMEM;
         }
-        *want = options->resources;
         *task = (ScheduledTask){
                 .sequence = options->sequence,
                 .id_hash = stable_hash(options->task_id),
@@ -105,7 +131,7 @@ int scheduler_add_task(
         if (r < 0)
                 return r;
         ScheduledTask *task;
-        r = task_new(options, &task);
+        r = task_new(scheduler, options, &task);
         if (r < 0)
                 return r;
         r = waiting_list_add(

@@ -100,7 +100,7 @@ typedef struct ScheduledTaskOptions {
 struct ScheduledTask {
         uint64_t sequence, id_hash;
         int64_t priority;
-        Resources *want; /* owned */
+        Resources *want; /* shared by tasks that ask for the same; a reference */
         uint64_t retries_max, n_retries, n_losses;
         usec_t retry_backoff_usec;
         bool retry_on_lost;
