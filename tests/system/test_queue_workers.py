@@ -125,7 +125,7 @@ def test_a_dead_runners_tasks_run_elsewhere(start_runner: Starter, start_queue: 
     runners[other].kill9()
     lost = queue.wait(never_again)
     assert (lost["state"], lost["result"], lost["succeeded"]) == ("errored", "worker-lost", False)
-    assert queue.attempt(id)["state"] == "queued"
+    await_that(lambda: queue.attempt(id)["state"] == "queued", 30, "the other to be lost, too")
     runners[other].start()
     attempt = queue.wait(id)
     assert attempt["state"] == "completed" and attempt["worker"] == other
