@@ -27,10 +27,6 @@ int runner_lease_parse(
 /* Who holds the lease that was refused; "" where the answer does not tell. */
 void runner_holder_parse(const char *text, size_t size, char ret_holder[static LEASE_QUEUE_MAX + 1]);
 
-/* Whether a refusal blames a field of the task other than what it asks for of the capacity: the same task
- * would be refused again. */
-bool runner_problem_blames_task(const char *text, size_t size);
-
 /* The "detail" of a problem, or "". Cut to fit. */
 void runner_problem_parse(const char *text, size_t size, char *ret_detail, size_t detail_size);
 

@@ -25,7 +25,7 @@ static void shared_unref(SharedResources *shared) {
 static size_t shared_place(const Resources *want) {
         uint64_t hash = stable_hash_u64(want->cores_micro) ^ stable_hash_u64(want->memory_mb + 1);
         for (size_t i = 0; i < want->n_named; i++)
-                hash = stable_hash_u64(hash ^ stable_hash(want->named[i].name, want->named[i].amount));
+                hash = stable_hash_u64(hash + stable_hash(want->named[i].name) + want->named[i].amount);
         return hash % SHARED_RESOURCES_KEPT;
 }
 
