@@ -19,10 +19,10 @@ static bool is_continuation(char c) {
         return ((unsigned char) c & 0xc0) == 0x80;
 }
 
-static size_t columns_of(const char *s) {
+static size_t columns_of(const char *s, size_t size) {
         size_t n = 0;
-        for (; *s; s++)
-                n += !is_continuation(*s);
+        for (size_t i = 0; i < size; i++)
+                n += !is_continuation(s[i]);
         return n;
 }
 
@@ -56,7 +56,7 @@ static int cell_add(TextTable *table, size_t column, const char *s) {
                 table->cells = cells;
                 table->n_allocated = n;
         }
-        size_t width = columns_of(text.data);
+        size_t width = columns_of(text.data, text.size);
         if (width > table->widths[column])
                 table->widths[column] = width;
         table->cells[table->n_cells++] = TAKE_PTR(text.data);
@@ -111,7 +111,7 @@ static int spaces_add(Text *line, size_t n) {
 
 static int line_format(const TextTable *table, char *const *cells, Text *line) {
         for (size_t i = 0; i < table->n_columns; i++) {
-                size_t padding = table->widths[i] - columns_of(cells[i]);
+                size_t padding = table->widths[i] - columns_of(cells[i], strlen(cells[i]));
                 bool last = i + 1 == table->n_columns;
                 int r = table->right[i] ? spaces_add(line, padding) : 0;
                 if (r >= 0)
@@ -137,7 +137,7 @@ int text_table_format(const TextTable *table, size_t width, Text *ret) {
         for (size_t i = 0; i < table->n_cells; i += table->n_columns) {
                 _cleanup_(text_done) Text line = {};
                 int r = line_format(table, table->cells + i, &line);
-                if (r >= 0 && width > 0 && columns_of(line.data) > width) {
+                if (r >= 0 && width > 0 && columns_of(line.data, line.size) > width) {
                         r = text_append_bytes(ret, line.data, bytes_of_columns(line.data, width - 1));
                         if (r >= 0)
                                 r = text_append(ret, "…");

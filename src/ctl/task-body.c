@@ -144,7 +144,8 @@ static int add_field(json_object *body, const BodyField *field, const char *valu
                         say("%s: \"%s\" is not NAME=VALUE", option_name(field->id), value);
                         return -EINVAL;
                 }
-                key = own_key = strndup(value, (size_t) (equals - value));
+                own_key = strndup(value, (size_t) (equals - value));
+                key = own_key;
                 rest = equals + 1;
         }
         int r = key ? find_parent(body, field->parent, &parent) : -ENOMEM;

@@ -18,7 +18,7 @@
 #include "ctl/task-body.h"
 #include "ctl/verbs.h"
 
-#define AGAIN_USEC (500 * USEC_PER_MSEC)
+#define AGAIN_USEC (100 * USEC_PER_MSEC)
 
 /* What the command line asks for: by options and a command, or by a file. */
 static int read_body(const Session *session, char **arguments, json_object **ret) {
@@ -206,29 +206,37 @@ static int run_end(Run *run, json_object *attempt) {
         return shell_status_of_attempt(attempt);
 }
 
-/* The streams come to their end when the attempt does; a queue may then begin another one. */
+/* The streams came to their end, and the task goes on: a queue runs it again, or lost its runner for a
+ * moment. What is followed is the attempt that is there when the request arrives, so no time must pass in
+ * between. */
+static void run_note_attempt(Run *run, json_object *attempt, bool *ret_same) {
+        size_t n_earlier = attempt_n_earlier(attempt);
+        *ret_same = n_earlier == run->n_earlier;
+        if (*ret_same)
+                return;
+        say("%s failed and is run again", run->id);
+        run->n_earlier = n_earlier;
+        run->streams[0].offset = run->streams[1].offset = 0;
+}
+
 static int run_follow(Run *run) {
+        bool same = false; /* attempt, whose streams nevertheless ended */
         for (;;) {
                 _cleanup_(answer_done) Answer answer = {};
-                int status = follow_streams(run->session, run->id, run->streams, 2, true);
+                int status = same ? 0 : follow_streams(run->session, run->id, run->streams, 2, true);
+                bool waited = same;
                 if (status == 0)
                         status = attempt_get(run->session, run->id, "none", &answer);
-                if (status == SHELL_STATUS_SIGNAL + SIGPIPE)
-                        return run_stop_unread(run);
-                if (status != 0)
-                        return status;
-                if (!attempt_is_live(answer.json)) {
+                if (status == 0 && !attempt_is_live(answer.json))
                         status = run_end(run, answer.json);
-                        return status == SHELL_STATUS_SIGNAL + SIGPIPE ? run_stop_unread(run) : status;
+                else if (status == 0) {
+                        run_note_attempt(run, answer.json, &same);
+                        same &= !waited;
+                        if (same && session_pause(run->session, AGAIN_USEC) < 0)
+                                return SHELL_STATUS_SIGNAL + SIGINT;
+                        continue;
                 }
-                size_t n_earlier = attempt_n_earlier(answer.json);
-                if (n_earlier > run->n_earlier) {
-                        say("%s is run again, after %zu attempts", run->id, n_earlier);
-                        run->n_earlier = n_earlier;
-                        run->streams[0].offset = run->streams[1].offset = 0;
-                }
-                if (session_pause(run->session, AGAIN_USEC) < 0)
-                        return SHELL_STATUS_SIGNAL + SIGINT;
+                return status == SHELL_STATUS_SIGNAL + SIGPIPE ? run_stop_unread(run) : status;
         }
 }
 

@@ -278,6 +278,18 @@ def test_a_lost_answer_to_stop_keeps_the_result(daemon: Runner) -> None:
     assert daemon.attempt(id)["result"] == "stopped"
 
 
+def test_run_shows_every_attempt(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: what the last attempt wrote, and its exit status, when a queue runs a task again."""
+    queue = start_queue({"w": start_runner(ROOMY)})
+    queue.await_leases("w")
+    folder = open_folder()
+    script = f"echo try; echo x >> {folder}/n; [ $(wc -l < {folder}/n) = 3 ] || exit 1; echo done"
+    done = ctl(queue, "run", "--retry", "5", "--backoff", "1s", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, b"try\ntry\ntry\ndone\n"), done
+    assert done.stderr.count(b"failed and is run again") == 2, done
+    assert len((folder / "n").read_text()) == 6
+
+
 def test_nobody_there_is_told_at_once() -> None:
     """Lost: a script that waits for a daemon that does not run, or takes it for its command's failure."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
