@@ -43,12 +43,15 @@ static int entry_begin(Text *entry, const Task *task, const char *identifier, in
 
 /* The lease it was accepted under, which may have ended since. */
 static int entry_add_lease(Text *entry, const Task *task) {
-        char epoch[24];
+        char epoch[24], accepted[USEC_RFC3339_SIZE];
         if (!task->queue)
                 return 0;
+        usec_format_rfc3339(task->submit_usec, accepted);
         (void) snprintf(epoch, sizeof(epoch), "%" PRIu64, task->lease_epoch);
         int r = journal_entry_add_string(entry, "DAGGYR_QUEUE", task->queue);
-        return r < 0 ? r : journal_entry_add_string(entry, "DAGGYR_LEASE_EPOCH", epoch);
+        if (r >= 0)
+                r = journal_entry_add_string(entry, "DAGGYR_LEASE_EPOCH", epoch);
+        return r < 0 ? r : journal_entry_add_string(entry, "DAGGYR_SUBMIT_TIME", accepted);
 }
 
 /* A log must not hold up a task: what cannot be handed over now is dropped, and counted. */
