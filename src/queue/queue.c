@@ -406,9 +406,29 @@ static int listen_in_range(Queue *queue) {
         return -EADDRINUSE;
 }
 
+static bool is_loopback_name(const char *host) {
+        const char *rest = text_after(host, "localhost");
+        return text_after(host, "127.") || (rest && (!*rest || *rest == ':'));
+}
+
+/* Workers know queues by their address: two on different hosts that both call themselves 127.0.0.1 would have
+ * one lease, and use a worker at the same time. */
+static bool ip_tells_hosts_apart(const QueueConfig *config) {
+        const char *ip = config->service.ip;
+        if (streq(ip, "0.0.0.0") || strchr(ip, ':')) /* "host:port" of Emcee knows no IPv6 */
+                return false;
+        bool local = is_loopback_name(ip);
+        for (size_t i = 0; i < config->n_workers && local; i++) {
+                const char *host = strstr(config->workers[i].url, "://") + strlen("://");
+                if (!is_loopback_name(host) && !text_after(host, "[::1]"))
+                        return false;
+        }
+        return true;
+}
+
 static int find_address(Queue *queue) {
         const QueueConfig *config = queue->config;
-        const char *host = config->service.ip;
+        const char *host = ip_tells_hosts_apart(config) ? config->service.ip : queue->host_name;
         if (config->advertise)
                 queue->address = strdup(config->advertise);
         else if (asprintf(&queue->address, "%s:%u", host, queue->port ?: (unsigned) config->service.port) < 0)

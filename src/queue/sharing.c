@@ -335,9 +335,10 @@ static bool asker_ask(Asker *asker) {
         case SHARING_ANSWER_WAIT:
                 return false;
         case SHARING_ANSWER_LOST:
-                log_line(LOG_NOTICE,
-                         "Queue %s asks for its share, but was not found where queues are looked for",
-                         asker->queue.address);
+                if (sharing_version_is_discoverable(asker->queue.version))
+                        log_line(LOG_NOTICE,
+                                 "Queue %s asks for its share, but was not found where queues are looked for",
+                                 asker->queue.address);
                 break;
         default:
                 break;
@@ -433,10 +434,20 @@ static json_object *describe_split(const SharingCache *cache) {
         return TAKE_PTR(list);
 }
 
+/* A host may be scanned by several names. */
+static bool is_seen_before(const Sharing *sharing, size_t index) {
+        for (size_t i = 0; i < index; i++)
+                if (*sharing->seen[i].id && streq(sharing->seen[i].id, sharing->seen[index].id))
+                        return true;
+        return false;
+}
+
 static json_object *describe_seen(const Sharing *sharing) {
         _cleanup_(json_putp) json_object *list = json_object_new_array();
         for (size_t i = 0; list && i < sharing->n_seen; i++) {
                 const SharingQueue *queue = &sharing->seen[i];
+                if (is_seen_before(sharing, i))
+                        continue;
                 bool own = streq(queue->id, sharing->id);
                 if (json_append(list,
                                 describe_queue(queue, own, sharing->configured, sharing->poll.permitted)) < 0)

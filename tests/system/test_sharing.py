@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -262,8 +263,21 @@ def test_names_that_differ_from_those_scanned(start_runner: Starter, start_queue
     for port in (ports["from"], ports["from"] + 1):
         queues.append(start_queue(workers, config | {"port": port, "advertise": f"localhost:{port}"}))
     await_sizes(queues, [1, 1])
-    shown = queues[0].get("/api/v1/queues").json()["queues"]
-    assert sorted(queue["address"] for queue in shown) == [f"localhost:{ports['from'] + i}" for i in range(2)]
+    for queue in queues:
+        shown = queue.get("/api/v1/queues").json()["queues"]
+        addresses = sorted(queue["address"] for queue in shown)
+        assert addresses == [f"localhost:{ports['from'] + i}" for i in range(2)]
+
+
+def test_queues_of_two_hosts_never_have_the_same_name(start_queue: Starter) -> None:
+    """Lost: two queues that both call themselves 127.0.0.1:2503 would hold one lease, and use a worker of a
+    third host at once."""
+    here = socket.gethostname()
+    elsewhere = [{"id": "w", "url": f"http://{here}:1"}]
+    for config in ({"workers": elsewhere}, {"ip": "0.0.0.0", "insecure": True}):
+        queue = start_queue({}, sharing_config() | config)
+        port = queue.url.rpartition(":")[2]
+        assert queue.get("/api/v1/queues").json()["self"] == f"{here}:{port}"
 
 
 def test_who_is_master(start_runner: Starter, start_queue: Starter) -> None:
