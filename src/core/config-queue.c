@@ -241,33 +241,6 @@ static int set_defaults(QueueConfig *config) {
         return service_config_init(&config->service, QUEUE_PORT);
 }
 
-static bool is_of_this_host_only(const char *host) {
-        return text_after(host, "127.") || text_after(host, "localhost") || text_after(host, "[::1]") ||
-                        streq(host, "::1");
-}
-
-static bool is_on_another_host(const WorkerConfig *worker) {
-        const char *host = text_after(worker->url, "http://") ?: text_after(worker->url, "https://");
-        return !is_of_this_host_only(host);
-}
-
-/* Runners know the holder of a lease by its name alone. Two queues on two hosts that both call themselves
- * 127.0.0.1:2503, or 0.0.0.0:2503, would share their leases without a word. */
-static int check_name(const QueueConfig *config, Problem *problem) {
-        const char *ip = config->service.ip;
-        if (config->advertise || !(is_of_this_host_only(ip) || streq(ip, "0.0.0.0") || streq(ip, "::")))
-                return 0;
-        for (size_t i = 0; i < config->n_workers; i++)
-                if (is_on_another_host(&config->workers[i]))
-                        return problem_set(
-                                        problem,
-                                        400,
-                                        "/advertise",
-                                        "is needed: workers on other hosts must know this queue by a name "
-                                        "(host:port) that no other has");
-        return 0;
-}
-
 int queue_config_parse(
                 const char *text,
                 size_t size,
@@ -283,8 +256,6 @@ int queue_config_parse(
         r = service_config_read(text, size, config_fields, config, reterr_problem);
         if (r >= 0)
                 r = service_config_check_access(&config->service, token_given, reterr_problem);
-        if (r >= 0)
-                r = check_name(config, reterr_problem);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(config);
