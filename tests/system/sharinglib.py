@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from bedlib import SLOWNESS, Queue, Runner, _worker, await_that
+from bedlib import SLOWNESS, WORKER_NUMBER, Queue, Runner, await_that
 from emcee_queue import emcee_json
 from lease_history import placed_config
 
@@ -21,7 +21,8 @@ POLL, CACHE, LEASE = 0.5, 2, 3
 BOUND = POLL + CACHE + LEASE
 SCAN = 1  # seconds for a scan and for this machine being busy
 
-_ranges = itertools.count(30000 + 100 * int(re.sub(r"\D", "", _worker) or 9), 10)
+# Above those of runners, and below those that the kernel hands out by itself.
+_ranges = itertools.count(30000 + 600 * WORKER_NUMBER, 10)
 
 
 def sharing_config(sharing: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
