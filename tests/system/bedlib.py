@@ -53,8 +53,11 @@ SMALL_QUARANTINE = {"Environment": f"{SANITIZER_OPTIONS[0]}:quarantine_size_mb=8
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
 _counter = itertools.count(1)
 
+WORKER_NUMBER = int(re.sub(r"\D", "", _worker) or 0)
+"""Of this process among those of pytest-xdist, of which there are at most 4."""
+
 # Below the ports that the kernel hands out by itself, and a range for each worker.
-_ports = itertools.count(20000 + 1000 * int(re.sub(r"\D", "", _worker) or 9))
+_ports = itertools.count(10000 + 5000 * WORKER_NUMBER)
 
 
 def await_that(predicate: Callable[[], T], timeout: float = 10, what: str = "the condition") -> T:
