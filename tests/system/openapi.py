@@ -208,4 +208,5 @@ def seen() -> dict[tuple[str, int], set[int]]:
 
 
 def documented() -> set[tuple[str, int]]:
-    return {(operation.name, status) for operation in OPERATIONS for status in operation.responses}
+    both = OPERATIONS + QUEUE_OPERATIONS
+    return {(operation.name, status) for operation in both for status in operation.responses}

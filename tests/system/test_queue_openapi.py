@@ -62,3 +62,30 @@ def test_the_routes_are_those_of_the_document(queue: Queue) -> None:
         assert answer.status_code == 405, operation.path
         allowed = set(answer.headers["Allow"].replace(" ", "").split(",")) - {"HEAD"}
         assert allowed == {it.method for it in OPERATIONS if it.path == operation.path}, operation.path
+
+
+def test_every_other_answer(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: what the document promises of single routes."""
+    runner = start_runner({"capacity_overrides": {"cores": 1, "memory_mb": 1024}})
+    queue = start_queue({"w": runner}, {"queue_max": 1})
+    queue.await_leases("w")
+    for path in ("/ready", "/metrics", "/api/v1/capacity", "/api/v1/resources", "/api/v1/impact?cores=1"):
+        assert queue.get(path).status_code == 200, path
+    assert queue.get("/api/v1/queues").status_code == 200
+    assert queue.get("/api/v1/impact?cores=1").json()["worker"] == "w"
+    assert queue.put("/api/v1/workers/w", json={"disabled": True}).json()["state"] == "disabled"
+    assert queue.get("/api/v1/task/nobody/output").status_code == 404
+    assert queue.delete("/api/v1/task/nobody").status_code == 404
+
+    def submit(**fields: Any) -> int:
+        return queue.post("/api/v1/task", json={"command": ["true"]} | fields).status_code
+
+    assert submit(task_id="first") == 202
+    assert submit(task_id="first") == 200
+    assert submit(task_id="first", stdin="other") == 409
+    assert submit(resources={"cores": 2}) == 422
+    assert submit() == 429
+    assert queue.put("/api/v1/drain", json={"drain": True}).status_code == 200
+    assert queue.get("/ready").status_code == 503
+    assert submit() == 503
+    assert queue.post("/api/v1/task/other", json={"command": ["true"]}).status_code == 503
