@@ -49,9 +49,11 @@ static int read_amounts(json_object *object, Resources *ret) {
                         if (json_get_double(value, 0, CORES_MAX, &cores) < 0)
                                 return -EBADMSG;
                         resources.cores_micro = (uint64_t) llround(cores * (double) CORES_MICRO_PER_CORE);
-                } else if (json_get_u64(value, 0, UINT64_MAX - 1, &amount) < 0)
+                        continue;
+                }
+                if (json_get_u64(value, 0, UINT64_MAX - 1, &amount) < 0)
                         return -EBADMSG;
-                else if (streq(name, "memory_mb"))
+                if (streq(name, "memory_mb"))
                         resources.memory_mb = amount;
                 else if (resources_named_set(&resources, name, amount) < 0)
                         return -EBADMSG;

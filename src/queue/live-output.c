@@ -219,10 +219,8 @@ static LiveOutput *output_new(Task *task, StoredStream stream, bool follow) {
         if (output->next)
                 output->next->previous = output;
         task->outputs = output;
-        if (!follow && !task_is_running(task))
-                output->ended = true;
-        else if (task_is_running(task) && start(output) < 0)
-                output->ended = true;
+        bool is_running = task_is_running(task);
+        output->ended = is_running ? start(output) < 0 : !follow;
         return output;
 }
 

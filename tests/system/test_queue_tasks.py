@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from bedlib import ROOMY, SLOWNESS, Queue, await_that, open_folder, task_id
+from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, open_folder, task_id
 
 Starter = Callable[..., Any]
 
@@ -241,9 +241,6 @@ def test_followers_get_every_byte(start_runner: Starter, start_queue: Starter) -
                 time.sleep(pause)
             results[number] = data
 
-    def sent_by_runner() -> int:
-        return sum("/output" in line for line in runner.journal().splitlines())
-
     followers = [threading.Thread(target=follow, args=(i, 0, 0)) for i in range(6)]
     followers.append(threading.Thread(target=follow, args=(6, 1000, 0)))
     followers.append(threading.Thread(target=follow, args=(7, 0, 0.05)))  # slow
@@ -302,8 +299,6 @@ def test_a_follower_of_a_lost_attempt_is_let_go(start_runner: Starter, start_que
 
 def test_a_slow_follower_costs_no_memory(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: the queue, to somebody who leaves a terminal open."""
-    from bedlib import SMALL_QUARANTINE
-
     queue = start_queue({"w": start_runner(ROOMY)}, None, SMALL_QUARANTINE)
     queue.await_leases("w")
     id = queue.submit(["sh", "-c", "head -c 120000000 /dev/zero; sleep infinity"])
