@@ -453,6 +453,10 @@ static json_object *describe_seen(const Sharing *sharing) {
                                 describe_queue(queue, own, sharing->configured, sharing->poll.permitted)) < 0)
                         return NULL;
         }
+        SharingQueue self = self_of(sharing);
+        if (list && sharing->n_seen == 0 && /* it has not looked for others, or is not to */
+            json_append(list, describe_queue(&self, true, sharing->configured, sharing->poll.permitted)) < 0)
+                return NULL;
         return TAKE_PTR(list);
 }
 

@@ -143,7 +143,8 @@ def await_nothing_left(*tasks: str) -> None:
 
 
 def open_folder(parent: str = "/tmp") -> Path:
-    """A new folder that tasks, whoever they run as, may write to."""
+    """A new folder that tasks, whoever they run as, may write to. What daggyr.service is to see as well (tokens,
+    certificates) has another parent than /tmp, of which it has its own."""
     folder = Path(tempfile.mkdtemp(prefix="daggyr-test-", dir=parent))
     folder.chmod(0o1777)
     return folder
@@ -356,12 +357,13 @@ class Runner:
         return ["Requires=daggyr-spawner.socket", "After=daggyr-spawner.socket"]
 
     def _own_folders(self) -> list[str]:
-        return [f"RuntimeDirectory={self.name}"]
+        return [f"RuntimeDirectory={self.name}", "CacheDirectory=daggyr"]
 
 
 def _installed_service_lines(program: str) -> list[str]:
     """[Service] of a program's unit as it was installed, without what a second instance cannot share."""
-    own = ("ExecStart=", "Restart=", "RestartSec=", "RuntimeDirectory=", "StateDirectory=", "Sockets=")
+    own = ("ExecStart=", "Restart=", "RestartSec=", "RuntimeDirectory=", "Sockets=")
+    own += ("StateDirectory=", "CacheDirectory=")
     text = Path(f"/usr/lib/systemd/system/{program}.service").read_text()
     section = re.search(r"^\[Service\]\n(.*?)(?=^\[|\Z)", text, re.DOTALL | re.MULTILINE)
     assert section, f"{program}.service has no [Service]"
@@ -417,7 +419,8 @@ class Queue(Runner):
         return []
 
     def _own_folders(self) -> list[str]:
-        return [f"StateDirectory={self.name}"]
+        # Each has a dynamic account of its own, to which systemd gives these folders.
+        return [f"StateDirectory={self.name}", f"CacheDirectory={self.name}"]
 
 
 class ShellRunner(Runner):

@@ -52,6 +52,7 @@ def probe_as_task(runner: Runner) -> dict[str, Any]:
     return json.loads(attempt["output"])
 
 
+@pytest.mark.serial  # others' units come and go with mounts of theirs, between the two looks
 @pytest.mark.parametrize("properties", [{}, CRIPPLING], ids=["as installed", "hardened further"])
 def test_a_task_is_and_may_what_a_login_of_its_account_is_and_may(
     start_runner: Callable[..., Runner], properties: dict[str, str]

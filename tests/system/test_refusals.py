@@ -85,7 +85,7 @@ for _method in METHODS:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[UnixRunner]:
-    token = Path(open_folder(), "token")
+    token = Path(open_folder("/etc"), "token")
     token.write_text(TOKEN)
     token.chmod(0o644)
     runner = UnixRunner(ROOMY | {"auth": {"token_file": str(token)}}, mode="0666")
@@ -229,7 +229,7 @@ WITHOUT_TOKEN = {
 @pytest.mark.parametrize("instead", WITHOUT_TOKEN)
 def test_no_reload_opens_the_door_to_all_the_world(instead: str) -> None:
     """Lost: the host, to everybody who can reach the port, by one line taken out of a file."""
-    token = Path(open_folder(), "token")
+    token = Path(open_folder("/etc"), "token")
     token.write_text(TOKEN)
     token.chmod(0o644)
     with UnixRunner(ROOMY | {"auth": {"token_file": str(token)}}, ip="0.0.0.0") as runner:

@@ -27,7 +27,7 @@ class Authority:
     """A certificate authority, and the certificates it gives."""
 
     def __init__(self, name: str) -> None:
-        self.folder = open_folder()
+        self.folder = open_folder("/etc")
         self.name = name
         self.cert = self.folder / "ca.crt"
         self._openssl(
@@ -394,7 +394,7 @@ def test_a_token_is_asked_for_on_top(
     clients: dict[str, tuple[Path, Path] | None],
 ) -> None:
     """Lost: the second of two locks, for who has configured both."""
-    token = open_folder() / "token"
+    token = open_folder("/etc") / "token"
     token.write_text(TOKEN)
     config = tls_config(server_pair, ours.cert) | {"auth": {"token_file": str(token)}}
     runner = speak_https(start_runner(config), ours, clients["good"])
@@ -539,7 +539,7 @@ def test_bad_files_stop_the_start(
 ) -> None:
     """Lost: the reason why daggyr does not start; or worse, that it does, and serves without them."""
     key, content, complaint = BAD_FILES[name]
-    path = open_folder() / "bad.pem"
+    path = open_folder("/etc") / "bad.pem"
     if content is not None:
         path.write_text(content)
         path.chmod(0o644)

@@ -191,6 +191,7 @@ def test_a_spawner_refuses_what_is_not_its_daemons() -> None:
     await_that(lambda: unit_property(name, "ActiveState") == "inactive", what=f"the end of {name}")
 
 
+@pytest.mark.serial  # other tests put accounts into the group
 def test_sysusers_and_tmpfiles_are_good() -> None:
     """Lost: the accounts and folders, and so the installation."""
     done = subprocess.run(
