@@ -43,7 +43,8 @@ def runner(start_runner: Callable[..., Runner]) -> Runner:
 
 @pytest.fixture(autouse=True)
 def whole_system() -> Generator[None, None, None]:
-    """Leaves the bed as the next test expects it."""
+    """Leaves the bed as the next test expects it, whatever units of earlier tests have failed."""
+    run("systemctl", "reset-failed")
     yield
     run("systemctl", "reset-failed", "dbus.service", check=False, stderr=subprocess.DEVNULL)
     await_that(lambda: run("systemctl", "is-system-running", check=False).strip() == "running", 30)
