@@ -163,11 +163,18 @@ def test_only_allowed_users_can_be_asked_for(start_runner: Callable[..., Runner]
         assert (answer.status_code, answer.json()["field"]) == (status, "/user")
 
 
-def test_supplementary_groups_of_neither_account_reach_a_task(runner: Runner) -> None:
+@pytest.mark.serial  # changes the groups of an account that other tests use
+def test_supplementary_groups_of_neither_account_reach_a_task(start_runner: Callable[..., Runner]) -> None:
     """Lost: a task could open whatever a group of the daemon may, its socket for one."""
+    runner = start_runner(ROOMY | {"allowed_users": ["games"]})
     run("usermod", "--append", "--groups", "daggyr,disk", "games")
-    assert "disk" in run("id", "-nG", "games").split()
-    assert runner.run(["id", "-G"])["output"] == f"{pwd.getpwnam(TASK_USER).pw_gid}\n"
+    try:
+        assert "disk" in run("id", "-nG", "games").split()
+        for user in ("games", TASK_USER):
+            groups = runner.run(["id", "-G"], **({"user": user} if user != TASK_USER else {}))["output"]
+            assert groups == f"{pwd.getpwnam(user).pw_gid}\n"
+    finally:
+        run("usermod", "--groups", "", "games")
 
 
 def test_a_task_inherits_no_limits_of_the_daemon(runner: Runner) -> None:
