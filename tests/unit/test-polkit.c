@@ -25,6 +25,8 @@ static void a_process_is_described(void **state) {
         check_true("no pidfd", subject.pidfd < 0);
 
         int pidfd = pidfd_of(getpid());
+        if (pidfd < 0) /* valgrind 3.19 knows no pidfd_open() */
+                skip();
         check_int("with pidfd", polkit_subject_from_process(getpid(), getuid(), pidfd, &again), 0);
         check_int("pidfd", again.pidfd, pidfd);
         check_u64("the same start", again.start_time, subject.start_time);
