@@ -273,9 +273,12 @@ static int parse_number(JsonScan *scan, json_object **ret) {
         r = scan_number(scan);
         if (r < 0)
                 return r;
-        digits = strndup(scan->text + start, scan->at - start);
+        size_t size = scan->at - start;
+        digits = malloc(size + 1); /* not strndup(): the text need not end with a NUL */
         if (!digits)
                 return -ENOMEM;
+        memcpy(digits, scan->text + start, size);
+        digits[size] = 0;
         *ret = new_number(digits);
         return *ret ? 0 : -ENOMEM;
 }
