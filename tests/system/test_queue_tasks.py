@@ -153,10 +153,17 @@ def test_batches_lists_and_cursors(start_runner: Starter, start_queue: Starter) 
     assert queue.get("/api/v1/tasks?after=nonsense").status_code == 400
 
 
-def read_events(queue: Queue, last_id: str | None, until: Callable[[dict[str, Any]], bool]) -> list[tuple[str, Any]]:
+def read_events(
+    queue: Queue,
+    last_id: str | None,
+    until: Callable[[dict[str, Any]], bool],
+    listening: threading.Event | None = None,
+) -> list[tuple[str, Any]]:
     headers = {"Last-Event-ID": last_id} if last_id else {}
     found: list[tuple[str, Any]] = []
     with queue.get("/api/v1/events", headers=headers, stream=True, timeout=30 * SLOWNESS) as answer:
+        if listening:
+            listening.set()
         id = ""
         for raw in answer.iter_lines(chunk_size=1):
             line = raw.decode()
@@ -176,13 +183,14 @@ def test_events_resume(start_runner: Starter, start_queue: Starter) -> None:
     queue.await_leases("w")
     seen: list[tuple[str, Any]] = []
     first = task_id("ev")
-    listener = threading.Thread(
-        target=lambda: seen.extend(
-            read_events(queue, None, lambda data: data.get("task_id") == first and data.get("state") == "completed")
-        )
-    )
+    listening = threading.Event()
+
+    def is_end(data: dict[str, Any]) -> bool:
+        return data.get("task_id") == first and data.get("state") == "completed"
+
+    listener = threading.Thread(target=lambda: seen.extend(read_events(queue, None, is_end, listening)))
     listener.start()
-    time.sleep(0.5)
+    assert listening.wait(30 * SLOWNESS)
     queue.submit(["true"], id=first)
     listener.join(30 * SLOWNESS)
     states = [data["state"] for _, data in seen if data.get("task_id") == first]
