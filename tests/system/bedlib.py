@@ -263,9 +263,15 @@ class Runner:
         assert result == "success", f"{self.unit} ended with {result}"
 
     def kill9(self) -> None:
-        """Kills the daemon's process, and returns when systemd has noticed."""
+        """Kills the daemon's process, and returns when systemd has noticed.
+
+        A scope that it asked for in its last moment may have systemd start it anew, by BindsTo=.
+        """
+        pid = self.main_pid
         run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", self.unit)
-        await_that(lambda: self.state in ("failed", "inactive"), what=f"the end of {self.unit}")
+        await_that(
+            lambda: self.main_pid != pid and self.state != "deactivating", what=f"the end of {self.unit}"
+        )
 
     def discard(self) -> None:
         """Leaves nothing of it behind, whatever state it is in."""

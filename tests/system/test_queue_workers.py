@@ -119,6 +119,7 @@ def test_a_dead_runners_tasks_run_elsewhere(start_runner: Starter, start_queue: 
     id = queue.submit(["sh", "-c", script])
     never_again = queue.submit(["sh", "-c", "sleep 3"], retry_on_lost=False)
     await_that(lambda: all(queue.attempt(i)["state"] == "running" for i in (id, never_again)))
+    await_that((folder / "runs").exists)  # "running" is said before the shell has come that far
     first, other = queue.attempt(id)["worker"], queue.attempt(never_again)["worker"]
     assert {first, other} == {"a", "b"}
     runners[first].kill9()

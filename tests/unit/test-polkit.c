@@ -25,8 +25,6 @@ static void a_process_is_described(void **state) {
         check_true("no pidfd", subject.pidfd < 0);
 
         int pidfd = pidfd_of(getpid());
-        if (pidfd < 0) /* valgrind 3.19 knows no pidfd_open() */
-                skip();
         check_int("with pidfd", polkit_subject_from_process(getpid(), getuid(), pidfd, &again), 0);
         check_int("pidfd", again.pidfd, pidfd);
         check_u64("the same start", again.start_time, subject.start_time);
@@ -51,8 +49,6 @@ static void a_process_that_has_ended_is_not_taken(void **state) {
         if (child == 0)
                 _exit(0);
         int pidfd = pidfd_of(child);
-        if (pidfd < 0)
-                skip();
         struct pollfd ended = { .fd = pidfd, .events = POLLIN };
         check_int("ended", poll(&ended, 1, 60 * 1000), 1);
         /* As a zombie it still has its pid. */
@@ -72,5 +68,11 @@ int main(void) {
                 cmocka_unit_test(another_users_process_is_not_taken),
                 cmocka_unit_test(a_process_that_has_ended_is_not_taken),
         };
+        int pidfd = pidfd_of(getpid());
+        if (pidfd < 0) {
+                (void) puts("1..0 # SKIP there is no pidfd_open() here: valgrind 3.19 does not know it");
+                return 0;
+        }
+        (void) close(pidfd);
         return cmocka_run_group_tests_name("polkit", tests, NULL, NULL);
 }
