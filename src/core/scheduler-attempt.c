@@ -10,6 +10,7 @@
 #include "core/stable-hash.h"
 
 #define RESUBMIT_USEC    (1 * USEC_PER_SEC)
+#define LISTING_USEC     (5 * USEC_PER_SEC)
 #define BACKOFF_MAX_USEC (3600 * USEC_PER_SEC)
 #define FULL_PAUSE_USEC  (100 * USEC_PER_MSEC)
 #define BUSY_PAUSE_USEC  (1 * USEC_PER_SEC)
@@ -106,7 +107,8 @@ void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *w
         task->sent_usec = now_usec;
         task->accepted_usec = 0;
         task->reports_when_sent = worker->worker.n_reports;
-        task->uncertain_usec = 0;
+        task->maybe_taken = false;
+        task->uncertain_usec = task->settled_usec = 0;
         task->counted = worker_take(&worker->worker, task->want);
         task->state = SCHEDULED_SENDING;
         scheduler_act(scheduler, task, ACTION_PLACE);
@@ -129,6 +131,7 @@ void scheduler_restore_attempt(
         task->state = accepted ? SCHEDULED_RUNNING : SCHEDULED_UNCERTAIN;
         if (accepted)
                 return;
+        task->maybe_taken = true;
         task->uncertain_usec = now_usec;
         deadline_set(&scheduler->deadlines, &task->deadline, now_usec);
 }
@@ -161,6 +164,7 @@ void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec
         }
         attempt_choose_lease(task);
         task->sent_usec = now_usec;
+        task->settled_usec = 0;
         task->state = SCHEDULED_SENDING;
         worker->n_sending++;
         scheduler_act(scheduler, task, ACTION_RESUBMIT);
@@ -202,10 +206,10 @@ void attempt_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec)
                 task_requeue(scheduler, task, REASON_REFUSED, now_usec);
 }
 
-/* The worker says no, and means every submission of this attempt. But one that got no answer may have been
- * taken by an instance that is gone: it never ran if this is still the same. */
+/* The worker says no, and means every submission of this attempt. But an earlier one may have been taken by
+ * an instance that is gone: it never ran if this is still the same. */
 static void attempt_not_there(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
-        if (task->uncertain_usec == 0) {
+        if (!task->maybe_taken) {
                 attempt_refused(scheduler, task, now_usec);
                 return;
         }
@@ -230,10 +234,17 @@ static void submission_refused(Scheduler *scheduler, ScheduledTask *task, usec_t
 
 /* That says nothing about an earlier one. */
 static void submission_unsent(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
-        if (task->uncertain_usec > 0)
+        if (task->maybe_taken)
                 attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
         else
                 attempt_refused(scheduler, task, now_usec);
+}
+
+/* It may have taken it nevertheless. A list tells, for which there is to be time before it is sent again. */
+static void submission_strange(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        task->maybe_taken = true;
+        task->settled_usec = may_be_in_flight(task) ? 0 : now_usec;
+        attempt_uncertain(scheduler, task, usec_add(now_usec, LISTING_USEC));
 }
 
 static void pause_worker(Worker *worker, usec_t until_usec) {
@@ -260,7 +271,8 @@ static void submission_outlived(
                 ScheduledTask *task,
                 SubmitOutcome outcome,
                 usec_t now_usec) {
-        if (outcome == SUBMIT_ACCEPTED || outcome == SUBMIT_UNKNOWN || task->uncertain_usec > 0)
+        if (outcome == SUBMIT_ACCEPTED || outcome == SUBMIT_STRANGE || outcome == SUBMIT_UNKNOWN ||
+            task->maybe_taken)
                 attempt_lost(scheduler, task, now_usec);
         else
                 attempt_refused(scheduler, task, now_usec);
@@ -301,12 +313,17 @@ void scheduler_submit_done(
                 else
                         task_finish(scheduler, task, REASON_INVALID);
                 break;
+        case SUBMIT_STRANGE:
+                pause_worker(worker, usec_add(now_usec, BUSY_PAUSE_USEC));
+                submission_strange(scheduler, task, now_usec);
+                break;
         case SUBMIT_UNSENT:
                 pause_worker(worker, usec_add(now_usec, BUSY_PAUSE_USEC));
                 scheduler_worker_suspect(task->worker, now_usec);
                 submission_unsent(scheduler, task, now_usec);
                 break;
         case SUBMIT_UNKNOWN:
+                task->maybe_taken = true;
                 task->uncertain_usec = now_usec;
                 scheduler_worker_suspect(task->worker, now_usec);
                 attempt_uncertain(scheduler, task, usec_add(now_usec, RESUBMIT_USEC));
@@ -370,15 +387,22 @@ void attempt_forgotten(Scheduler *scheduler, ScheduledTask *task) {
         task_finish(scheduler, task, REASON_LOST);
 }
 
+/* Whether a list that was asked for at LISTED_USEC would have it, if the worker had. */
+static bool attempt_is_listed(const ScheduledTask *task, usec_t listed_usec) {
+        if (task->state == SCHEDULED_UNCERTAIN)
+                return task->settled_usec > 0 && task->settled_usec < listed_usec;
+        return task->state == SCHEDULED_RUNNING && task->accepted_usec < listed_usec;
+}
+
 void scheduler_listing_finish(
                 Scheduler *scheduler,
                 ScheduledWorker *worker,
                 usec_t listed_usec,
                 usec_t now_usec) {
         for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
-                if (task->state != SCHEDULED_RUNNING || task->seen_round == worker->list_round ||
-                    task->accepted_usec >= listed_usec)
+                if (task->seen_round == worker->list_round || !attempt_is_listed(task, listed_usec))
                         continue;
+                deadline_clear(&scheduler->deadlines, &task->deadline); /* not sent again meanwhile */
                 task->missing = true;
                 worker_verify(&worker->worker, now_usec);
         }

@@ -16,8 +16,9 @@
  * which it is submitted however often. While nobody knows whether a submission arrived (UNCERTAIN), it is
  * repeated under the same id at the same worker, which runs an id once. As no lease outlives a worker's
  * instance or comes back once it has ended, only the instance that granted it can ever have the attempt, and
- * what still travels is refused as soon as the lease is over. So only a definite no, the worker's restart
- * (its tasks die with it), or worker_lost_usec() make the task free for another attempt.
+ * what still travels is refused as soon as the lease is over. So only a definite no, a list of what the
+ * worker has that was made after every submission was answered, the worker's restart (its tasks die with it),
+ * or worker_lost_usec() make the task free for another attempt.
  *
  * Use: report what happened by the functions below, call scheduler_run(), then take every action by
  * scheduler_next_action() before the next event is reported. Actions that change a task are to be on disk
@@ -25,8 +26,9 @@
  *
  * What the program around it has to do besides, so that the above is true (tests/sim does):
  * - The HTTP client never repeats a request by itself.
- * - Whenever a worker answers for the first time, after it was silent, as another instance, or does not know
- * an attempt (404), its attempts are listed. Those there that are no task's present one are stopped.
+ * - Whenever a worker answers for the first time, after it was silent, as another instance, does not know an
+ * attempt (404), or answers a submission strangely, its attempts are listed. Those there that are no task's
+ * present one are stopped.
  * - To stop an attempt must not make the worker forget a result. It is made to forget one only when the
  * result is on disk and SCHEDULER_IN_FLIGHT_USEC have passed since the last submission: one that is still on
  * its way would be run again.
@@ -116,7 +118,9 @@ struct ScheduledTask {
         char lease_id[LEASE_ID_SIZE];        /* what every submission of the attempt names (Daggyr-Lease) */
         bool bound;                          /* to that lease; else the id is one that nobody has, so that
                                                 the worker only tells whether it has the attempt */
+        bool maybe_taken;                    /* by a submission that was not answered, or strangely */
         usec_t uncertain_usec;               /* when a submission last ended without an answer; 0: none did */
+        usec_t settled_usec; /* UNCERTAIN: since when none has been on its way; 0: one may be */
         usec_t sent_usec, accepted_usec;
         uint64_t reports_when_sent;
         bool counted;        /* taken off the worker's free amounts by us, not yet by itself */
@@ -205,6 +209,7 @@ typedef enum SubmitOutcome {
         SUBMIT_BUSY,     /* the worker asks for time, or drains */
         SUBMIT_NO_LEASE, /* task->lease_id is not the live one */
         SUBMIT_INVALID,  /* the worker will never take it */
+        SUBMIT_STRANGE,  /* arrived, but the answer does not tell what became of it */
         SUBMIT_UNSENT,   /* certainly not arrived: no connection */
         SUBMIT_UNKNOWN,  /* may have arrived */
 } SubmitOutcome;
@@ -225,8 +230,8 @@ void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptE
 
 /* Listing what a worker has: begin, name each of our attempts that it has, live or ended, then finish. What
  * it was known to have and has no more is lost; or, if a probe then finds the worker to be the same as
- * before, has ended and was forgotten there: such a task is not run again. LISTED_USEC: when the list was
- * asked for. */
+ * before, has ended and was forgotten there: such a task is not run again. What it was not known to have, and
+ * has not after every submission was answered, it never had. LISTED_USEC: when the list was asked for. */
 void scheduler_listing_begin(ScheduledWorker *worker);
 void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
 void scheduler_listing_finish(

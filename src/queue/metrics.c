@@ -10,8 +10,8 @@
 
 static const char *const submit_outcome_names[] = {
         [SUBMIT_ACCEPTED] = "accepted", [SUBMIT_FULL] = "full",       [SUBMIT_BUSY] = "busy",
-        [SUBMIT_NO_LEASE] = "no-lease", [SUBMIT_INVALID] = "invalid", [SUBMIT_UNSENT] = "unsent",
-        [SUBMIT_UNKNOWN] = "unknown",
+        [SUBMIT_NO_LEASE] = "no-lease", [SUBMIT_INVALID] = "invalid", [SUBMIT_STRANGE] = "strange",
+        [SUBMIT_UNSENT] = "unsent",     [SUBMIT_UNKNOWN] = "unknown",
 };
 static_assert(sizeof(submit_outcome_names) / sizeof(*submit_outcome_names) == SUBMIT_UNKNOWN + 1,
               "each outcome has a name");

@@ -54,7 +54,7 @@ static SubmitOutcome submit_outcome(WorkerLink *link, const HttpOutcome *outcome
                 return SUBMIT_BUSY;
         default:
                 worker_link_log_strange(link, "a submission", outcome);
-                return SUBMIT_UNKNOWN;
+                return SUBMIT_STRANGE;
         }
 }
 
@@ -121,6 +121,8 @@ static void on_submit_done(HttpCall *call, const HttpOutcome *outcome, void *use
                 note_refusal(link, task, outcome);
         metrics_count_submission(&queue->metrics, result);
         scheduler_submit_done(queue->scheduler, task->scheduled, result, now_boottime());
+        if (result == SUBMIT_STRANGE)
+                worker_link_resync(link);
         if (task->scheduled->state == SCHEDULED_RUNNING) {
                 store_acceptance(link, task);
                 task_send_event(task, "running", NULL);

@@ -15,6 +15,7 @@ typedef enum Fault {
         FAULT_RUNNER_SHUTDOWN,
         FAULT_RUNNER_DRAIN,
         FAULT_RUNNER_PAUSE,
+        FAULT_RUNNER_STRANGE,
         FAULT_QUEUE_CRASH,
         FAULT_QUEUE_PAUSE,
         FAULT_PARTITION,
@@ -128,7 +129,9 @@ static void go_wrong_at_runner(Sim *sim, Fault fault, size_t r) {
         } else if (fault == FAULT_RUNNER_DRAIN) {
                 runner->draining = true;
                 sim_at(sim, soon(sim, 60 * SEC), &runner->host, drain_ends, change_new(0, r, true));
-        } else
+        } else if (fault == FAULT_RUNNER_STRANGE)
+                runner->strange_until_usec = soon(sim, 60 * SEC);
+        else
                 pause_host(&runner->host, soon(sim, 60 * SEC));
 }
 
@@ -170,6 +173,7 @@ static void go_wrong(Sim *sim, Fault fault) {
         case FAULT_RUNNER_SHUTDOWN:
         case FAULT_RUNNER_DRAIN:
         case FAULT_RUNNER_PAUSE:
+        case FAULT_RUNNER_STRANGE:
                 go_wrong_at_runner(sim, fault, r);
                 break;
         case FAULT_QUEUE_CRASH:
@@ -219,6 +223,7 @@ static void calm(Sim *sim, void *data) {
         sim->loss = 0;
         for (size_t r = 0; r < sim->n_runners; r++) {
                 Runner *runner = &sim->runners[r];
+                runner->strange_until_usec = 0;
                 if (runner->host.up && runner->draining) /* by a shutdown, perhaps */
                         runner_crash(sim, runner);
                 if (!runner->host.up)

@@ -297,6 +297,8 @@ static SubmitOutcome outcome_of(const Sim *sim, const Answer *answer) {
                 return SUBMIT_INVALID;
         case 423:
                 return SUBMIT_NO_LEASE;
+        case 500:
+                return sim->defect == DEFECT_STRANGE_IS_REFUSED ? SUBMIT_BUSY : SUBMIT_STRANGE;
         case 503:
                 return SUBMIT_BUSY;
         default:
@@ -316,6 +318,8 @@ static void submission_answered(Sim *sim, Queue *queue, ScheduledWorker *worker,
                 scheduler_worker_reported(queue->scheduler, worker, &report, now_usec);
         }
         scheduler_submit_done(queue->scheduler, task->scheduled, outcome, now_usec);
+        if (outcome == SUBMIT_STRANGE)
+                queue->views[answer->rpc->runner].list_due = true;
         if (task->scheduled->state != SCHEDULED_RUNNING)
                 return;
         task->memory.accepted = true;

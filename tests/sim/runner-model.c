@@ -126,6 +126,12 @@ static int submit(Sim *sim, Runner *runner, const Rpc *rpc) {
         return 202;
 }
 
+static int submit_strangely(Sim *sim, Runner *runner, const Rpc *rpc) {
+        if (sim_chance(sim, 0.5))
+                (void) submit(sim, runner, rpc);
+        return 500;
+}
+
 static int acquire(Sim *sim, Runner *runner, const Rpc *rpc, Answer *answer) {
         if (runner->draining)
                 return 503;
@@ -193,7 +199,9 @@ void runner_answer(Sim *sim, Runner *runner, const Rpc *rpc, Answer *ret) {
                 ret->status = lease_release(&runner->lease, rpc->lease_id, now_usec) < 0 ? 404 : 204;
                 break;
         case RPC_SUBMIT:
-                ret->status = submit(sim, runner, rpc);
+                ret->status = sim->now_usec < runner->strange_until_usec ?
+                                submit_strangely(sim, runner, rpc) :
+                                submit(sim, runner, rpc);
                 break;
         case RPC_GET:
                 ret->status = get(sim, rpc, ret);

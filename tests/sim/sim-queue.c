@@ -24,6 +24,7 @@ static const char *const defect_names[] = {
         [DEFECT_STORE_LATE] = "store-late",
         [DEFECT_NO_LISTING] = "no-listing",
         [DEFECT_NO_LEASES] = "no-leases",
+        [DEFECT_STRANGE_IS_REFUSED] = "strange-is-refused",
 };
 
 typedef struct Options {

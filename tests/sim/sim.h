@@ -38,6 +38,7 @@ typedef enum Defect {
         DEFECT_STORE_LATE,         /* submissions leave before they are on disk */
         DEFECT_NO_LISTING,         /* nobody looks what a runner has after a silence */
         DEFECT_NO_LEASES,          /* runners do not look at leases */
+        DEFECT_STRANGE_IS_REFUSED, /* a strange answer to a submission counts as a refusal */
         _DEFECT_MAX,
 } Defect;
 
@@ -87,6 +88,8 @@ typedef struct Runner {
         CapacityPool pool;
         Lease lease;
         bool draining;
+        usec_t strange_until_usec; /* of the world: answers submissions with 500, whatever it does with them
+                                    */
 } Runner;
 
 /* What a queue has on disk of a task. */

@@ -221,20 +221,20 @@ def test_strange_workers_do_not_disturb(start_runner: Starter, start_queue: Star
             fake.close()
 
 
-def test_a_worker_that_takes_tasks_and_loses_them(start_runner: Starter, start_queue: Starter) -> None:
-    """Lost: tasks that went to a server that is none; and the processor, to asking it again and again."""
+def test_a_worker_that_fails_at_every_task(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: tasks that were sent to a server that cannot run any; and the processor, to asking it again."""
     fake = FakeWorker(runs_nothing)
     good = start_runner(ONE)
     try:
         queue = start_queue({"fake": fake, "good": good})
         queue.await_leases("good", "fake")
         tasks = [queue.submit(["true"]) for _ in range(3)]
-        time.sleep(3)
-        n = len(fake.requests)
-        assert n < 120, fake.requests
+        assert {queue.wait(id, 60)["state"] for id in tasks} == {"completed"}
+        assert {attempt["worker"] for id in tasks for attempt in [queue.attempt(id)]} == {"good"}
+        assert "POST" in {method for method, path in fake.requests if path.startswith("/api/v1/task/")}
+        assert len(fake.requests) < 120, fake.requests
     finally:
-        fake.close()  # and is lost, with what it may have taken
-    assert {queue.wait(id, 60)["state"] for id in tasks} == {"completed"}
+        fake.close()
 
 
 def test_a_worker_removed_from_the_configuration(start_runner: Starter, start_queue: Starter) -> None:

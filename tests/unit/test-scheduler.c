@@ -77,6 +77,7 @@ static void each_outcome_of_a_submission(void **state) {
                 { "unsent", SUBMIT_UNSENT, false, 0, SCHEDULED_WAITING, NEXT_REQUEUE, REASON_REFUSED },
                 { "invalid", SUBMIT_INVALID, false, 0, SCHEDULED_ENDED, NEXT_FINISH, REASON_INVALID },
                 { "unknown", SUBMIT_UNKNOWN, false, 0, SCHEDULED_UNCERTAIN, NEXT_NONE, REASON_NONE },
+                { "strange", SUBMIT_STRANGE, false, 0, SCHEDULED_UNCERTAIN, NEXT_NONE, REASON_NONE },
                 { "accepted, stop", SUBMIT_ACCEPTED, true, 0, SCHEDULED_RUNNING, NEXT_STOP, REASON_NONE },
                 { "full, stop", SUBMIT_FULL, true, 0, SCHEDULED_ENDED, NEXT_FINISH, REASON_CANCELED },
                 { "busy, stop", SUBMIT_BUSY, true, 0, SCHEDULED_ENDED, NEXT_FINISH, REASON_CANCELED },
@@ -161,6 +162,74 @@ static void what_is_uncertain_is_sent_again_under_the_same_lease(void **state) {
         bed_wait(&bed, SEC);
         bed_expect(&bed, ACTION_RESUBMIT, task);
         assert_string_equal(task->lease_id, lease_id);
+        bed_done(&bed);
+}
+
+/* What the worker has is listed; asked for after the last answer, or before. */
+static void worker_lists(Bed *bed, ScheduledTask *task, bool has_it, bool after_answer) {
+        usec_t listed_usec = after_answer ? bed->now_usec : bed->now_usec - 2 * SEC;
+        scheduler_listing_begin(bed->workers[0]);
+        if (has_it)
+                scheduler_listing_has(bed->scheduler, task, bed->now_usec);
+        scheduler_listing_finish(bed->scheduler, bed->workers[0], listed_usec, bed->now_usec);
+}
+
+static void a_list_tells_what_a_strange_answer_meant(void **state) {
+        static const struct {
+                const char *label;
+                bool unanswered; /* one before, which may still be on its way */
+                bool has_it, after_answer, restarted;
+                ScheduledState state;
+                Next next;
+                ScheduledReason reason;
+        } rows[] = {
+                { "taken", false, true, true, false, SCHEDULED_RUNNING, NEXT_NONE, REASON_NONE },
+                { "not taken", false, false, true, false, SCHEDULED_WAITING, NEXT_REQUEUE, REASON_REFUSED },
+                { "by one that is gone",
+                  false,
+                  false,
+                  true,
+                  true,
+                  SCHEDULED_WAITING,
+                  NEXT_REQUEUE,
+                  REASON_LOST },
+                { "an old list", false, false, false, false, SCHEDULED_UNCERTAIN, NEXT_NONE, REASON_NONE },
+                { "one in flight", true, false, true, false, SCHEDULED_UNCERTAIN, NEXT_NONE, REASON_NONE },
+        };
+        for (FOREACH_ROW(row, rows)) {
+                Bed bed;
+                one_ready(&bed);
+                ScheduledTask *task = bed_sent(&bed, row->unanswered ? SUBMIT_UNKNOWN : SUBMIT_STRANGE);
+                bed_settle(&bed);
+                if (row->unanswered) {
+                        bed_wait(&bed, SEC);
+                        bed_expect(&bed, ACTION_RESUBMIT, task);
+                        bed_submit_done(&bed, task, SUBMIT_STRANGE);
+                }
+                bed_wait(&bed, SEC / 2);
+                worker_lists(&bed, task, row->has_it, row->after_answer);
+                if (row->restarted)
+                        bed_restart(&bed, 0);
+                if (task->missing) { /* it is asked whether it is still the same */
+                        bed_expect_none(&bed);
+                        check_int(row->label, bed.calls[0], WORKER_CALL_PROBE);
+                        bed_answer(&bed, 0);
+                }
+                check_int(row->label, task->state, row->state);
+                check_next(row->label, &bed, row->next, task);
+                check_int(row->label, task->reason, row->reason);
+                bed_done(&bed);
+        }
+}
+
+static void a_worker_that_answers_strangely_is_left_alone_for_a_while(void **state) {
+        Bed bed;
+        one_ready(&bed);
+        (void) bed_sent(&bed, SUBMIT_STRANGE);
+        ScheduledTask *next = bed_task(&bed, 2, 100);
+        bed_settle(&bed);
+        bed_expect_none(&bed);
+        assert_int_equal(next->state, SCHEDULED_WAITING);
         bed_done(&bed);
 }
 
@@ -640,6 +709,8 @@ int main(void) {
                 cmocka_unit_test(a_task_goes_from_waiting_to_its_end),
                 cmocka_unit_test(each_outcome_of_a_submission),
                 cmocka_unit_test(what_is_uncertain_is_sent_again_under_the_same_lease),
+                cmocka_unit_test(a_list_tells_what_a_strange_answer_meant),
+                cmocka_unit_test(a_worker_that_answers_strangely_is_left_alone_for_a_while),
                 cmocka_unit_test(what_is_to_be_stopped_is_asked_for_but_not_started),
                 cmocka_unit_test(a_silent_worker_is_not_sent_to_again),
                 cmocka_unit_test(stopping_depends_on_where_the_task_is),
