@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "base/text.h"
+
 struct OwnUnit {
         Systemd1 *systemd1; /* weak */
         OwnUnitHandler handler;
@@ -12,6 +14,12 @@ struct OwnUnit {
         Systemd1Call *scope_call;
         char *name, *path;
         bool is_service;
+};
+
+struct OwnUnitQuestion {
+        OwnUnitStoppingHandler handler;
+        void *userdata;
+        sd_bus_slot *slot;
 };
 
 OwnUnit *own_unit_free(OwnUnit *own_unit) {
@@ -139,5 +147,75 @@ int own_unit_find(Systemd1 *systemd1, OwnUnitHandler handler, void *userdata, Ow
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(own_unit);
+        return 0;
+}
+
+OwnUnitQuestion *own_unit_question_free(OwnUnitQuestion *question) {
+        if (!question)
+                return NULL;
+        sd_bus_slot_unref(question->slot);
+        free(question);
+        return NULL;
+}
+
+/* A stop that was ordered shows as a job before it shows as a state. */
+static int read_is_stopping(sd_bus_message *reply) {
+        const char *state, *job;
+        int r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
+        if (r > 0)
+                r = sd_bus_message_enter_container(reply, 'r', "ssssssouso");
+        if (r > 0)
+                r = sd_bus_message_read(
+                                reply,
+                                "ssssssouso",
+                                NULL,
+                                NULL,
+                                NULL,
+                                &state,
+                                NULL,
+                                NULL,
+                                NULL,
+                                NULL,
+                                &job,
+                                NULL);
+        if (r <= 0)
+                return r;
+        return streq(state, "deactivating") || streq(job, "stop") || streq(job, "restart");
+}
+
+static int on_units_listed(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+        OwnUnitQuestion *question = userdata;
+        bool is_stopping = !sd_bus_message_is_method_error(reply, NULL) && read_is_stopping(reply) > 0;
+        question->handler(is_stopping, question->userdata);
+        return 0;
+}
+
+int own_unit_ask_stopping(
+                OwnUnit *own_unit,
+                OwnUnitStoppingHandler handler,
+                void *userdata,
+                OwnUnitQuestion **ret) {
+        sd_bus *bus = own_unit ? systemd1_bus(own_unit->systemd1) : NULL;
+        if (!bus)
+                return -ENOTCONN;
+        _cleanup_(own_unit_question_freep) OwnUnitQuestion *question = calloc(1, sizeof(*question));
+        if (!question)
+                return -ENOMEM;
+        *question = (OwnUnitQuestion){ .handler = handler, .userdata = userdata };
+        int r = sd_bus_call_method_async(
+                        bus,
+                        &question->slot,
+                        SYSTEMD1_SERVICE,
+                        SYSTEMD1_MANAGER_PATH,
+                        SYSTEMD1_MANAGER_INTERFACE,
+                        "ListUnitsByNames",
+                        on_units_listed,
+                        question,
+                        "as",
+                        1,
+                        own_unit->name);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(question);
         return 0;
 }

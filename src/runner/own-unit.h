@@ -22,3 +22,18 @@ const char *own_unit_name(const OwnUnit *own_unit);
 
 /* Whether the unit was there before daggyr, and so may hold scopes of an earlier run. */
 bool own_unit_is_service(const OwnUnit *own_unit);
+
+typedef struct OwnUnitQuestion OwnUnitQuestion;
+
+typedef void (*OwnUnitStoppingHandler)(bool is_stopping, void *userdata);
+
+/* Asks whether systemd is stopping the unit, or about to; -ENOTCONN when it cannot be asked, as for an
+ * OWN_UNIT of NULL. HANDLER is called once, in a later turn of the loop, with false too when no answer came;
+ * not after own_unit_question_free(), which the caller owes RET in every case. */
+int own_unit_ask_stopping(
+                OwnUnit *own_unit,
+                OwnUnitStoppingHandler handler,
+                void *userdata,
+                OwnUnitQuestion **ret);
+OwnUnitQuestion *own_unit_question_free(OwnUnitQuestion *question);
+DEFINE_POINTER_CLEANUP(OwnUnitQuestion, own_unit_question_free)

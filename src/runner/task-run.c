@@ -72,6 +72,7 @@ static void task_finish(Task *task) {
         event_source_dropp(&task->retry_source);
         event_source_dropp(&task->overdue_source);
         task->leader = leader_process_free(task->leader);
+        task->shutdown_question = own_unit_question_free(task->shutdown_question);
         capacity_charge_release(&task->charge);
         metrics_count_ended(&runner->metrics, task);
         waiters_answer_all(&task->waiters);
@@ -79,6 +80,33 @@ static void task_finish(Task *task) {
         task_send_event(task);
         task_table_finished(&runner->tasks, task);
         runner_task_finished(runner);
+}
+
+/* systemd stops the daemon and the scopes of its tasks all at once, and a task may be the first to notice:
+ * its command was ended with the scope, or the scope is not started any more. That is an end by shutdown,
+ * which a queue repeats elsewhere. Returns true when systemd was asked, and HANDLER will hear. */
+static bool task_asks_for_shutdown(Task *task, OwnUnitStoppingHandler handler) {
+        bool is_suspicious = task->stopped_from_outside ?
+                        task->end.stop == STOP_REQUESTED :
+                        task->end.stop == STOP_NONE && task->end.start_error > 0;
+        if (!is_suspicious || task->shutdown_asked)
+                return false;
+        task->shutdown_asked = true;
+        return own_unit_ask_stopping(task->runner->own_unit, handler, task, &task->shutdown_question) >= 0;
+}
+
+static void task_note_shutdown(Task *task, bool is_shutdown) {
+        task->shutdown_question = own_unit_question_free(task->shutdown_question);
+        if (is_shutdown && task->end.stop != STOP_SHUTDOWN) {
+                task->end.stop = STOP_SHUTDOWN;
+                task_note(task, "daggyr is shutting down");
+        }
+}
+
+static void on_shutdown_known_at_conclusion(bool is_shutdown, void *userdata) {
+        Task *task = userdata;
+        task_note_shutdown(task, is_shutdown);
+        task_finish(task);
 }
 
 static void task_start_over(Task *task);
@@ -96,7 +124,8 @@ static void task_conclude(Task *task) {
                         task_note(task, "the scope was killed before the command was executed");
                 }
         }
-        task_finish(task);
+        if (!task_asks_for_shutdown(task, on_shutdown_known_at_conclusion))
+                task_finish(task);
 }
 
 static void task_clear_scope(Task *task);
@@ -372,17 +401,31 @@ static void task_end_output(Task *task) {
         capture_finish(task->error);
 }
 
+/* Once the journal has heard the end, which may take what a journal that hangs takes. */
+static void task_dismiss_leader(Task *task) {
+        if (!task->leader) /* gone while systemd was asked */
+                return;
+        task_arm_overdue(task, JOURNAL_USEC);
+        task_journal_finished(task);
+        (void) leader_process_finish(task->leader);
+}
+
+static void on_shutdown_known_at_dismissal(bool is_shutdown, void *userdata) {
+        Task *task = userdata;
+        task_note_shutdown(task, is_shutdown);
+        task_dismiss_leader(task);
+}
+
 static void on_empty(Task *task, const LeaderMessage *message) {
         task_take_usage(task, &message->usage);
-        event_source_dropp(&task->overdue_source); /* for what a journal that hangs takes, if need be */
-        task_arm_overdue(task, JOURNAL_USEC);
+        event_source_dropp(&task->overdue_source);
         task_end_output(task);
         if (task->end.oom_kills > 0)
                 task_note(task,
                           "the kernel killed %" PRIu64 " of its processes for memory",
                           task->end.oom_kills);
-        task_journal_finished(task);
-        (void) leader_process_finish(task->leader);
+        if (!task_asks_for_shutdown(task, on_shutdown_known_at_dismissal))
+                task_dismiss_leader(task);
 }
 
 static void on_report(const LeaderMessage *message, void *userdata) {

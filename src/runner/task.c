@@ -48,6 +48,7 @@ Task *task_free(Task *task) {
         admission_queue_remove(&task->waiting);
         task->scope_call = systemd1_call_cancel(task->scope_call);
         task->leader = leader_process_free(task->leader);
+        task->shutdown_question = own_unit_question_free(task->shutdown_question);
         capture_free(task->output);
         capture_free(task->error);
         capacity_charge_release(&task->charge);

@@ -22,6 +22,7 @@
 #include "io/capture.h"
 #include "io/leader-process.h"
 #include "io/systemd1.h"
+#include "runner/own-unit.h"
 #include "service/waiters.h"
 
 #define TASK_NOTES_MAX 16
@@ -68,6 +69,8 @@ struct Task {
         LeaderProcess *leader;
         bool stopped_from_outside; /* by systemctl stop, or with the daemon */
         bool leader_reported_end;  /* it said USAGE: nothing of the task is left */
+        bool shutdown_asked;       /* whether that was systemd, ending the daemon and all tasks */
+        OwnUnitQuestion *shutdown_question;
         Capture *output, *error;
         TaskJournal journal;
         sd_event_source *timeout_source; /* the task's own limit */

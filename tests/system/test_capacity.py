@@ -61,7 +61,7 @@ def test_the_impact_counts_what_runs_already(start_runner: Callable[..., Runner]
     for query in ("cores=3", "memory_mb=1000", "gpu=2", "fpga=1"):
         answer = runner.get(f"/api/v1/impact?{query}").json()
         assert (answer["satisfiable"], answer["max_impact"]) == (False, None)
-    runner.delete(f"/api/v1/task/{id}?wait=10")
+    runner.delete(f"/api/v1/task/{id}?wait=60")
     assert runner.get("/api/v1/impact?cores=2").json()["max_impact"] == 0.5
 
 
@@ -87,9 +87,9 @@ def test_a_running_task_reserves_what_it_asked_for(start_runner: Callable[..., R
     assert busy["tasks"] == {"queued": 1, "running": 1}
     assert busy["revision"] > idle["revision"]
 
-    runner.delete(f"/api/v1/task/{first}?wait=10")
+    runner.delete(f"/api/v1/task/{first}?wait=60")
     await_that(lambda: state_of(runner, second) == "running")
-    runner.delete(f"/api/v1/task/{second}?wait=10")
+    runner.delete(f"/api/v1/task/{second}?wait=60")
     again = runner.get("/api/v1/capacity").json()
     assert again["free"] == idle["free"]
     assert again["revision"] > busy["revision"]
@@ -228,7 +228,7 @@ def test_a_small_task_passes_a_large_one_that_does_not_fit(
     assert state_of(runner, large) == "queued"
     also_two = runner.submit(["true"], resources={"cores": 2})
     assert state_of(runner, also_two) == "queued"
-    runner.delete(f"/api/v1/task/{holder}?wait=10")
+    runner.delete(f"/api/v1/task/{holder}?wait=60")
     await_that(lambda: state_of(runner, large) == "running")
     assert state_of(runner, also_two) == "queued"  # it came later, and fits only after it
     runner.delete(f"/api/v1/task/{large}")

@@ -177,6 +177,6 @@ def test_a_chatty_task_is_stopped_like_any_other(start_runner: Callable[..., Run
     await_that(lambda: all(runner.attempt(id)["output_bytes"] for id in ids), what="output")
     start = time.monotonic()
     for id in ids:
-        attempt = runner.delete(f"/api/v1/task/{id}?wait=30").json()
+        attempt = runner.delete(f"/api/v1/task/{id}?wait=60").json()
         assert (attempt["result"], attempt["signal"]) == ("stopped", "SIGTERM")
     assert time.monotonic() - start < 10 * SLOWNESS

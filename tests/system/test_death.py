@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from bedlib import (
     ROOMY,
@@ -204,6 +207,22 @@ def test_waiting_tasks_are_canceled_by_a_stop(start_runner: Callable[..., Runner
     assert attempt["state"] == "killed"
     assert attempt["result"] in ("canceled", "shutdown")
     assert time.monotonic() - time_before < 30 * SLOWNESS
+
+
+def ends_told(stream: requests.Response) -> dict[str, str]:
+    """The results of all tasks of which an event stream tells until it ends."""
+    told = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith(b"data: ")]
+    return {task["task_id"]: task["result"] for task in told if task.get("result")}
+
+
+def test_what_ends_with_the_daemon_says_so_whoever_noticed_first(start_runner: Callable[..., Runner]) -> None:
+    """Lost: tasks, at each update of a runner: "stopped" or "start-failed" is an end that no queue repeats."""
+    for _ in range(5):
+        runner = start_runner(ROOMY)
+        told = in_background(partial(ends_told, runner.get("/api/v1/events", stream=True)))
+        tasks = [runner.submit(["sleep", "infinity"]) for _ in range(24)]
+        runner.stop()
+        assert told() == dict.fromkeys(tasks, "shutdown")
 
 
 def test_many_tasks_die_with_the_daemon(runner: Runner) -> None:

@@ -85,7 +85,7 @@ def test_tasks_of_a_draining_runner_can_be_stopped(runner: Runner) -> None:
     waiting = runner.submit(["true"])
     drain(runner, True)
     assert runner.delete(f"/api/v1/task/{waiting}").json()["result"] == "canceled"
-    assert runner.delete(f"/api/v1/task/{running}?wait=20").json()["result"] == "stopped"
+    assert runner.delete(f"/api/v1/task/{running}?wait=60").json()["result"] == "stopped"
     assert runner.get("/api/v1/capacity").json()["tasks"] == {"queued": 0, "running": 0}
 
 

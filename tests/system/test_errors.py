@@ -161,7 +161,7 @@ def test_a_body_of_another_type_is_refused(runner: Runner, kind: str | None) -> 
     is_problem(runner.post(TASK, data=json.dumps(GOOD).encode(), headers=headers), 415)
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/v1/task/t/x", "/api/v2/tasks", "//api/v1/tasks"])
+@pytest.mark.parametrize("path", ["/", "/api", "/api/v1/task/t/x", "/api/v2/tasks", "/api//v1/tasks"])
 def test_an_unknown_path_is_not_found(runner: Runner, path: str) -> None:
     """Lost: typos in paths would look like empty results."""
     is_problem(runner.get(path), 404)
@@ -326,7 +326,7 @@ def test_a_task_that_would_have_to_wait_can_be_refused(start_runner: Callable[..
     assert problem["tasks"]["running"] == 1
     is_problem(runner.get(f"/api/v1/task/{id}"), 404)
     assert runner.run(["true"], when_full="reject")["succeeded"]
-    runner.delete(f"/api/v1/task/{busy}?wait=5")
+    runner.delete(f"/api/v1/task/{busy}?wait=60")
     assert runner.wait(runner.submit(id=id, **body))["succeeded"]
 
 
@@ -342,7 +342,7 @@ def test_too_many_waiting_tasks_are_turned_away(start_runner: Callable[..., Runn
     is_problem(answer, 429)
     assert int(answer.headers["Retry-After"]) > 0
     is_problem(runner.get(f"/api/v1/task/{id}"), 404)
-    runner.delete(f"/api/v1/task/{running}?wait=5")
+    runner.delete(f"/api/v1/task/{running}?wait=60")
     runner.wait(waiting)
     assert not log.exists()
 
@@ -374,7 +374,7 @@ def test_a_client_that_leaves_while_it_waits_is_forgotten(
     for connection in connections:
         connection.close()
     await_that(lambda: len(_sockets(runner)) == before, what="the waiting clients to be forgotten")
-    assert runner.delete(f"/api/v1/task/{id}?wait=5").json()["result"] == "stopped"
+    assert runner.delete(f"/api/v1/task/{id}?wait=60").json()["result"] == "stopped"
 
 
 def _sockets(runner: Runner) -> list[str]:

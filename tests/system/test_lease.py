@@ -150,7 +150,7 @@ def test_a_leased_runner_still_tells_and_stops(runner: Runner) -> None:
     body = {"command": ["sleep", "infinity"]}
     runner.post(f"/api/v1/task/{id}", json=body, headers={"Daggyr-Lease": lease})
     assert runner.attempt(id)["state"] in ("queued", "running")
-    assert runner.delete(f"/api/v1/task/{id}?wait=20").json()["state"] == "killed"
+    assert runner.delete(f"/api/v1/task/{id}?wait=60").json()["state"] == "killed"
     assert runner.get("/ready").status_code == 200
 
 
@@ -182,7 +182,7 @@ def test_tasks_of_an_ended_lease_go_on(start_runner: Callable[..., Runner], end:
     take(runner, OTHER)
     assert runner.attempt(running)["state"] == "running"
     assert runner.get("/api/v1/capacity").json()["free"]["cores"] == 0
-    runner.delete(f"/api/v1/task/{running}?wait=20")
+    runner.delete(f"/api/v1/task/{running}?wait=60")
     assert runner.wait(waiting)["succeeded"]  # it was accepted
 
 

@@ -149,7 +149,7 @@ def test_waiters_that_leave_together_are_forgotten(start_runner: Callable[..., R
         with Waiters(runner, id, 500):
             await_that(lambda: n_descriptors(runner) == before + 500, timeout=30, what="all to wait")
         await_that(lambda: n_descriptors(runner) == before, timeout=30, what="all to be forgotten")
-    assert runner.delete(f"/api/v1/task/{id}?wait=20").json()["result"] == "stopped"
+    assert runner.delete(f"/api/v1/task/{id}?wait=60").json()["result"] == "stopped"
 
 
 def test_many_waiters_for_much_output_do_not_use_up_the_memory(

@@ -134,7 +134,7 @@ def test_each_end_moves_the_counter_of_its_result(runner: Runner) -> None:
     for result, fields in RESULTS.items():
         assert runner.run(**fields)["result"] == result
     id = runner.submit(["sleep", "60"])
-    runner.delete(f"/api/v1/task/{id}?wait=20")
+    runner.delete(f"/api/v1/task/{id}?wait=60")
     after = read(runner)
     moved = {
         dict(labels)["result"]: value - before.samples[name, labels]
@@ -158,7 +158,7 @@ def test_tasks_and_capacity_are_shown_as_they_are_now(start_runner: Callable[...
         found = [busy(f"daggyr_capacity{kind}", resource=name) for name in ("cores", "memory_mb", "gpu")]
         assert tuple(found) == amounts
     for id in ids:
-        runner.delete(f"/api/v1/task/{id}?wait=20")
+        runner.delete(f"/api/v1/task/{id}?wait=60")
     idle = read(runner)
     assert idle("daggyr_tasks", state="finished") == 3
     assert idle("daggyr_capacity_free", resource="cores") == 2

@@ -87,9 +87,9 @@ def test_less_capacity_takes_nothing_from_what_runs(start_runner: Callable[..., 
     found = runner.get("/api/v1/capacity").json()
     assert (found["total"]["cores"], found["free"]["cores"]) == (2, 0)
     waiting = runner.submit(["true"])
-    runner.delete(f"/api/v1/task/{ids[0]}?wait=20")
+    runner.delete(f"/api/v1/task/{ids[0]}?wait=60")
     assert runner.attempt(waiting, wait=0.5)["state"] == "queued"
-    runner.delete(f"/api/v1/task/{ids[1]}?wait=20")
+    runner.delete(f"/api/v1/task/{ids[1]}?wait=60")
     assert runner.wait(waiting)["succeeded"]
     assert runner.attempt(ids[2])["state"] == "running"
 
@@ -217,7 +217,7 @@ def test_many_reloads_in_a_row_leave_nothing_behind(start_runner: Callable[..., 
         os.kill(runner.main_pid, signal.SIGHUP)
         assert runner.get("/ready").status_code == 200
     assert open_fds(runner.main_pid) == before
-    assert runner.delete(f"/api/v1/task/{id}?wait=20").json()["result"] == "stopped"
+    assert runner.delete(f"/api/v1/task/{id}?wait=60").json()["result"] == "stopped"
     assert runner.state == "active"
 
 

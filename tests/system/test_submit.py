@@ -204,7 +204,7 @@ def test_every_valid_id_works_in_a_path_and_as_a_unit(runner: Runner, name: str)
     unit = answer.json()["unit"]
     await_that(lambda: unit_property(unit, "ActiveState") == "active", what=f"start of {unit}")
     assert unit_property(unit, "Slice") == "daggyr.slice"
-    assert runner.delete(f"/api/v1/task/{encoded}?wait=30").json()["result"] == "stopped"
+    assert runner.delete(f"/api/v1/task/{encoded}?wait=60").json()["result"] == "stopped"
 
 
 def test_the_list_filters_by_state_and_label(runner: Runner) -> None:
