@@ -31,8 +31,8 @@
 #define MB UINT64_C(1048576)
 
 /* The scope of an earlier task of the same name may take a moment to go. */
-#define SCOPE_RETRY_USEC   (50 * USEC_PER_MSEC)
-#define SCOPE_ATTEMPTS_MAX 100
+#define SCOPE_RETRY_USEC    (50 * USEC_PER_MSEC)
+#define SCOPE_PATIENCE_USEC (5 * USEC_PER_SEC)
 
 /* What a leader may take longer than the grace period before it is helped. */
 #define OVERDUE_USEC (5 * USEC_PER_SEC)
@@ -237,7 +237,10 @@ static int on_scope_retry(sd_event_source *source, uint64_t usec, void *userdata
 
 /* For as long as systemd is away the leader stays parked: the task waits. */
 static bool scope_is_worth_a_retry(Task *task, int error) {
-        return error == -ENOTCONN || (error == -EEXIST && task->scope_attempts++ < SCOPE_ATTEMPTS_MAX);
+        if (error == -EEXIST && task->scope_taken_until_usec == 0)
+                task->scope_taken_until_usec = usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_PATIENCE_USEC);
+        return error == -ENOTCONN ||
+                        (error == -EEXIST && usec_now(CLOCK_BOOTTIME) < task->scope_taken_until_usec);
 }
 
 static void on_scope_started(int error, const char *message, void *userdata) {
@@ -557,7 +560,7 @@ static int task_launch(Task *task, Problem *reterr_problem) {
 static void task_start_over(Task *task) {
         Problem problem = {};
         task->start_again = task->scope_may_exist = false;
-        task->scope_attempts = 0;
+        task->scope_taken_until_usec = 0;
         task->output = capture_free(task->output);
         task->error = capture_free(task->error);
         int r = task_launch(task, &problem);

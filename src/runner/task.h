@@ -61,7 +61,7 @@ struct Task {
         AdmissionEntry waiting;
         CapacityCharge charge;
         Systemd1Call *scope_call;
-        unsigned scope_attempts;
+        usec_t scope_taken_until_usec; /* 0: its name is not, as far as is known */
         bool scope_may_exist;
         bool released;    /* the leader was told to execute the command */
         bool start_again; /* once what is left of the attempt before is cleared */

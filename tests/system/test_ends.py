@@ -140,11 +140,13 @@ def test_a_scope_of_somebody_else_is_left_alone(runner: Runner) -> None:
     foreign = ["systemd-run", "--scope", "--collect", "--quiet", f"--unit={scope_of(id)}"]
     with subprocess.Popen([*foreign, "sleep", "infinity"]) as process:
         await_that(lambda: unit_exists(scope_of(id)), what="the foreign scope")
-        attempt = runner.run(["true"], id=id)
-        assert end_of(attempt) == ("errored", "start-failed", None, None)
-        assert any("already" in note for note in attempt["executor"])
-        assert process.poll() is None
-        process.terminate()
+        try:
+            attempt = runner.run(["true"], id=id)
+            assert end_of(attempt) == ("errored", "start-failed", None, None)
+            assert any("already" in note for note in attempt["executor"])
+            assert process.poll() is None
+        finally:
+            process.terminate()
     assert runner.get("/api/v1/capacity").json()["tasks"] == {"queued": 0, "running": 0}
 
 
@@ -191,12 +193,12 @@ def test_a_task_may_clean_up_within_its_grace(runner: Runner) -> None:
 
 def test_a_second_delete_changes_nothing(runner: Runner) -> None:
     """Lost: an impatient client would take a task's grace away, or its result."""
-    id = submit_brood(runner, stubborn=True, grace=1)
+    id = submit_brood(runner, stubborn=True, grace=SLOWNESS)
     start = time.monotonic()
     answers = [runner.delete(f"/api/v1/task/{id}").status_code for _ in range(3)]
     assert answers == [202] * 3
     assert runner.wait(id)["result"] == "stopped"
-    assert time.monotonic() - start >= 1
+    assert time.monotonic() - start >= SLOWNESS
 
 
 def test_a_task_deleted_while_it_waits_is_canceled(start_runner: Callable[..., Runner]) -> None:

@@ -250,7 +250,7 @@ def test_a_walk_by_cursor_sees_each_task_once(runner: Runner) -> None:
 
 def test_results_are_kept_within_the_limits_configured(start_runner: Callable[..., Runner]) -> None:
     """Lost: a runner that is used for long would run out of memory."""
-    runner = start_runner(ROOMY | {"results_max": 2, "result_ttl": 1.5})
+    runner = start_runner(ROOMY | {"results_max": 2, "result_ttl": 1.5 * SLOWNESS})
     ids = [runner.submit(["true"]) for _ in range(3)]
     for id in ids:
         await_that(lambda: runner.get("/api/v1/tasks", params={"state": "running"}).json()["tasks"] == [])
