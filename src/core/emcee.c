@@ -327,16 +327,6 @@ int emcee_share_parse(json_object *answer, WorkerSet **ret, Problem *reterr_prob
 
 /* ---- /toggleWorkersSharing ---- */
 
-int emcee_toggle_format(bool enabled, json_object **ret) {
-        _cleanup_(json_putp) json_object *object = json_object_new_object();
-        if (!object)
-                return -ENOMEM;
-        int r = json_add_string(object, "status", enabled ? "enabled" : "disabled");
-        if (r >= 0)
-                *ret = TAKE_PTR(object);
-        return r;
-}
-
 int emcee_toggle_parse(json_object *request, bool *ret_enabled, Problem *reterr_problem) {
         static const JsonField fields[] = {
                 { "status", json_field_string, 0, true, 0, 64 },
@@ -399,106 +389,6 @@ int emcee_worker_status_format(const EmceeWorkerStatus *workers, size_t n, json_
         if (r >= 0)
                 *ret = TAKE_PTR(object);
         return r;
-}
-
-static int json_field_permission(
-                json_object *value,
-                const JsonField *field,
-                const char *field_path,
-                void *target,
-                Problem *reterr_problem) {
-        (void) field;
-        const char *text = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
-        bool permitted = streq(text, "allowedToUtilize");
-        if (!permitted && !streq(text, "notAllowedToUtilize"))
-                return problem_set(
-                                reterr_problem,
-                                400,
-                                field_path,
-                                "must be \"allowedToUtilize\" or \"notAllowedToUtilize\"");
-        *(bool *) target = permitted;
-        return 0;
-}
-
-/* One worker from the two items of ARRAY at I. */
-static int parse_status(json_object *array, size_t i, EmceeWorkerStatus *worker, Problem *reterr_problem) {
-        static const char path[] = "/workerAliveness";
-        static const JsonField fields[] = {
-                { "registered", json_field_bool, offsetof(EmceeWorkerStatus, registered), true },
-                { "disabled", json_field_bool, offsetof(EmceeWorkerStatus, disabled), true },
-                { "silent", json_field_bool, offsetof(EmceeWorkerStatus, silent), true },
-                { "workerUtilizationPermission",
-                  json_field_permission,
-                  offsetof(EmceeWorkerStatus, permitted),
-                  true },
-                { "bucketIdsBeingProcessed",
-                  json_field_strings,
-                  offsetof(EmceeWorkerStatus, buckets),
-                  true,
-                  0,
-                  WORKER_SET_MAX },
-                {},
-        };
-        char index[sizeof("18446744073709551615")], item_path[PROBLEM_FIELD_SIZE];
-        const char *id = get_id(array, i, path, reterr_problem);
-        if (!id)
-                return -EINVAL;
-        worker->id = strdup(id);
-        if (!worker->id)
-                return problem_from_errno(reterr_problem, -ENOMEM);
-
-        (void) snprintf(index, sizeof(index), "%zu", i + 1);
-        json_pointer_join(item_path, path, index);
-        return json_dispatch(
-                        json_object_array_get_idx(array, i + 1),
-                        fields,
-                        JSON_UNKNOWN_IGNORED,
-                        item_path,
-                        worker,
-                        reterr_problem);
-}
-
-static int json_field_array(
-                json_object *value,
-                const JsonField *field,
-                const char *field_path,
-                void *target,
-                Problem *reterr_problem) {
-        (void) field;
-        if (!json_object_is_type(value, json_type_array) || json_object_array_length(value) % 2 != 0)
-                return problem_set(reterr_problem, 400, field_path, "must be an array of pairs");
-        *(json_object **) target = value;
-        return 0;
-}
-
-int emcee_worker_status_parse(
-                json_object *answer,
-                EmceeWorkerStatus **ret,
-                size_t *ret_n,
-                Problem *reterr_problem) {
-        static const JsonField fields[] = {
-                { "workerAliveness", json_field_array, 0, true },
-                {},
-        };
-        json_object *array = NULL; /* weak */
-        int r = json_dispatch(answer, fields, JSON_UNKNOWN_IGNORED, "", &array, reterr_problem);
-        if (r < 0)
-                return r;
-
-        size_t n = json_object_array_length(array) / 2;
-        EmceeWorkerStatus *workers = calloc(n + 1, sizeof(EmceeWorkerStatus));
-        if (!workers)
-                return problem_from_errno(reterr_problem, -ENOMEM);
-        for (size_t i = 0; i < n; i++) {
-                r = parse_status(array, 2 * i, &workers[i], reterr_problem);
-                if (r < 0) {
-                        emcee_worker_status_free(workers, n);
-                        return r;
-                }
-        }
-        *ret = workers;
-        *ret_n = n;
-        return 0;
 }
 
 /* ---- who daggyds are ---- */

@@ -59,7 +59,6 @@ int emcee_share_format(const WorkerSet *share, json_object **ret);
 int emcee_share_parse(json_object *answer, WorkerSet **ret, Problem *reterr_problem);
 
 /* /toggleWorkersSharing: {"status":"enabled"} or "disabled" */
-int emcee_toggle_format(bool enabled, json_object **ret);
 int emcee_toggle_parse(json_object *request, bool *ret_enabled, Problem *reterr_problem);
 
 /* One worker of /workerStatus. */
@@ -72,14 +71,8 @@ typedef struct EmceeWorkerStatus {
 /* Frees N of them and the array. Returns NULL. */
 EmceeWorkerStatus *emcee_worker_status_free(EmceeWorkerStatus *workers, size_t n);
 
-/* {"workerAliveness":["id",{…},"id",{…}]}: one array in which ids and what is known of them alternate. Up to
- * (JSON_CONTAINERS_MAX - 2) / 2 workers can be read back. */
+/* {"workerAliveness":["id",{…},"id",{…}]}: one array in which ids and what is known of them alternate. */
 int emcee_worker_status_format(const EmceeWorkerStatus *workers, size_t n, json_object **ret);
-int emcee_worker_status_parse(
-                json_object *answer,
-                EmceeWorkerStatus **ret,
-                size_t *ret_n,
-                Problem *reterr_problem);
 
 /* The value of EMCEE_IDENTITY_HEADER from ID and ADDRESS, and back; the address comes back in canonical form.
  * The caller frees *ret and *ret_address. -EINVAL, -ENOMEM. */

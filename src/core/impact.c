@@ -37,18 +37,6 @@ Impact impact_compute(const Resources *request, const Resources *free_amounts) {
         return impact;
 }
 
-size_t impact_best(const Impact *candidates, size_t n_candidates) {
-        size_t best = SIZE_MAX;
-
-        for (size_t i = 0; i < n_candidates; i++) {
-                if (!candidates[i].satisfiable)
-                        continue;
-                if (best == SIZE_MAX || candidates[i].max_impact < candidates[best].max_impact)
-                        best = i;
-        }
-        return best;
-}
-
 static int add_share(json_object *object, const char *name, uint64_t request, uint64_t free_amount) {
         if (request > 0 && free_amount == 0)
                 return json_add_null(object, name);

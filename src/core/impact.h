@@ -19,10 +19,6 @@ typedef struct Impact {
 /* request ÷ free in each kind that is asked for; asking 0 costs 0 whatever is free. */
 Impact impact_compute(const Resources *request, const Resources *free_amounts);
 
-/* Index of the candidate with the smallest max_impact, the earliest of equals, or SIZE_MAX when none
- * is satisfiable. */
-size_t impact_best(const Impact *candidates, size_t n_candidates);
-
 /* {"satisfiable":true,"impact":{"cores":0.5,"memory_mb":0.64},"max_impact":0.64}: "impact" has
  * the kinds named in REQUEST (cores and memory_mb always). Not satisfiable: kinds with nothing free are null,
  * max_impact null. */

@@ -136,6 +136,11 @@ bool scheduler_could_fit(const Scheduler *scheduler, const Resources *want) {
         return false;
 }
 
+const Worker *scheduler_least_impact(const Scheduler *scheduler, const Resources *want, usec_t now_usec) {
+        const ScheduledWorker *worker = find_least_impact(scheduler, want, 0, now_usec);
+        return worker ? &worker->worker : NULL;
+}
+
 bool scheduler_fits_now(const Scheduler *scheduler, const Resources *want, usec_t now_usec) {
-        return scheduler->waiting.n_entries == 0 && find_least_impact(scheduler, want, 0, now_usec);
+        return scheduler->waiting.n_entries == 0 && scheduler_least_impact(scheduler, want, now_usec);
 }

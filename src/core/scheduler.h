@@ -197,6 +197,10 @@ void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task);
 /* Whether some worker could run it if it were empty; workers never heard of count as able to. */
 bool scheduler_could_fit(const Scheduler *scheduler, const Resources *want);
 
+/* The worker of which it would take the smallest share, among those that take tasks now; NULL: it fits
+ * nowhere. */
+const Worker *scheduler_least_impact(const Scheduler *scheduler, const Resources *want, usec_t now_usec);
+
 /* Whether it would be placed at once. */
 bool scheduler_fits_now(const Scheduler *scheduler, const Resources *want, usec_t now_usec);
 

@@ -240,25 +240,10 @@ int store_batch_append_output(
         return r;
 }
 
-int store_batch_delete_output(StoreBatch *batch, uint64_t seq, uint64_t attempt_number) {
-        const BatchValue values[] = { number(seq), number(attempt_number) };
-        return batch_add(batch, WRITE_OUTPUT_DELETE, values, N_VALUES(values));
-}
-
 int store_batch_put_worker(StoreBatch *batch, const StoredWorker *worker) {
         const BatchValue values[] = {
                 text(worker->worker_id),       number(worker->disabled),           text(worker->lease_id),
                 text(worker->runner_instance), number(worker->lease_expires_usec),
         };
         return batch_add(batch, WRITE_WORKER, values, N_VALUES(values));
-}
-
-int store_batch_delete_worker(StoreBatch *batch, const char *worker_id) {
-        const BatchValue values[] = { text(worker_id) };
-        return batch_add(batch, WRITE_WORKER_DELETE, values, N_VALUES(values));
-}
-
-int store_batch_put_fact(StoreBatch *batch, const char *key, const char *value) {
-        const BatchValue values[] = { text(key), text(value) };
-        return batch_add(batch, value ? WRITE_FACT : WRITE_FACT_DELETE, values, value ? 2 : 1);
 }

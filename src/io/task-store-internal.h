@@ -25,11 +25,7 @@ typedef enum WriteStatement {
         WRITE_OUTPUTS_DELETE,
         WRITE_ATTEMPT,
         WRITE_OUTPUT,
-        WRITE_OUTPUT_DELETE,
         WRITE_WORKER,
-        WRITE_WORKER_DELETE,
-        WRITE_FACT,
-        WRITE_FACT_DELETE,
         WRITE_PRUNE_FIND,
         _WRITE_STATEMENT_MAX,
 } WriteStatement;

@@ -33,12 +33,8 @@ static const char *const statement_texts[] = {
                           "runner_instance, lease_id, place_usec, start_usec, finish_usec, attempt) "
                           "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [WRITE_OUTPUT] = "REPLACE INTO outputs (seq, number, stream, position, bytes) VALUES (?, ?, ?, ?, ?)",
-        [WRITE_OUTPUT_DELETE] = "DELETE FROM outputs WHERE seq = ? AND number = ?",
         [WRITE_WORKER] = "REPLACE INTO workers (worker_id, disabled, lease_id, runner_instance, "
                          "lease_expires_usec) VALUES (?, ?, ?, ?, ?)",
-        [WRITE_WORKER_DELETE] = "DELETE FROM workers WHERE worker_id = ?",
-        [WRITE_FACT] = "REPLACE INTO facts (key, value) VALUES (?, ?)",
-        [WRITE_FACT_DELETE] = "DELETE FROM facts WHERE key = ?",
         /* The oldest: as many as are too old, or as are too many. */
         [WRITE_PRUNE_FIND] = "SELECT seq FROM tasks WHERE finish_usec > 0 ORDER BY finish_usec, seq "
                              "LIMIT min(?3, max("

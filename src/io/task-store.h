@@ -167,14 +167,7 @@ int store_batch_append_output(
                 const void *data,
                 size_t size);
 
-/* Forgets both streams of one attempt. */
-int store_batch_delete_output(StoreBatch *batch, uint64_t seq, uint64_t attempt_number);
-
 int store_batch_put_worker(StoreBatch *batch, const StoredWorker *worker);
-int store_batch_delete_worker(StoreBatch *batch, const char *worker_id);
-
-/* Small facts of the caller's ("draining"), by its own keys; a NULL VALUE removes one. */
-int store_batch_put_fact(StoreBatch *batch, const char *key, const char *value);
 
 /* R is 0 when the batch is on disk. Otherwise nothing of it is: -ENOSPC, -EIO, -EEXIST, -ENOENT, -ENOMEM, …
  * After a failed fsync() nobody can say what is on disk: then and from then on it is -EIO, until the store is

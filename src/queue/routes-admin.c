@@ -92,25 +92,8 @@ void route_resources(void *userdata, HttpRequest *request, const RequestContext 
         http_request_answer_json(request, 200, object);
 }
 
-/* The usable worker on which the request takes the smallest share. */
-static const Worker *best_worker(const Queue *queue, const Resources *want) {
-        const Worker *best = NULL;
-        Impact best_impact = {};
-        usec_t now_usec = usec_now(CLOCK_BOOTTIME);
-        for (size_t i = 0; i < queue->n_links; i++) {
-                const Worker *worker = &worker_link_worker(queue->links[i])->worker;
-                if (!worker_is_usable(worker, now_usec))
-                        continue;
-                Impact impact = impact_compute(want, &worker->report.free_amounts);
-                if (!impact.satisfiable || (best && impact.max_impact >= best_impact.max_impact))
-                        continue;
-                best = worker;
-                best_impact = impact;
-        }
-        return best;
-}
-
 void route_impact(void *userdata, HttpRequest *request, const RequestContext *context) {
+        const Queue *queue = userdata;
         Problem problem = {};
         Resources want;
         json_object *object = NULL;
@@ -118,7 +101,7 @@ void route_impact(void *userdata, HttpRequest *request, const RequestContext *co
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        const Worker *best = best_worker(userdata, &want);
+        const Worker *best = scheduler_least_impact(queue->scheduler, &want, usec_now(CLOCK_BOOTTIME));
         int r = impact_to_json(&want, best ? &best->report.free_amounts : &(Resources){}, &object);
         if (r >= 0)
                 r = json_add_string(object, "worker", best ? best->id : NULL);

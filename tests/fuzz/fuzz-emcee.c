@@ -72,24 +72,6 @@ static void fuzz_asker(json_object *body) {
         FUZZ_CHECK(worker_set_equal(asker.workers, again.workers));
 }
 
-static void fuzz_status(json_object *body) {
-        EmceeWorkerStatus *workers = NULL, *again = NULL;
-        _cleanup_(json_putp) json_object *written = NULL;
-        Problem problem = {};
-        size_t n = 0, n_again = 0;
-        int r = emcee_worker_status_parse(body, &workers, &n, &problem);
-        fuzz_check_problem(r, &problem, statuses);
-        if (r < 0)
-                return;
-        FUZZ_CHECK(emcee_worker_status_format(workers, n, &written) == 0);
-        fuzz_check_round_trip(written);
-        FUZZ_CHECK(emcee_worker_status_parse(written, &again, &n_again, &problem) == 0 && n == n_again);
-        for (size_t i = 0; i < n; i++)
-                FUZZ_CHECK(streq(workers[i].id, again[i].id) && workers[i].permitted == again[i].permitted);
-        emcee_worker_status_free(workers, n);
-        emcee_worker_status_free(again, n_again);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_(freep) char *text = fuzz_string(data, size), *error = NULL;
         _cleanup_(json_putp) json_object *body = NULL;
@@ -105,7 +87,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fuzz_set(body, emcee_worker_ids_parse, emcee_worker_ids_format);
         fuzz_set(body, emcee_share_parse, emcee_share_format);
         fuzz_asker(body);
-        fuzz_status(body);
         int r = emcee_toggle_parse(body, &enabled, &problem);
         fuzz_check_problem(r, &problem, statuses);
         return 0;

@@ -299,7 +299,6 @@ static void a_batch_is_stored_whole_or_not_at_all(void **state) {
         for (size_t i = 0; i < 5; i++)
                 batches[i] = batch_new();
         assert_int_equal(store_batch_put_task(batches[0], &b, NULL), 0);
-        assert_int_equal(store_batch_put_fact(batches[1], "lost", "1"), 0);
         assert_int_equal(store_batch_put_task(batches[1], &again, NULL), 0);
         assert_int_equal(store_batch_put_task(batches[2], &c, NULL), 0);
         assert_int_equal(store_batch_update_task(batches[3], &nobody), 0);
@@ -417,11 +416,6 @@ static void output_is_read_from_anywhere(void **state) {
                         0);
 
         StoreBatch *batch = batch_new();
-        assert_int_equal(store_batch_delete_output(batch, seq, 1), 0);
-        assert_int_equal(commit(fixture, batch), 0);
-        assert_int_equal(task_store_read_output(fixture->store, seq, 1, STORED_STDOUT, 0, buffer, 1), 0);
-
-        batch = batch_new();
         int r = store_batch_append_output(
                         batch, seq, 1, STORED_STDOUT, 0, written, STORE_OUTPUT_PIECE_MAX + 1);
         assert_int_equal(r, -EINVAL);
@@ -630,7 +624,7 @@ static void finished_tasks_are_forgotten_step_by_step(void **state) {
         assert_int_equal(count_rows(fixture, "specs"), 5);
 }
 
-static void workers_and_facts_are_kept(void **state) {
+static void workers_are_kept(void **state) {
         Fixture *fixture = *state;
         StoredWorker worker = { .worker_id = "mac1", .disabled = true };
         StoreBatch *batch = batch_new();
@@ -639,23 +633,12 @@ static void workers_and_facts_are_kept(void **state) {
                 .worker_id = "linux", .lease_id = "ab", .runner_instance = "i", .lease_expires_usec = 5
         };
         assert_int_equal(store_batch_put_worker(batch, &worker), 0);
-        assert_int_equal(store_batch_put_fact(batch, "draining", "true"), 0);
         assert_int_equal(commit(fixture, batch), 0);
         reopen(fixture);
         Text seen = {};
         assert_int_equal(task_store_load_workers(fixture->store, write_worker, &seen), 0);
         assert_string_equal(seen.data, "linux 0 ab i 5\nmac1 1 - - 0\n");
         text_done(&seen);
-        char *value = NULL;
-        assert_int_equal(task_store_get_fact(fixture->store, "draining", &value), 0);
-        assert_string_equal(value, "true");
-        free(value);
-        batch = batch_new();
-        assert_int_equal(store_batch_delete_worker(batch, "mac1"), 0);
-        assert_int_equal(store_batch_put_fact(batch, "draining", NULL), 0);
-        assert_int_equal(commit(fixture, batch), 0);
-        assert_int_equal(task_store_get_fact(fixture->store, "draining", &value), -ENOENT);
-        assert_int_equal(count_rows(fixture, "workers"), 1);
 }
 
 typedef struct Order {
@@ -1293,8 +1276,6 @@ static int try_build(void *userdata) {
         if (r >= 0)
                 r = store_batch_put_worker(batch, &worker);
         if (r >= 0)
-                r = store_batch_put_fact(batch, "a", "b");
-        if (r >= 0)
                 r = store_batch_delete_task(batch, 1);
         if (r < 0)
                 assert_int_equal(batch->error, r); /* and cannot be committed by mistake */
@@ -1337,7 +1318,7 @@ int main(void) {
                 TEST(a_rare_state_among_many_of_a_label_is_found_page_by_page),
                 TEST(a_reader_may_stop_and_must_not_nest),
                 TEST(finished_tasks_are_forgotten_step_by_step),
-                TEST(workers_and_facts_are_kept),
+                TEST(workers_are_kept),
                 TEST(callbacks_come_in_order),
                 TEST(closing_waits_for_what_was_handed_over),
                 TEST(more_than_can_be_held_is_refused),

@@ -103,27 +103,6 @@ static int show_toggle(json_object *body, Text *text, Problem *reterr_problem) {
         return r < 0 ? r : text_append(text, enabled ? "on" : "off");
 }
 
-static int show_status(json_object *body, Text *text, Problem *reterr_problem) {
-        EmceeWorkerStatus *workers = NULL;
-        size_t n = 0;
-        int r = emcee_worker_status_parse(body, &workers, &n, reterr_problem);
-        for (size_t i = 0; i < n && r >= 0; i++)
-                r = text_appendf(
-                                text,
-                                "%s:%d%d%d%d:%zu ",
-                                workers[i].id,
-                                workers[i].registered,
-                                workers[i].disabled,
-                                workers[i].silent,
-                                workers[i].permitted,
-                                text_list_count(workers[i].buckets));
-        emcee_worker_status_free(workers, n);
-        return r;
-}
-
-#define STATUS(registered, permission, buckets)                                         \
-        "{\"registered\":" registered ",\"disabled\":false,\"silent\":true,\"more\":1," \
-        "\"workerUtilizationPermission\":\"" permission "\",\"bucketIdsBeingProcessed\":" buckets "}"
 #define INFO(address) \
         "{\"queueInfo\":{\"queueAddress\":" address ",\"queueVersion\":\"19\"},\"workerIds\":[]}"
 
@@ -175,22 +154,6 @@ static void bodies_are_read_and_refused(void **state) {
                 { show_toggle, "{\"status\":\"Enabled\"}", NULL, "/status" },
                 { show_toggle, "{\"status\":true}", NULL, "/status" },
                 { show_toggle, "{}", NULL, "/status" },
-
-                { show_status, "{\"workerAliveness\":[]}", "" },
-                { show_status,
-                  "{\"workerAliveness\":[\"b\"," STATUS(
-                                  "true",
-                                  "allowedToUtilize",
-                                  "[\"b1\",\"b2\"]") ",\"a\"," STATUS("false", "notAllowedToUtilize", "[]") "]}",
-                  "b:1011:2 a:0010:0 " },
-                { show_status, "{\"workerAliveness\":{}}", NULL, "/workerAliveness" },
-                { show_status, "{\"workerAliveness\":[\"a\"]}", NULL, "/workerAliveness" },
-                { show_status, "{\"workerAliveness\":[\"a\",{}]}", NULL, "/workerAliveness/1/registered" },
-                { show_status, "{\"workerAliveness\":[{},\"a\"]}", NULL, "/workerAliveness/0" },
-                { show_status,
-                  "{\"workerAliveness\":[\"a\"," STATUS("true", "maybe", "[]") "]}",
-                  NULL,
-                  "/workerAliveness/1/workerUtilizationPermission" },
         };
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(json_putp) json_object *body = json_of(row->body);
@@ -237,7 +200,7 @@ static void bodies_are_written(void **state) {
         _cleanup_(worker_set_unrefp) WorkerSet *set = set_of(ids);
         const SharingQueue asker = { .address = address, .version = version, .workers = set };
         const EmceeWorkerStatus status = { worker_id, true, false, false, true, buckets };
-        json_object *bodies[7] = {};
+        json_object *bodies[6] = {};
         static const char *const want[] = {
                 "{}",
                 "{\"responseType\":\"queueVersion\",\"version\":\"19\"}",
@@ -245,7 +208,6 @@ static void bodies_are_written(void **state) {
                 "{\"queueInfo\":{\"queueAddress\":\"h:1\",\"queueVersion\":\"19\"},"
                 "\"workerIds\":[\"mac1\",\"mac2\"]}",
                 "{\"caseId\":\"workersToUtilize\",\"workerIds\":[\"mac1\",\"mac2\"]}",
-                "{\"status\":\"disabled\"}",
                 "{\"workerAliveness\":[\"mac1\",{\"registered\":true,\"disabled\":false,\"silent\":false,"
                 "\"workerUtilizationPermission\":\"allowedToUtilize\",\"bucketIdsBeingProcessed\":[\"b1\"]}]}",
         };
@@ -254,8 +216,7 @@ static void bodies_are_written(void **state) {
         assert_int_equal(emcee_worker_ids_format(set, &bodies[2]), 0);
         assert_int_equal(emcee_workers_to_utilize_format(&asker, &bodies[3]), 0);
         assert_int_equal(emcee_share_format(set, &bodies[4]), 0);
-        assert_int_equal(emcee_toggle_format(false, &bodies[5]), 0);
-        assert_int_equal(emcee_worker_status_format(&status, 1, &bodies[6]), 0);
+        assert_int_equal(emcee_worker_status_format(&status, 1, &bodies[5]), 0);
         for (size_t i = 0; i < N_ELEMENTS(bodies); i++) {
                 check_json(want[i], bodies[i], want[i]);
                 json_object_put(bodies[i]);
@@ -323,8 +284,7 @@ static int try_format(void *userdata) {
         static char address[] = "h:1", version[] = "19";
         static const char *const ids[] = { "mac2", "mac1", NULL };
         _cleanup_(worker_set_unrefp) WorkerSet *set = NULL;
-        _cleanup_(json_putp) json_object *a = NULL, *b = NULL, *c = NULL, *d = NULL, *e = NULL, *f = NULL,
-                                         *g = NULL;
+        _cleanup_(json_putp) json_object *a = NULL, *b = NULL, *c = NULL, *d = NULL, *e = NULL, *f = NULL;
         _cleanup_(freep) char *text = NULL, *value = NULL;
         const Problem problem = { .status = 400 };
         int r = worker_set_new(ids, 2, &set);
@@ -340,9 +300,7 @@ static int try_format(void *userdata) {
         if (r >= 0)
                 r = emcee_share_format(set, &e);
         if (r >= 0)
-                r = emcee_toggle_format(true, &f);
-        if (r >= 0)
-                r = emcee_worker_status_format(status, 1, &g);
+                r = emcee_worker_status_format(status, 1, &f);
         if (r >= 0)
                 r = emcee_error_format("/x", &problem, &text);
         return r < 0 ? r : emcee_identity_format(ID, address, &value);
@@ -358,8 +316,6 @@ static void running_out_of_memory_leaves_nothing_behind(void **state) {
                 { show_asker, INFO("\"h:1\"") },
                 { show_share, "{\"caseId\":\"workersToUtilize\",\"workerIds\":[\"x\"]}" },
                 { show_toggle, "{\"status\":\"enabled\"}" },
-                { show_status,
-                  "{\"workerAliveness\":[\"b\"," STATUS("true", "allowedToUtilize", "[\"b1\"]") "]}" },
         };
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(json_putp) json_object *body = json_of(row->body);

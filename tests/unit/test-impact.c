@@ -24,16 +24,13 @@ static void the_placement_example_goes_to_the_third_runner(void **state) {
                 { "10 cores, 30 GB", 10, 30720, 0.2 },
         };
         const Resources request = amounts(2, 5120);
-        Impact impacts[N_ELEMENTS(rows)];
 
         for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
                 Resources free_amounts = amounts(rows[i].free_cores, rows[i].free_memory_mb);
-
-                impacts[i] = impact_compute(&request, &free_amounts);
-                check_true(rows[i].label, impacts[i].satisfiable);
-                check_true(rows[i].label, fabs(impacts[i].max_impact - rows[i].max_impact) < 1e-12);
+                Impact impact = impact_compute(&request, &free_amounts);
+                check_true(rows[i].label, impact.satisfiable);
+                check_true(rows[i].label, fabs(impact.max_impact - rows[i].max_impact) < 1e-12);
         }
-        assert_int_equal(impact_best(impacts, N_ELEMENTS(impacts)), 2);
 }
 
 static void asking_for_nothing_costs_nothing(void **state) {
@@ -66,24 +63,6 @@ static void named_capacities_count_like_the_others(void **state) {
         assert_true(fabs(impact_compute(&request, &free_amounts).max_impact - 0.75) <= 0);
         assert_int_equal(resources_named_set(&free_amounts, "gpu", 2), 0);
         assert_false(impact_compute(&request, &free_amounts).satisfiable);
-}
-
-static void the_earliest_of_equals_is_best(void **state) {
-        static const struct {
-                const char *label;
-                Impact candidates[4];
-                size_t n, best;
-        } rows[] = {
-                { "none at all", { { 0 } }, 0, SIZE_MAX },
-                { "none satisfiable", { { false, 0 }, { false, 0 } }, 2, SIZE_MAX },
-                { "only one", { { true, 1 } }, 1, 0 },
-                { "unsatisfiable ones are skipped", { { false, 0 }, { true, 0.9 }, { false, 0.1 } }, 3, 1 },
-                { "the smallest", { { true, 0.9 }, { true, 0.5 }, { true, 0.7 } }, 3, 1 },
-                { "the earliest", { { true, 0.5 }, { true, 0.2 }, { true, 0.2 }, { true, 0.2 } }, 4, 1 },
-        };
-
-        for (FOREACH_ROW(row, rows))
-                check_u64(row->label, impact_best(row->candidates, row->n), row->best);
 }
 
 static void impacts_are_written_for_every_kind_asked_for(void **state) {
@@ -227,7 +206,6 @@ int main(void) {
                 cmocka_unit_test(the_placement_example_goes_to_the_third_runner),
                 cmocka_unit_test(asking_for_nothing_costs_nothing),
                 cmocka_unit_test(named_capacities_count_like_the_others),
-                cmocka_unit_test(the_earliest_of_equals_is_best),
                 cmocka_unit_test(impacts_are_written_for_every_kind_asked_for),
                 cmocka_unit_test(named_kinds_are_written_when_asked_for),
                 cmocka_unit_test(requests_are_read_from_query_strings),

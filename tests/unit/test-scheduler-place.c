@@ -302,10 +302,13 @@ static void many_at_once_spread_where_old_figures_would_herd_them(void **state) 
         Resources want = { .cores_micro = CORES_MICRO_PER_CORE, .memory_mb = 10 };
         size_t ours[BED_WORKERS_MAX] = {}, naive[BED_WORKERS_MAX] = {};
         for (unsigned i = 0; i < 48; i++) {
-                Impact impacts[BED_WORKERS_MAX];
-                for (size_t k = 0; k < BED_WORKERS_MAX; k++)
-                        impacts[k] = impact_compute(&want, &bed.reports[k].free_amounts);
-                naive[impact_best(impacts, BED_WORKERS_MAX)]++;
+                size_t best = 0;
+                double impacts[BED_WORKERS_MAX];
+                for (size_t k = 0; k < BED_WORKERS_MAX; k++) {
+                        impacts[k] = impact_compute(&want, &bed.reports[k].free_amounts).max_impact;
+                        best = impacts[k] < impacts[best] ? k : best;
+                }
+                naive[best]++;
                 ScheduledWorker *worker = place(&bed, bed_task(&bed, 2, 10));
                 for (size_t k = 0; k < BED_WORKERS_MAX; k++)
                         ours[k] += worker == bed.workers[k];
