@@ -33,9 +33,9 @@ IN_VM = bool(os.environ.get("DAGGYR_VM"))
 
 
 def load(n: int) -> int:
-    """How many tasks or clients are a load here: n, but on an emulated machine, which would be busy with
-    them for an hour, as many as take the same time."""
-    return max(1, round(n / SLOWNESS)) if IN_VM else n
+    """How many tasks, clients or rounds are a load here: n, but few of them on an emulated machine, which
+    would be busy with them for many minutes."""
+    return max(1, n // 10) if IN_VM else n
 
 
 # LeakSanitizer of clang 14 now and then hangs at a daemon's exit (seen in 3 of 480): test_leaks.py has

@@ -24,6 +24,7 @@ from bedlib import (
     ShellRunner,
     await_nothing_left,
     await_that,
+    load,
     processes_of,
     run,
     submit_brood,
@@ -217,7 +218,7 @@ def ends_told(stream: requests.Response) -> dict[str, str]:
 
 def test_what_ends_with_the_daemon_says_so_whoever_noticed_first(start_runner: Callable[..., Runner]) -> None:
     """Lost: tasks, at each update of a runner: "stopped" or "start-failed" is an end that no queue repeats."""
-    for _ in range(5):
+    for _ in range(load(5)):
         runner = start_runner(ROOMY)
         told = in_background(partial(ends_told, runner.get("/api/v1/events", stream=True)))
         tasks = [runner.submit(["sleep", "infinity"]) for _ in range(24)]
@@ -229,7 +230,7 @@ def test_many_tasks_die_with_the_daemon(runner: Runner) -> None:
     """Lost: what holds for three tasks and not for many."""
     tasks = [
         runner.submit(["sleep", "infinity"], resources={"cores": 0.1, "memory_mb": 16})
-        for _ in range(60)
+        for _ in range(load(60))
     ]
     await_that(lambda: runner.get("/api/v1/capacity").json()["tasks"]["queued"] == 0, timeout=30)
     for task in tasks[-3:]:
@@ -241,7 +242,7 @@ def test_many_tasks_die_with_the_daemon(runner: Runner) -> None:
 
 def test_a_task_in_the_middle_of_its_start_dies_too(start_runner: Callable[..., Runner]) -> None:
     """Lost: a parked process, or a scope without a command, from a crash at the wrong moment."""
-    for _ in range(5):
+    for _ in range(load(5)):
         runner = start_runner(ROOMY)
         tasks = [runner.submit(["sleep", "infinity"]) for _ in range(6)]
         runner.kill9()

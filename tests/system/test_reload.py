@@ -21,6 +21,7 @@ from bedlib import (
     SLOWNESS,
     Runner,
     await_that,
+    load,
     open_fds,
     open_folder,
     processes_of,
@@ -213,7 +214,7 @@ def test_many_reloads_in_a_row_leave_nothing_behind(start_runner: Callable[..., 
     await_that(lambda: runner.attempt(id)["start_time"], what="the start")
     change(runner)
     before = open_fds(runner.main_pid)
-    for _ in range(50):
+    for _ in range(load(50)):
         os.kill(runner.main_pid, signal.SIGHUP)
         assert runner.get("/ready").status_code == 200
     assert open_fds(runner.main_pid) == before

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_fds, open_folder, run, unit_property
+from bedlib import ROOMY, SLOWNESS, Runner, await_that, load, open_fds, open_folder, run, unit_property
 
 SYSTEM, USER = Path("/usr/lib/systemd/system"), Path("/usr/lib/systemd/user")
 SYSTEM_UNITS = [
@@ -148,7 +148,7 @@ def test_a_spawner_buries_its_dead(start_runner: Callable[..., Runner]) -> None:
     assert runner.run(["true"])["succeeded"]
     pid = int(unit_property(runner.spawner_unit, "MainPID"))
     before = open_fds(pid)
-    for id in [runner.submit(["sleep", "0.01"]) for _ in range(300)]:
+    for id in [runner.submit(["sleep", "0.01"]) for _ in range(load(300))]:
         assert runner.wait(id, seconds=60)["succeeded"]
 
     def children() -> str:
