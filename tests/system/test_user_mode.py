@@ -214,8 +214,10 @@ def test_limits_work_where_they_were_delegated(bob: Bob) -> None:
         else:
             assert not (folder / file).exists()
     if "memory" in delegated():
-        hungry = bob.submit([PYTHON, "-c", "x = bytearray(100 << 20)"], resources=resources)
-        assert bob.wait(hungry)["result"] == "oom-kill"
+        hungry = [PYTHON, "-c", "x = bytearray(100 << 20)"]
+        results = [bob.wait(bob.submit(hungry, resources=resources))["result"] for _ in range(3)]
+        # While its memory is not back yet, the kernel (6.12) may take the leader as well: who is to tell then?
+        assert "oom-kill" in results and set(results) <= {"oom-kill", "signal"}, results
     bob.ask("DELETE", f"/api/v1/task/{id}")
     bob.wait(id)
 
