@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include "core/json.h"
 #include "io/http-internal.h"
@@ -70,14 +71,24 @@ void http_request_answer(
         request_answered(request, status);
 }
 
-/* Every end is an orderly one to libmicrohttpd: after an error it would hold the descriptor of a client that
- * is gone until the idle timeout (0.9.75). */
+/* So that the client knows that something is missing. To libmicrohttpd every end is an orderly one: after an
+ * error it would hold the descriptor of a client that is gone until the idle timeout (0.9.75). */
+static void request_cut_off(HttpRequest *request) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+                        request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        if (info)
+                (void) shutdown(info->connect_fd, SHUT_RDWR);
+}
+
 static ssize_t on_stream_read(void *userdata, uint64_t position, char *buffer, size_t size) {
         HttpRequest *request = userdata;
         ssize_t n = request->abort ? -ECONNABORTED :
                                      request->stream_read(request->stream_userdata, buffer, size);
-        if (n < 0 ||
-            (n == 0 && request->server->stopping)) /* one that waits for more would hold up the end */
+        if (n == 0 && request->server->stopping) /* one that waits for more would hold up the end */
+                n = -ESHUTDOWN;
+        if (n < 0 && n != -ENODATA)
+                request_cut_off(request);
+        if (n < 0)
                 return MHD_CONTENT_READER_END_OF_STREAM;
         request->stream_idle = n == 0;
         if (n == 0)

@@ -182,7 +182,7 @@ static bool server_has_answers_to_send(const HttpServer *server) {
 }
 
 /* What was answered should arrive, or clients would take an orderly end for a crash; everything else is
- * broken off. */
+ * broken off, streams that wait for more among it. */
 static void server_finish_requests(HttpServer *server) {
         for (HttpRequest *request = server->requests; request; request = request->next) {
                 bool is_sending = request->state == REQUEST_ANSWERED || request->state == REQUEST_SENDING;

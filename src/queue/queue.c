@@ -358,7 +358,8 @@ int queue_new(sd_event *event, const char *config_path, QueueConfig *config, boo
 Queue *queue_free(Queue *queue) {
         if (!queue)
                 return NULL;
-        http_server_free(queue->http); /* first: requests point to tasks */
+        event_stream_end(queue->events);
+        http_server_free(queue->http); /* before all that requests point to */
         http_client_free(queue->client);
         http_client_free(queue->streams);
         http_client_free(queue->followers);

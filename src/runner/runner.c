@@ -453,7 +453,8 @@ int runner_new(sd_event *event,
 Runner *runner_free(Runner *runner) {
         if (!runner)
                 return NULL;
-        http_server_free(runner->http); /* first: requests point to tasks */
+        event_stream_end(runner->events);
+        http_server_free(runner->http); /* before all that requests point to */
         router_free(runner->router);
         task_table_done(&runner->tasks);
         event_stream_free(runner->events);

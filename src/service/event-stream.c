@@ -25,6 +25,7 @@ struct EventStream {
         sd_event_source *heartbeat_source;
         EventLog log;
         Listener *listeners;
+        bool ended;
 };
 
 int event_stream_new(sd_event *event, EventStream **ret) {
@@ -50,6 +51,13 @@ EventStream *event_stream_free(EventStream *stream) {
 static void wake_all(EventStream *stream) {
         for (Listener *listener = stream->listeners; listener; listener = listener->next)
                 http_request_stream_wake(listener->request);
+}
+
+void event_stream_end(EventStream *stream) {
+        if (!stream)
+                return;
+        stream->ended = true;
+        wake_all(stream);
 }
 
 void event_stream_send(EventStream *stream, const char *type, json_object *data) {
@@ -109,6 +117,8 @@ static ssize_t on_read(void *userdata, char *buffer, size_t size) {
                 listener->next_id++;
                 listener->offset = 0;
         }
+        if (n == 0 && listener->stream->ended)
+                return -ENODATA;
         if (n == 0 && listener->heartbeat_due) {
                 size_t offset = 0;
                 n = copy(buffer, size, HEARTBEAT, &offset);

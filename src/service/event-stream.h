@@ -17,6 +17,9 @@ int event_stream_new(sd_event *event, EventStream **ret);
 EventStream *event_stream_free(EventStream *stream);
 DEFINE_POINTER_CLEANUP(EventStream, event_stream_free)
 
+/* Every answer ends, in order, with the last event sent so far: for the moment before the server goes. */
+void event_stream_end(EventStream *stream);
+
 /* Tells everybody; takes over DATA. NULL (out of memory) leaves the event out. */
 void event_stream_send(EventStream *stream, const char *type, json_object *data);
 

@@ -75,6 +75,10 @@ class Listener:
             pass
         return event
 
+    def rest(self) -> str:
+        """All that comes until the server ends the stream, which it must do by its last chunk."""
+        return self.answer.read().decode()
+
     def events(self) -> Iterator[Event]:
         while True:
             yield self.next()
@@ -280,6 +284,23 @@ def test_many_listeners_all_hear_the_same(runner: Runner) -> None:
             told.add(tuple((event.id, *event.story) for event in events))
         assert len(told) == 1
         assert {story[1] for story in told.pop()} == set(ids)
+
+
+def test_streams_end_in_order_when_daggyr_does(runner: Runner) -> None:
+    """Lost: trust in the last events, the ends of tasks at an update, behind a stream that looks cut off."""
+    task = runner.submit(["sleep", "infinity"])
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(Listener(runner)) for _ in range(20)]
+        runner.stop()
+        for listener in listeners:
+            assert f'"task_id":"{task}"' in listener.rest()
+
+
+def test_quiet_streams_end_in_order_as_well(runner: Runner) -> None:
+    """Lost: the difference between a daggyr that was stopped and one that broke down."""
+    with Listener(runner) as quiet:
+        runner.stop()
+        quiet.rest()
 
 
 def test_listeners_that_leave_are_forgotten(runner: Runner) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, open_folder, task_id
@@ -303,6 +304,22 @@ def test_a_follower_of_a_lost_attempt_is_let_go(start_runner: Starter, start_que
             assert list(pieces) == []
         finally:
             os.kill(pid, signal.SIGCONT)
+
+
+def test_a_follower_of_a_queue_that_is_stopped_knows_that_more_would_come(
+    start_runner: Starter, start_queue: Starter
+) -> None:
+    """Lost: the rest of an output, to a client that takes what it has for all there is."""
+    runner = start_runner(ONE)
+    queue = start_queue({"w": runner})
+    id = queue.submit(["sh", "-c", "echo begun; sleep infinity"])
+    await_that(lambda: queue.attempt(id)["state"] == "running")
+    with requests.get(f"{queue.url}/api/v1/task/{id}/output?follow=true", stream=True, timeout=60 * SLOWNESS) as answer:
+        pieces = answer.iter_content(4096)
+        assert next(pieces) == b"begun\n"
+        queue.stop()
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            list(pieces)
 
 
 def test_a_slow_follower_costs_no_memory(start_runner: Starter, start_queue: Starter) -> None:
