@@ -59,6 +59,19 @@ static int become_user(const LeaderOrder *order) {
         return 0;
 }
 
+/* The OOM killer spares the spawner and the leader, which is to tell of its victims, but no task. Written with
+ * CAP_SYS_RESOURCE, the score becomes the lowest that the process can choose for itself, too. A process that is
+ * not dumpable may not open its own file. */
+static int child_oom_score(const LeaderOrder *order) {
+        if (order->uid == UINT32_MAX)
+                return 0;
+        (void) prctl(PR_SET_DUMPABLE, 1);
+        _cleanup_(fd_close) int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+        int r = fd < 0 || write(fd, "0", 1) < 0 ? -errno : 0;
+        (void) prctl(PR_SET_DUMPABLE, 0);
+        return r;
+}
+
 /* Keys of one's session keyring can be read whoever one has become. An account has a quota of keyrings (200);
  * above it the task keeps the spawner's own, which is empty. */
 static void child_keyring(const LeaderOrder *order) {
@@ -143,7 +156,10 @@ static Failure child_become(const LeaderOrder *order) {
         if (r < 0)
                 return (Failure){ LEADER_STEP_STDIO, -r };
         child_signals();
-        bounding_set_drop(-1); /* while we still may */
+        r = child_oom_score(order); /* this and what follows while we still may */
+        if (r < 0)
+                return (Failure){ LEADER_STEP_PRIVILEGES, -r };
+        bounding_set_drop(-1);
         if (order->uid != UINT32_MAX && setgroups(0, NULL) < 0)
                 return (Failure){ LEADER_STEP_GROUPS, errno };
         r = become_user(order);
