@@ -59,9 +59,9 @@ static int become_user(const LeaderOrder *order) {
         return 0;
 }
 
-/* The OOM killer spares the spawner and the leader, which is to tell of its victims, but no task. Written with
- * CAP_SYS_RESOURCE, the score becomes the lowest that the process can choose for itself, too. A process that is
- * not dumpable may not open its own file. */
+/* The OOM killer spares the spawner and the leader, which is to tell of its victims, but no task. Written
+ * with CAP_SYS_RESOURCE, the score becomes the lowest that the process can choose for itself, too. A process
+ * that is not dumpable may not open its own file. */
 static int child_oom_score(const LeaderOrder *order) {
         if (order->uid == UINT32_MAX)
                 return 0;
