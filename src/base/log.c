@@ -19,12 +19,6 @@
 /* A longer message is cut: a line is written at once, and memory may be short when there is one to write. */
 #define LOG_MESSAGE_SIZE 2048
 
-static int level_max = LOG_INFO;
-
-void log_set_level(int level) {
-        level_max = level;
-}
-
 /* JOURNAL_STREAM names the socket that the service manager gave us as stderr; it is inherited, so only
  * a stderr that still is that socket counts. */
 static bool stderr_is_journal(void) {
@@ -77,9 +71,6 @@ void log_line(int level, const char *format, ...) {
         int saved_errno = errno;
         va_list arguments;
 
-        if (level > level_max)
-                return;
-
         va_start(arguments, format);
         (void) vsnprintf(message, sizeof(message), format, arguments);
         va_end(arguments);
@@ -93,9 +84,6 @@ int log_errno(int level, int error, const char *format, ...) {
         va_list arguments;
 
         error = abs(error);
-        if (level > level_max)
-                return -error;
-
         va_start(arguments, format);
         n = vsnprintf(message, sizeof(message), format, arguments);
         va_end(arguments);

@@ -6,9 +6,7 @@
 
 #include <systemd/sd-daemon.h>
 
-/* Lines of a lower priority than LEVEL (a syslog number such as 6 for info) are left out. */
-void log_set_level(int level);
-
+/* LEVEL is a syslog number such as LOG_INFO. */
 void log_line(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Logs "<message>: <strerror(error)>" at LEVEL and returns -|ERROR|, so that a caller can write

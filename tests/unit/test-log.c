@@ -63,24 +63,6 @@ static void priorities_are_for_the_journal_only(void **state) {
         assert_string_equal(output, "hello 1\nworld\n");
 }
 
-static void log_at_all_levels(void) {
-        log_line(LOG_DEBUG, "left out");
-        log_set_level(LOG_DEBUG);
-        log_line(LOG_DEBUG, "debug");
-        log_set_level(LOG_WARNING);
-        log_line(LOG_NOTICE, "left out");
-        log_line(LOG_WARNING, "warning");
-        if (log_errno(LOG_INFO, -ENOENT, "left out") != -ENOENT)
-                log_line(LOG_ERR, "wrong errno");
-}
-
-static void lower_levels_are_left_out(void **state) {
-        char output[4096];
-
-        capture(log_at_all_levels, false, output, sizeof(output));
-        assert_string_equal(output, "debug\nwarning\n");
-}
-
 static void log_errors(void) {
         errno = EINTR;
         if (log_errno(LOG_ERR, -ENOENT, "Cannot open %s", "x") != -ENOENT)
@@ -134,7 +116,6 @@ static void long_messages_are_cut_and_stay_lines(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(priorities_are_for_the_journal_only),
-                cmocka_unit_test(lower_levels_are_left_out),
                 cmocka_unit_test(errors_are_named_and_returned_negative),
                 cmocka_unit_test(control_characters_are_replaced),
                 cmocka_unit_test(long_messages_are_cut_and_stay_lines),
