@@ -199,7 +199,7 @@ static int on_lease_expired(sd_event_source *source, uint64_t usec, void *userda
 void runner_lease_changed(Runner *runner) {
         bool live = lease_is_live(&runner->lease, usec_now(CLOCK_BOOTTIME));
         event_stream_send(runner->events, "lease", runner_lease_json(runner));
-        lease_journal_update(runner);
+        lease_journal_update(&runner->lease_journal, &runner->lease);
         (void) loop_set_timer(
                         runner->event,
                         &runner->lease_source,
@@ -438,6 +438,7 @@ int runner_new(sd_event *event,
         if (!runner)
                 return -ENOMEM;
         runner->event = sd_event_ref(event);
+        runner->lease_journal.event = event;
         runner->config_path = config_path;
         runner->config = TAKE_PTR(owned);
         runner->user_mode = user_mode;
@@ -470,6 +471,7 @@ Runner *runner_free(Runner *runner) {
         event_source_dropp(&runner->expiry_source);
         event_source_dropp(&runner->accept_source);
         event_source_dropp(&runner->lease_source);
+        lease_journal_done(&runner->lease_journal);
         process_signals_free(runner->signals);
         account_done(&runner->daemon_account);
         spawner_free(runner->spawner);

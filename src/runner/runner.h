@@ -19,6 +19,7 @@
 #include "io/spawner.h"
 #include "io/systemd1.h"
 #include "runner/capacity-watch.h"
+#include "runner/lease-journal.h"
 #include "runner/metrics.h"
 #include "runner/own-unit.h"
 #include "runner/stale-scopes.h"
@@ -62,7 +63,7 @@ struct Runner {
         AdmissionQueue waiting;
         TaskTable tasks;
         Lease lease;
-        Lease told_lease; /* as the journal has it */
+        LeaseJournal lease_journal;
         EventStream *events;
         Metrics metrics;
         uint64_t told_revision; /* of the capacity, in the last event */

@@ -44,10 +44,13 @@ def leases_of(runner: Runner) -> list[Lease]:
     """In their order, by the journal of the runner's unit."""
     leases: list[Lease] = []
     for entry in _entries(f"_SYSTEMD_UNIT={runner.unit}"):
-        message, seconds = entry.get("MESSAGE_ID"), _seconds(entry)
+        message = entry.get("MESSAGE_ID")
+        if message not in (GRANTED, RELEASED, EXPIRED):
+            continue
+        seconds = _timestamp(entry["DAGGYR_LEASE_TIME"])
         if message == GRANTED:
             leases.append(Lease(entry["DAGGYR_LEASE_QUEUE"], entry["DAGGYR_LEASE_EPOCH"], seconds))
-        elif message in (RELEASED, EXPIRED):
+        else:
             ended = leases[-1]
             assert (ended.queue, ended.epoch) == (entry["DAGGYR_LEASE_QUEUE"], entry["DAGGYR_LEASE_EPOCH"])
             ended.end, ended.released = seconds, message == RELEASED
@@ -64,7 +67,7 @@ def runs_of(prefix: str) -> dict[str, list[Run]]:
             continue
         if entry.get("MESSAGE_ID") == STARTED:
             assert "DAGGYR_QUEUE" in entry, f"{id} ran without lease"
-            accepted = datetime.fromisoformat(entry["DAGGYR_SUBMIT_TIME"].replace("Z", "+00:00")).timestamp()
+            accepted = _timestamp(entry["DAGGYR_SUBMIT_TIME"])
             runs[id] = Run(id, entry["DAGGYR_QUEUE"], entry["DAGGYR_LEASE_EPOCH"], accepted)
         elif entry.get("MESSAGE_ID") == FINISHED:
             runs[id].end = _seconds(entry)
@@ -107,6 +110,10 @@ def _entries(*matches: str) -> list[dict[str, str]]:
     run("journalctl", "--sync")
     text = run("journalctl", "--quiet", "--output", "json", *matches)
     return [json.loads(line) for line in text.splitlines()]
+
+
+def _timestamp(rfc3339: str) -> float:
+    return datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp()
 
 
 def _seconds(entry: dict[str, str]) -> float:

@@ -103,7 +103,6 @@ def test_a_task_cannot_forge_entries_of_others(runner: Runner) -> None:
     assert not [entry for entry in own if entry["MESSAGE"] == "forged" or entry["PRIORITY"] == "0"]
 
 
-@pytest.mark.serial  # daggyr does not wait for a journal that others have filled
 def test_the_journal_tells_whose_the_runner_was(runner: Runner) -> None:
     """Lost: nobody could tell afterwards for which queue a host worked, and when it changed hands."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from bedlib import (
     task_id,
     unit_property,
 )
+from lease_history import leases_of
 
 pytestmark = pytest.mark.serial
 
@@ -310,6 +312,30 @@ def test_a_journal_that_hangs_holds_a_task_up_for_its_bound_only(runner: Runner,
     # Each line and daggyr's own two messages are either in the journal or counted.
     assert lost + entries_of(id) == 5002
     await_nothing_left(id, other)
+
+
+def fill_journal_socket() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler, suppress(BlockingIOError):
+        filler.setblocking(False)
+        filler.connect("/run/systemd/journal/socket")
+        while True:
+            filler.send(b"MESSAGE=filler\n")
+
+
+def test_a_journal_that_is_full_hears_of_leases_later(runner: Runner) -> None:
+    """Lost: the proof of whose the runner was, to whatever else kept the journal busy at that moment."""
+    with stopped(int(unit_property("systemd-journald.service", "MainPID"))):
+        fill_journal_socket()
+        for number in range(3):
+            lease = {"queue": f"queue.example:{number + 1}", "version": "1", "ttl": 60}
+            lease_id = runner.post("/api/v1/lease", json=lease).json()["lease_id"]
+            assert runner.delete(f"/api/v1/lease/{lease_id}").status_code == 204
+    told = await_that(
+        lambda: leases if len(leases := leases_of(runner)) == 3 and leases[-1].released else None,
+        what="the end of the last lease",
+    )
+    assert [lease.queue for lease in told] == [f"queue.example:{number + 1}" for number in range(3)]
+    assert all(lease.released for lease in told)
 
 
 def test_storms_of_everything_at_once(runner: Runner) -> None:
