@@ -31,6 +31,8 @@ SLOWNESS = float(os.environ.get("DAGGYR_TEST_SLOWNESS", "1"))
 IN_VM = bool(os.environ.get("DAGGYR_VM"))
 """Whether this is the virtual machine (./dev vm) and not a bed in namespaces (./dev boot)."""
 
+CAP_SYS_RESOURCE = 24
+
 
 def load(n: int) -> int:
     """How many tasks, clients or rounds are a load here: n, but few of them on an emulated machine, which
@@ -78,6 +80,13 @@ def run(*command: str, check: bool = True, **options: Any) -> str:
         command, text=True, stdout=subprocess.PIPE, timeout=60 * SLOWNESS, check=check, **options
     )
     return done.stdout
+
+
+def init_has(capability: int) -> bool:
+    """Whether systemd can do what takes this capability (a number) here; in a container it may not."""
+    status = Path("/proc/1/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("CapBnd:"))
+    return bool(int(line.split()[1], 16) >> capability & 1)
 
 
 def unit_property(unit: str, name: str) -> str:

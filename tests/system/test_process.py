@@ -6,11 +6,10 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from bedlib import PYTHON, ROOMY, Runner, open_folder, run, scope_of, task_id
+from bedlib import CAP_SYS_RESOURCE, PYTHON, ROOMY, Runner, init_has, open_folder, run, scope_of, task_id
 
 TASK_USER = "daggyr-task"
 
@@ -178,12 +177,6 @@ def test_supplementary_groups_of_neither_account_reach_a_task(start_runner: Call
         run("usermod", "--groups", "", "games")
 
 
-def may_spare() -> bool:
-    """Whether systemd can have anything spared here: not in a container without CAP_SYS_RESOURCE."""
-    line = next(line for line in Path("/proc/1/status").read_text().splitlines() if line.startswith("CapBnd:"))
-    return bool(int(line.split()[1], 16) & 1 << 24)
-
-
 def test_the_oom_killer_spares_the_leader_and_no_task(runner: Runner) -> None:
     """Lost: who is to tell of an OOM kill; or the host's last resort, to a task that spares itself."""
     script = (
@@ -192,7 +185,7 @@ def test_the_oom_killer_spares_the_leader_and_no_task(runner: Runner) -> None:
         "echo -1 > /proc/$$/oom_score_adj || cat /proc/$$/oom_score_adj"
     )
     scores = runner.run(["sh", "-c", script])["output"].split()
-    assert scores == ["-1000" if may_spare() else "0", "0", "0", "0"]
+    assert scores == ["-1000" if init_has(CAP_SYS_RESOURCE) else "0", "0", "0", "0"]
 
 
 def test_a_task_inherits_no_limits_of_the_daemon(runner: Runner) -> None:

@@ -18,7 +18,19 @@ from pathlib import Path
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, load, open_fds, open_folder, run, unit_property
+from bedlib import (
+    CAP_SYS_RESOURCE,
+    ROOMY,
+    SLOWNESS,
+    Runner,
+    await_that,
+    init_has,
+    load,
+    open_fds,
+    open_folder,
+    run,
+    unit_property,
+)
 
 SYSTEM, USER = Path("/usr/lib/systemd/system"), Path("/usr/lib/systemd/user")
 SYSTEM_UNITS = [
@@ -97,7 +109,10 @@ def test_the_spawner_has_the_capabilities_it_needs_and_no_other(start_runner: Ca
     status = Path(f"/proc/{pid}/status").read_text()
     assert f"Uid:\t{pwd.getpwnam('daggyr').pw_uid}\t" in status
     capabilities = {int(found, 16) for found in re.findall(r"^Cap(?:Prm|Eff|Bnd|Amb):\t(\w+)", status, re.M)}
-    assert capabilities == {1 << 5 | 1 << 6 | 1 << 7 | 1 << 8}  # KILL, SETGID, SETUID, SETPCAP
+    expected = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8  # KILL, SETGID, SETUID, SETPCAP
+    if init_has(CAP_SYS_RESOURCE):
+        expected |= 1 << CAP_SYS_RESOURCE
+    assert capabilities == {expected}
 
 
 def test_only_the_daemon_reaches_the_spawner() -> None:
