@@ -232,6 +232,7 @@ def test_a_hung_queue_counts_as_gone(start_runner: Starter, start_queue: Starter
             assert well.run(["true"])["state"] == "completed"
         finally:
             run("systemctl", "kill", "--kill-whom=main", "--signal=CONT", hung.unit)
+        hung.http.close()  # a connection may have been idle for too long meanwhile, and is just being closed
         await_sizes(queues, [1, 1], 30)
         for id in load.stop():
             assert hung.wait(id)["state"] == "completed"
