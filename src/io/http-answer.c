@@ -71,13 +71,12 @@ void http_request_answer(
         request_answered(request, status);
 }
 
-/* So that the client knows that something is missing. To libmicrohttpd every end is an orderly one: after an
- * error it would hold the descriptor of a client that is gone until the idle timeout (0.9.75). */
-static void request_cut_off(HttpRequest *request) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-                        request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        if (info)
-                (void) shutdown(info->connect_fd, SHUT_RDWR);
+/* A client is to know when something is missing. To libmicrohttpd every end is an orderly one: after an error
+ * it would hold the descriptor of a client that is gone until the idle timeout (0.9.75). */
+static ssize_t stream_end(HttpRequest *request, ssize_t reason) {
+        if (reason != -ENODATA && request->on)
+                (void) shutdown(request->on->fd, SHUT_RDWR);
+        return MHD_CONTENT_READER_END_OF_STREAM;
 }
 
 static ssize_t on_stream_read(void *userdata, uint64_t position, char *buffer, size_t size) {
@@ -86,10 +85,8 @@ static ssize_t on_stream_read(void *userdata, uint64_t position, char *buffer, s
                                      request->stream_read(request->stream_userdata, buffer, size);
         if (n == 0 && request->server->stopping) /* one that waits for more would hold up the end */
                 n = -ESHUTDOWN;
-        if (n < 0 && n != -ENODATA)
-                request_cut_off(request);
         if (n < 0)
-                return MHD_CONTENT_READER_END_OF_STREAM;
+                return stream_end(request, n);
         request->stream_idle = n == 0;
         if (n == 0)
                 http_request_suspend(request);

@@ -10,31 +10,30 @@
 #include "io/journal.h"
 #include "io/loop.h"
 
-/* Explained in units/daggyr.catalog. */
-#define MESSAGE_ID_LEASE_GRANTED  "3561b56d548040968229eef2f0e63763"
-#define MESSAGE_ID_LEASE_RELEASED "04e227f7c52247778572f5729ca3c89d"
-#define MESSAGE_ID_LEASE_EXPIRED  "4833bdcdc4264daea57c2c6f4d7f13e3"
+/* What can become of a lease. The ids are explained in units/daggyr.catalog. */
+typedef struct LeaseNews {
+        const char *message_id, *text;
+} LeaseNews;
+
+static const LeaseNews granted = { "3561b56d548040968229eef2f0e63763", "was granted" },
+                       released = { "04e227f7c52247778572f5729ca3c89d", "was released" },
+                       expired = { "4833bdcdc4264daea57c2c6f4d7f13e3", "expired" };
 
 /* journald's socket takes few entries at once where nobody has raised net.unix.max_dgram_qlen: 10 (Linux),
  * 512 once systemd has. */
 #define RETRY_USEC (50 * USEC_PER_MSEC)
 
-static int entry_compose(
-                Text *entry,
-                const Lease *lease,
-                const char *message_id,
-                const char *what,
-                usec_t usec) {
+static int entry_compose(Text *entry, const Lease *lease, const LeaseNews *news, usec_t usec) {
         char epoch[24], when[USEC_RFC3339_SIZE], message[LEASE_QUEUE_MAX + 80];
         usec_t ago_usec = usec_subtract(usec_now(CLOCK_BOOTTIME), usec);
         usec_format_rfc3339(usec_subtract(usec_now(CLOCK_REALTIME), ago_usec), when);
         (void) snprintf(epoch, sizeof(epoch), "%" PRIu64, lease->epoch);
-        (void) snprintf(message, sizeof(message), "Lease %s of queue %s %s", epoch, lease->queue, what);
+        (void) snprintf(message, sizeof(message), "Lease %s of queue %s %s", epoch, lease->queue, news->text);
         int r = journal_entry_add_string(entry, "PRIORITY", "6");
         if (r >= 0)
                 r = journal_entry_add_string(entry, "SYSLOG_IDENTIFIER", "daggyr");
         if (r >= 0)
-                r = journal_entry_add_string(entry, "MESSAGE_ID", message_id);
+                r = journal_entry_add_string(entry, "MESSAGE_ID", news->message_id);
         if (r >= 0)
                 r = journal_entry_add_string(entry, "DAGGYR_LEASE_QUEUE", lease->queue);
         if (r >= 0)
@@ -51,14 +50,9 @@ static void drop_oldest(LeaseJournal *journal) {
 }
 
 /* An entry that nobody can have is no reason to refuse a lease. */
-static void tell(
-                LeaseJournal *journal,
-                const Lease *lease,
-                const char *message_id,
-                const char *what,
-                usec_t usec) {
+static void tell(LeaseJournal *journal, const Lease *lease, const LeaseNews *news, usec_t usec) {
         Text entry = {};
-        if (entry_compose(&entry, lease, message_id, what, usec) < 0) {
+        if (entry_compose(&entry, lease, news, usec) < 0) {
                 text_done(&entry);
                 return;
         }
@@ -99,13 +93,13 @@ void lease_journal_update(LeaseJournal *journal, const Lease *lease) {
         bool live = lease_is_live(lease, now);
         if (*told->id && (!live || told->epoch != lease->epoch)) {
                 if (*lease->id) /* the timer may come later than the next who asks */
-                        tell(journal, told, MESSAGE_ID_LEASE_EXPIRED, "expired", told->expires_usec);
+                        tell(journal, told, &expired, told->expires_usec);
                 else
-                        tell(journal, told, MESSAGE_ID_LEASE_RELEASED, "was released", now);
+                        tell(journal, told, &released, now);
                 *told->id = '\0';
         }
         if (live && !*told->id)
-                tell(journal, lease, MESSAGE_ID_LEASE_GRANTED, "was granted", now);
+                tell(journal, lease, &granted, now);
         if (live)
                 *told = *lease;
         send_entries(journal);
