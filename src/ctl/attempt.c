@@ -6,9 +6,9 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "core/amount-text.h"
-#include "core/json.h"
-#include "core/shell-status.h"
+#include "core/json/json.h"
+#include "core/task/shell-status.h"
+#include "core/text/amount-text.h"
 #include "ctl/path.h"
 #include "ctl/say.h"
 

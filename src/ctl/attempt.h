@@ -3,7 +3,7 @@
 /* Task attempts as the daemons describe them: asked for, waited for, shown. */
 #pragma once
 
-#include "core/text-table.h"
+#include "core/text/text-table.h"
 #include "ctl/session.h"
 
 /* GET of the task; OUTPUT is "none", "tail" or "full". Like session_ask(). */

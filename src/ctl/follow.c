@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "core/shell-status.h"
+#include "core/task/shell-status.h"
 #include "ctl/path.h"
 #include "ctl/say.h"
 #include "io/loop.h"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "core/shell-status.h"
+#include "core/task/shell-status.h"
 #include "ctl/say.h"
 #include "ctl/verbs.h"
 

@@ -7,7 +7,7 @@
 #include <json-c/json.h>
 #include <stddef.h>
 
-#include "core/text-table.h"
+#include "core/text/text-table.h"
 
 /* One line "daggyctl: …" to stderr, control characters replaced. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 #include "base/text.h"
-#include "core/json.h"
-#include "core/shell-status.h"
+#include "core/json/json.h"
+#include "core/task/shell-status.h"
 #include "ctl/say.h"
 #include "io/loop.h"
 

@@ -8,8 +8,8 @@
 #include <systemd/sd-id128.h>
 
 #include "base/text.h"
-#include "core/amount-text.h"
-#include "core/json.h"
+#include "core/json/json.h"
+#include "core/text/amount-text.h"
 #include "ctl/say.h"
 #include "io/file.h"
 

@@ -6,8 +6,8 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "core/json.h"
-#include "core/shell-status.h"
+#include "core/json/json.h"
+#include "core/task/shell-status.h"
 #include "ctl/path.h"
 #include "ctl/say.h"
 #include "ctl/task-body.h"

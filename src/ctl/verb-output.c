@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "core/event-parse.h"
-#include "core/json.h"
-#include "core/shell-status.h"
+#include "core/http/event-parse.h"
+#include "core/json/json.h"
+#include "core/task/shell-status.h"
 #include "ctl/attempt.h"
 #include "ctl/follow.h"
 #include "ctl/say.h"

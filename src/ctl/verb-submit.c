@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "core/json.h"
-#include "core/shell-status.h"
+#include "core/json/json.h"
+#include "core/task/shell-status.h"
 #include "ctl/attempt.h"
 #include "ctl/follow.h"
 #include "ctl/path.h"

@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "core/amount-text.h"
-#include "core/shell-status.h"
+#include "core/task/shell-status.h"
+#include "core/text/amount-text.h"
 #include "ctl/attempt.h"
 #include "ctl/path.h"
 #include "ctl/say.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What daggyctl can do. Each takes its arguments, NULL-terminated and as many as the table in main.c allows,
- * and returns the exit status (core/shell-status.h); what went wrong it has said. */
+ * and returns the exit status (core/task/shell-status.h); what went wrong it has said. */
 #pragma once
 
 #include "ctl/session.h"

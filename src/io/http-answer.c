@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-#include "core/json.h"
+#include "core/json/json.h"
 #include "io/http-internal.h"
 
 #define STREAM_BLOCK_BYTES (32 * 1024)

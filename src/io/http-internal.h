@@ -9,7 +9,7 @@
 
 #include "base/text.h"
 #include "base/usec.h"
-#include "core/request-framing.h"
+#include "core/http/request-framing.h"
 #include "io/http-server.h"
 
 #define HTTP_LISTENERS_MAX      16

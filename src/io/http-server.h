@@ -12,7 +12,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
-#include "core/problem.h"
+#include "core/json/problem.h"
 
 typedef struct HttpServer HttpServer;
 typedef struct HttpRequest HttpRequest;

@@ -5,6 +5,6 @@
 
 #include "base/text.h"
 
-/* Hands a finished ENTRY (core/journal-entry.h) to journald, without waiting. -EAGAIN when it has no room,
- * -ENOENT when there is none; the entry is lost then. */
+/* Hands a finished ENTRY (core/task/journal-entry.h) to journald, without waiting. -EAGAIN when it has no
+ * room, -ENOENT when there is none; the entry is lost then. */
 int journal_send(const Text *entry);

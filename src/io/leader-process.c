@@ -15,7 +15,7 @@
 #include "io/file.h"
 #include "io/loop.h"
 
-/* Holds the burst that the journal's rate limit lets pass (see core/journal-entry.h) at ordinary line
+/* Holds the burst that the journal's rate limit lets pass (see core/task/journal-entry.h) at ordinary line
  * lengths. */
 #define FEED_PENDING_MAX (2 * 1024 * 1024)
 

@@ -11,7 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/usec.h"
-#include "core/leader-protocol.h"
+#include "core/wire/leader-protocol.h"
 #include "io/spawner.h"
 
 typedef struct LeaderProcess LeaderProcess;

@@ -22,7 +22,7 @@
 
 #include "base/text.h"
 #include "base/usec.h"
-#include "core/peer-access.h"
+#include "core/http/peer-access.h"
 #include "io/file.h"
 #include "io/loop.h"
 

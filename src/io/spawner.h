@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
-#include "core/leader-protocol.h"
+#include "core/wire/leader-protocol.h"
 
 typedef struct Spawner Spawner;
 

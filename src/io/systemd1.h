@@ -12,7 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/usec.h"
-#include "core/task-properties.h"
+#include "core/task/task-properties.h"
 
 typedef struct Systemd1 Systemd1;
 typedef struct Systemd1Call Systemd1Call;

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #include "base/cleanup.h"
-#include "core/leader-protocol.h"
+#include "core/wire/leader-protocol.h"
 
 typedef struct Cgroup Cgroup;
 

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/usec.h"
-#include "core/leader-protocol.h"
+#include "core/wire/leader-protocol.h"
 
 typedef struct JournalRelay {
         int fd;            /* datagram socket to journald, opened with the first entry */

@@ -24,7 +24,7 @@
 
 #include "base/cleanup.h"
 #include "base/usec.h"
-#include "core/leader-protocol.h"
+#include "core/wire/leader-protocol.h"
 #include "leader/cgroup.h"
 #include "leader/command.h"
 #include "leader/journal.h"

@@ -3,5 +3,5 @@
 /* What a process does that the spawner has forked: lead one task. */
 #pragma once
 
-/* Runs with the descriptors of core/leader-protocol.h in place. Does not return. */
+/* Runs with the descriptors of core/wire/leader-protocol.h in place. Does not return. */
 _Noreturn void leader_main(void);

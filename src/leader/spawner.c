@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
-#include "core/leader-protocol.h"
+#include "core/wire/leader-protocol.h"
 #include "leader/leader.h"
 
 /* The first number that no leader's own descriptor has. */

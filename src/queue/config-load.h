@@ -3,7 +3,7 @@
 /* The queue's configuration file. */
 #pragma once
 
-#include "core/config-queue.h"
+#include "core/config/config-queue.h"
 
 /* Reads and checks the file at PATH (NULL: defaults). A negative errno, logged. */
 int queue_config_load(const char *path, QueueConfig **ret);

@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/json.h"
+#include "core/json/json.h"
 #include "io/task-store.h"
 #include "queue/live-output.h"
 #include "queue/queue.h"

@@ -4,7 +4,7 @@
  * hears of it. */
 #pragma once
 
-#include "core/scheduler.h"
+#include "core/scheduling/scheduler.h"
 
 typedef struct Queue Queue;
 

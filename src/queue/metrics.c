@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#include "core/metrics-text.h"
+#include "core/text/metrics-text.h"
 #include "queue/queue.h"
 
 static const char *const submit_outcome_names[] = {

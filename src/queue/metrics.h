@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/text.h"
-#include "core/scheduler.h"
+#include "core/scheduling/scheduler.h"
 
 typedef struct Queue Queue;
 

@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/usec.h"
-#include "core/sharing-split.h"
+#include "core/sharing/sharing-split.h"
 #include "io/http-client.h"
 
 typedef struct Queue Queue;

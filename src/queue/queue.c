@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/json.h"
+#include "core/json/json.h"
 #include "io/loop.h"
 #include "queue/config-load.h"
 #include "queue/dispatch.h"

@@ -9,8 +9,8 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
-#include "core/config-queue.h"
-#include "core/scheduler.h"
+#include "core/config/config-queue.h"
+#include "core/scheduling/scheduler.h"
 #include "io/http-client.h"
 #include "io/http-server.h"
 #include "io/task-store.h"

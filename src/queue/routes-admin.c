@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "base/text.h"
-#include "core/capacity.h"
-#include "core/impact.h"
-#include "core/json.h"
+#include "core/json/json.h"
+#include "core/scheduling/capacity.h"
+#include "core/scheduling/impact.h"
 #include "queue/queue.h"
 #include "queue/routes.h"
 

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/emcee.h"
-#include "core/json.h"
+#include "core/json/json.h"
+#include "core/sharing/emcee.h"
 #include "queue/queue.h"
 #include "queue/routes.h"
 

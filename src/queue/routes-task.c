@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "core/json.h"
-#include "core/task-request.h"
+#include "core/json/json.h"
+#include "core/task/task-request.h"
 #include "queue/live-output.h"
 #include "queue/queue.h"
 #include "queue/routes.h"

@@ -3,8 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
-#include "core/json.h"
-#include "core/task-request.h"
+#include "core/json/json.h"
+#include "core/task/task-request.h"
 #include "queue/queue.h"
 #include "queue/routes.h"
 #include "queue/submit.h"

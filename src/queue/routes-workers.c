@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "base/text.h"
-#include "core/json.h"
+#include "core/json/json.h"
 #include "queue/queue.h"
 #include "queue/routes.h"
 

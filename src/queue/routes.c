@@ -2,7 +2,7 @@
 
 #include "queue/routes.h"
 
-#include "core/task-request.h"
+#include "core/task/task-request.h"
 
 /* Emcee's queues answer any method. */
 #define EMCEE_ENDPOINT(path, access, handle) \

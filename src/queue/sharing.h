@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "base/cleanup.h"
-#include "core/sharing-split.h"
+#include "core/sharing/sharing-split.h"
 #include "io/http-server.h"
 
 typedef struct Queue Queue;

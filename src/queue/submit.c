@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/json.h"
-#include "core/queue-spec.h"
+#include "core/json/json.h"
+#include "core/task/queue-spec.h"
 #include "io/loop.h"
 #include "io/random-id.h"
 #include "queue/queue.h"

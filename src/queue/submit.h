@@ -6,7 +6,7 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 
-#include "core/problem.h"
+#include "core/json/problem.h"
 #include "io/task-store.h"
 
 typedef struct Queue Queue;

@@ -10,8 +10,8 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/json.h"
-#include "core/runner-answer.h"
+#include "core/json/json.h"
+#include "core/scheduling/runner-answer.h"
 #include "io/loop.h"
 #include "queue/queue.h"
 #include "queue/task-finish.h"

@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/json.h"
+#include "core/json/json.h"
 #include "io/loop.h"
 #include "queue/dispatch.h"
 #include "queue/live-output.h"

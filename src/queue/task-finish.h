@@ -6,7 +6,7 @@
 
 #include <json-c/json.h>
 
-#include "core/queue-attempt.h"
+#include "core/task/queue-attempt.h"
 #include "io/task-store.h"
 
 typedef struct Task Task;

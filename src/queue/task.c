@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/json.h"
+#include "core/json/json.h"
 #include "io/loop.h"
 #include "queue/live-output.h"
 #include "queue/queue.h"

@@ -11,9 +11,9 @@
 
 #include "base/cleanup.h"
 #include "base/usec.h"
-#include "core/queue-attempt.h"
-#include "core/scheduler.h"
-#include "core/task-request.h"
+#include "core/scheduling/scheduler.h"
+#include "core/task/queue-attempt.h"
+#include "core/task/task-request.h"
 #include "io/http-client.h"
 #include "io/task-store.h"
 #include "service/waiters.h"

@@ -6,7 +6,7 @@
 
 #include <systemd/sd-event.h>
 
-#include "core/event-parse.h"
+#include "core/http/event-parse.h"
 #include "io/http-client.h"
 #include "queue/worker-link.h"
 

@@ -8,9 +8,9 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/json.h"
-#include "core/runner-answer.h"
-#include "core/token.h"
+#include "core/http/token.h"
+#include "core/json/json.h"
+#include "core/scheduling/runner-answer.h"
 #include "io/file.h"
 #include "io/loop.h"
 #include "queue/queue.h"

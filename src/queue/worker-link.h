@@ -7,8 +7,8 @@
 #include <stdbool.h>
 
 #include "base/cleanup.h"
-#include "core/config-queue.h"
-#include "core/scheduler.h"
+#include "core/config/config-queue.h"
+#include "core/scheduling/scheduler.h"
 #include "io/http-client.h"
 
 typedef struct Queue Queue;

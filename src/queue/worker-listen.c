@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/json.h"
-#include "core/runner-answer.h"
+#include "core/json/json.h"
+#include "core/scheduling/runner-answer.h"
 #include "io/loop.h"
 #include "io/task-store.h"
 #include "queue/queue.h"

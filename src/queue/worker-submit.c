@@ -9,8 +9,8 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/json.h"
-#include "core/runner-answer.h"
+#include "core/json/json.h"
+#include "core/scheduling/runner-answer.h"
 #include "io/task-store.h"
 #include "queue/live-output.h"
 #include "queue/queue.h"

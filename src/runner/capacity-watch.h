@@ -10,8 +10,8 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
-#include "core/capacity.h"
-#include "core/controllers.h"
+#include "core/scheduling/capacity.h"
+#include "core/task/controllers.h"
 #include "io/systemd1.h"
 
 typedef struct CapacityWatch CapacityWatch;

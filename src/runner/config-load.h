@@ -3,7 +3,7 @@
 /* daggyr's configuration, read from disk, with what is wrong in one line of the log. */
 #pragma once
 
-#include "core/config-runner.h"
+#include "core/config/config-runner.h"
 
 /* Reads the file at PATH, or with NULL takes the defaults. */
 int runner_config_load(const char *path, RunnerConfig **ret);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/journal-entry.h"
+#include "core/task/journal-entry.h"
 #include "io/journal.h"
 #include "io/loop.h"
 

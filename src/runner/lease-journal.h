@@ -7,7 +7,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/text.h"
-#include "core/lease.h"
+#include "core/scheduling/lease.h"
 
 #define LEASE_ENTRIES_MAX 64
 

@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/json.h"
+#include "core/json/json.h"
 #include "io/loop.h"
 #include "runner/config-load.h"
 #include "runner/runner.h"

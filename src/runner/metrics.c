@@ -4,7 +4,7 @@
 
 #include <inttypes.h>
 
-#include "core/metrics-text.h"
+#include "core/text/metrics-text.h"
 #include "runner/runner.h"
 #include "runner/task.h"
 

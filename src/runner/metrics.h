@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 #include "base/text.h"
-#include "core/histogram.h"
-#include "core/task-state.h"
+#include "core/task/task-state.h"
+#include "core/text/histogram.h"
 
 typedef struct Runner Runner;
 typedef struct Task Task;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "base/cleanup.h"
-#include "core/impact.h"
-#include "core/json.h"
+#include "core/json/json.h"
+#include "core/scheduling/impact.h"
 #include "runner/routes.h"
 #include "runner/runner.h"
 

@@ -11,9 +11,9 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "core/json.h"
-#include "core/request-guard.h"
-#include "core/unit-name.h"
+#include "core/http/request-guard.h"
+#include "core/json/json.h"
+#include "core/text/unit-name.h"
 #include "runner/routes.h"
 #include "runner/runner.h"
 #include "runner/task-run.h"

@@ -3,7 +3,7 @@
 #include <systemd/sd-id128.h>
 
 #include "base/text.h"
-#include "core/json.h"
+#include "core/json/json.h"
 #include "runner/routes.h"
 #include "runner/runner.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "core/json.h"
-#include "core/task-request.h"
+#include "core/json/json.h"
+#include "core/task/task-request.h"
 #include "runner/routes.h"
 #include "runner/runner.h"
 #include "runner/task-output.h"

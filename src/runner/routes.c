@@ -2,7 +2,7 @@
 
 #include "runner/routes.h"
 
-#include "core/task-request.h"
+#include "core/task/task-request.h"
 
 const Endpoint runner_endpoints[] = {
         { "GET", "/ready", ACCESS_PUBLIC, route_ready },

@@ -8,10 +8,10 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
-#include "core/admission.h"
-#include "core/capacity.h"
-#include "core/config-runner.h"
-#include "core/lease.h"
+#include "core/config/config-runner.h"
+#include "core/scheduling/admission.h"
+#include "core/scheduling/capacity.h"
+#include "core/scheduling/lease.h"
 #include "io/accounts.h"
 #include "io/host.h"
 #include "io/http-server.h"

@@ -5,7 +5,7 @@
 #include <signal.h>
 
 #include "base/text.h"
-#include "core/unit-name.h"
+#include "core/text/unit-name.h"
 
 typedef struct StaleScope {
         StaleScopes *stale; /* weak */

@@ -3,8 +3,8 @@
 /* From a specification to what the leader is told: account, directory and environment of the command. */
 #pragma once
 
-#include "core/problem.h"
-#include "core/task-spec.h"
+#include "core/json/problem.h"
+#include "core/task/task-spec.h"
 #include "io/accounts.h"
 
 typedef struct Runner Runner;

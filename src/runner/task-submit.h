@@ -5,8 +5,8 @@
 
 #include <stdbool.h>
 
-#include "core/problem.h"
-#include "core/task-spec.h"
+#include "core/json/problem.h"
+#include "core/task/task-spec.h"
 #include "runner/task.h"
 
 typedef struct TaskSubmission {

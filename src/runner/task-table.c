@@ -11,7 +11,7 @@
 
 #include "runner/task-table.h"
 
-#include "core/task-spec.h"
+#include "core/task/task-spec.h"
 #include "runner/task.h"
 
 void task_table_done(TaskTable *table) {

@@ -6,8 +6,8 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "core/json.h"
-#include "core/unit-name.h"
+#include "core/json/json.h"
+#include "core/text/unit-name.h"
 #include "io/loop.h"
 #include "runner/runner.h"
 #include "runner/task-output.h"

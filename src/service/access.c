@@ -8,8 +8,8 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/request-guard.h"
-#include "core/token.h"
+#include "core/http/request-guard.h"
+#include "core/http/token.h"
 #include "io/accounts.h"
 
 #define RETRY_AFTER_SEC 5

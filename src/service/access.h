@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <systemd/sd-event.h>
 
-#include "core/config-service.h"
-#include "core/peer-access.h"
-#include "core/problem.h"
+#include "core/config/config-service.h"
+#include "core/http/peer-access.h"
+#include "core/json/problem.h"
 #include "io/http-server.h"
 #include "io/polkit.h"
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "core/token.h"
+#include "core/http/token.h"
 #include "io/file.h"
 
 /* The path of the credential, NULL when the unit passes none; the caller frees it. */

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 
 #include "base/text.h"
-#include "core/config-service.h"
-#include "core/problem.h"
+#include "core/config/config-service.h"
+#include "core/json/problem.h"
 
 /* Reads the file at PATH; with NULL nothing, which means the defaults. *ret_token_given: whether the unit
  * passes the credential "PROGRAM.token". */

@@ -3,8 +3,8 @@
 #include "service/event-stream.h"
 
 #include "base/usec.h"
-#include "core/event-log.h"
-#include "core/json.h"
+#include "core/http/event-log.h"
+#include "core/json/json.h"
 #include "io/loop.h"
 
 /* Keeps proxies from giving up on a quiet connection, and finds clients that are gone. */

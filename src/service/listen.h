@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#include "core/config-service.h"
+#include "core/config/config-service.h"
 #include "io/http-server.h"
 #include "service/access.h"
 #include "service/router.h"

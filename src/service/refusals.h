@@ -5,7 +5,7 @@
 
 #include <systemd/sd-event.h>
 
-#include "core/refusal-log.h"
+#include "core/http/refusal-log.h"
 #include "io/http-server.h"
 
 typedef struct Refusals {

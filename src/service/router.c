@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/json.h"
-#include "core/request-guard.h"
-#include "core/request-metrics.h"
+#include "core/http/request-guard.h"
+#include "core/http/request-metrics.h"
+#include "core/json/json.h"
 #include "service/refusals.h"
 
 struct Router {

@@ -8,7 +8,8 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/route.h"
+#include "core/http/query.h"
+#include "core/http/route.h"
 #include "io/http-server.h"
 #include "service/access.h"
 
@@ -45,7 +46,7 @@ typedef enum QueryRule {
 
 struct Endpoint {
         const char *method;  /* or ROUTE_METHOD_ANY */
-        const char *pattern; /* as in core/route.h */
+        const char *pattern; /* as in core/http/route.h */
         AccessLevel access;
         EndpointHandler handle;
         const char *const *query_names; /* with QUERY_LISTED: NULL-terminated; NULL: none */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/config-queue.h"
+#include "core/config/config-queue.h"
 #include "fuzz.h"
 
 static void check_config(const QueueConfig *config) {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/config-runner.h"
+#include "core/config/config-runner.h"
 #include "fuzz.h"
 
 static bool is_loopback(const char *ip) {

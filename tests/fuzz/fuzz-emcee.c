@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/emcee.h"
+#include "core/sharing/emcee.h"
 #include "fuzz.h"
 
 static const int statuses[] = { 400, 0 };

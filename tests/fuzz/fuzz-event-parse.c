@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/event-parse.h"
+#include "core/http/event-parse.h"
 #include "fuzz.h"
 
 #define LINE_MAX  64

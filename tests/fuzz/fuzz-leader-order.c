@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/leader-protocol.h"
+#include "core/wire/leader-protocol.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

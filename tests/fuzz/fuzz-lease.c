@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/lease.h"
+#include "core/scheduling/lease.h"
 #include "fuzz.h"
 
 #define ID       "0123456789abcdef0123456789abcdef"

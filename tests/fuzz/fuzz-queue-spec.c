@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/queue-spec.h"
+#include "core/task/queue-spec.h"
 #include "fuzz.h"
 
 static const TaskDefaults defaults = { .resources = { .cores_micro = 1000000, .memory_mb = 512 } };

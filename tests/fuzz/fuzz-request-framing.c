@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
-#include "core/request-framing.h"
+#include "core/http/request-framing.h"
 #include "fuzz.h"
 
 static const int framing_statuses[] = { 400, 417, 431, 0 };

@@ -7,7 +7,7 @@
 #include <strings.h>
 
 #include "base/text.h"
-#include "core/request-guard.h"
+#include "core/http/request-guard.h"
 #include "fuzz.h"
 
 static const GuardConfig config = {

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/route.h"
+#include "core/http/query.h"
+#include "core/http/route.h"
 #include "fuzz.h"
 
 static const Route table[] = {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/runner-answer.h"
+#include "core/scheduling/runner-answer.h"
 #include "fuzz.h"
 
 static void check_result(const char *text, size_t size) {

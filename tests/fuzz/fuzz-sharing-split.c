@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/sharing-split.h"
+#include "core/sharing/sharing-split.h"
 #include "fuzz.h"
 
 #define QUEUES_MAX  24

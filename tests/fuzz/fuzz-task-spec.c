@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/pairs.h"
-#include "core/task-spec.h"
+#include "core/json/pairs.h"
+#include "core/task/task-spec.h"
 #include "fuzz.h"
 
 static const TaskDefaults defaults = {

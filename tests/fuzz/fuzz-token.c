@@ -6,7 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/token.h"
+#include "core/http/token.h"
 #include "fuzz.h"
 
 #define SEPARATOR "\n=\n"

@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/json.h"
-#include "core/problem.h"
+#include "core/json/json.h"
+#include "core/json/problem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 #include "base/usec.h"
-#include "core/capacity.h"
-#include "core/lease.h"
-#include "core/scheduler.h"
+#include "core/scheduling/capacity.h"
+#include "core/scheduling/lease.h"
+#include "core/scheduling/scheduler.h"
 
 #define N_QUEUES_MAX  3
 #define N_RUNNERS_MAX 5

@@ -4,7 +4,8 @@
 # Usage: includes.sh SRC
 #
 # Quoted includes go down this line only: base <- core <- io <- service <- a program. The leader makes do with
-# base and core. Programs know nothing of one another, and the service nothing of any of them.
+# base and core. Programs know nothing of one another, and the service nothing of any of them. The rooms of the
+# core are a line as well: each includes itself and the rooms before it.
 
 set -eu
 
@@ -12,26 +13,48 @@ set -eu
 cd "$1"
 
 failed=0
-for directory in */; do
-        layer=${directory%/}
+
+# Fails when a source in FOLDER includes something else than a file right in one of ALLOWED, a pattern.
+check_folder() {
+        if grep -rnE --include='*.[ch]' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$1" |
+                grep -vE "\"($2)/[^/\"]+\"" >&2; then
+                echo "$1: includes what lies above or beside it" >&2
+                failed=1
+        fi
+}
+
+core='core/[a-z]+'
+for folder in */; do
+        layer=${folder%/}
         case $layer in
-        base) allowed='base' ;;
-        core | leader) allowed='base|core' ;;
-        io) allowed='base|core|io' ;;
-        service) allowed='base|core|io|service' ;;
-        runner | queue | ctl) allowed='base|core|io|service' ;;
+        base) check_folder base 'base' ;;
+        core) ;;
+        leader) check_folder leader "base|$core|leader" ;;
+        io) check_folder io "base|$core|io" ;;
+        service) check_folder service "base|$core|io|service" ;;
+        runner | queue | ctl) check_folder "$layer" "base|$core|io|service|$layer" ;;
         *)
                 echo "$layer: not a known layer" >&2
                 failed=1
-                continue
                 ;;
         esac
+done
 
-        if grep -rnE --include='*.[ch]' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$layer" |
-                grep -vE "\"($allowed|$layer)/[^/\"]+\"" >&2; then
-                echo "$layer: includes what lies above or beside it" >&2
+allowed='base'
+rooms='wire text json http task scheduling sharing config'
+for room in $rooms; do
+        allowed="$allowed|core/$room"
+        check_folder "core/$room" "$allowed"
+done
+for folder in core/*/; do
+        room=$(basename "$folder")
+        case " $rooms " in
+        *" $room "*) ;;
+        *)
+                echo "core/$room: not a known room" >&2
                 failed=1
-        fi
+                ;;
+        esac
 done
 
 exit $failed

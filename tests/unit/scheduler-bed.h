@@ -3,7 +3,7 @@
 /* A scheduler with workers whose calls are answered by hand or as all is well. */
 #pragma once
 
-#include "core/scheduler.h"
+#include "core/scheduling/scheduler.h"
 
 #define BED_WORKERS_MAX 8
 #define NO_CALL         (-1)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "core/admission.h"
+#include "core/scheduling/admission.h"
 #include "test.h"
 
 static Resources cores(uint64_t n) {

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-#include "core/amount-text.h"
+#include "core/text/amount-text.h"
 #include "test.h"
 
 static void memory_is_read_in_every_unit(void **state) {

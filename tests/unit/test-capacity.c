@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "core/capacity.h"
+#include "core/scheduling/capacity.h"
 #include "fail-alloc.h"
 #include "test.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/config-runner.h"
+#include "core/config/config-runner.h"
 #include "fail-alloc.h"
 #include "test.h"
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/config-service.h"
+#include "core/config/config-service.h"
 #include "test.h"
 
 typedef struct Sample {

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "core/controllers.h"
+#include "core/task/controllers.h"
 #include "test.h"
 
 static void each_missing_controller_is_named(void **state) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "base/cleanup.h"
-#include "core/deadline-heap.h"
-#include "core/stable-hash.h"
+#include "core/scheduling/deadline-heap.h"
+#include "core/text/stable-hash.h"
 #include "fail-alloc.h"
 #include "test.h"
 

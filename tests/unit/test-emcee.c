@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/emcee.h"
+#include "core/scheduling/worker-id.h"
+#include "core/sharing/emcee.h"
 #include "fail-alloc.h"
 #include "test.h"
 

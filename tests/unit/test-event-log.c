@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "core/event-log.h"
+#include "core/http/event-log.h"
 #include "test.h"
 
 static void events_are_written_as_the_browser_reads_them(void **state) {

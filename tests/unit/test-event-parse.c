@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "core/event-log.h"
-#include "core/event-parse.h"
+#include "core/http/event-log.h"
+#include "core/http/event-parse.h"
 #include "fail-alloc.h"
 #include "test.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "core/histogram.h"
+#include "core/text/histogram.h"
 #include "test.h"
 
 static void values_fall_below_the_right_bounds(void **state) {

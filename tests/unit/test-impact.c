@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <math.h>
 
-#include "core/impact.h"
-#include "core/json.h"
+#include "core/json/json.h"
+#include "core/scheduling/impact.h"
 #include "fail-alloc.h"
 #include "test.h"
 

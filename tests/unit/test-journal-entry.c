@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "core/journal-entry.h"
+#include "core/task/journal-entry.h"
 #include "test.h"
 
 typedef struct Lines {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/json.h"
+#include "core/json/json.h"
 #include "test.h"
 
 #if defined(__has_feature)

@@ -7,7 +7,7 @@
 
 #include "base/text.h"
 #include "base/usec.h"
-#include "core/json.h"
+#include "core/json/json.h"
 #include "fail-alloc.h"
 #include "test.h"
 

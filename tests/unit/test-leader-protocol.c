@@ -6,7 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/leader-protocol.h"
+#include "core/wire/leader-protocol.h"
 #include "fail-alloc.h"
 #include "test.h"
 

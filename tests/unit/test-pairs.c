@@ -5,7 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/pairs.h"
+#include "core/json/pairs.h"
 #include "fail-alloc.h"
 #include "test.h"
 

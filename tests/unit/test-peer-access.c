@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "core/peer-access.h"
+#include "core/http/peer-access.h"
 #include "test.h"
 
 #define OWN   997

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/json.h"
-#include "core/problem.h"
+#include "core/json/json.h"
+#include "core/json/problem.h"
 #include "fail-alloc.h"
 #include "test.h"
 

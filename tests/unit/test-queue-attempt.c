@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/queue-attempt.h"
+#include "core/task/queue-attempt.h"
 #include "fail-alloc.h"
 #include "test.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/queue-spec.h"
+#include "core/task/queue-spec.h"
 #include "fail-alloc.h"
 #include "test.h"
 

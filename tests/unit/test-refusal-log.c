@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/refusal-log.h"
+#include "core/http/refusal-log.h"
 #include "test.h"
 
 #define START    (1000 * USEC_PER_SEC)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/request-framing.h"
+#include "core/http/request-framing.h"
 #include "test.h"
 
 typedef struct Field {

@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-#include "core/request-guard.h"
+#include "core/http/request-guard.h"
 #include "test.h"
 
 static const GuardConfig config = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "core/metrics-text.h"
-#include "core/request-metrics.h"
+#include "core/http/request-metrics.h"
+#include "core/text/metrics-text.h"
 #include "fail-alloc.h"
 #include "test.h"
 

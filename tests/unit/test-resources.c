@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/json.h"
-#include "core/resources.h"
+#include "core/json/json.h"
+#include "core/task/resources.h"
 #include "fail-alloc.h"
 #include "test.h"
 

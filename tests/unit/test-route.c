@@ -6,7 +6,8 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/route.h"
+#include "core/http/query.h"
+#include "core/http/route.h"
 #include "fail-alloc.h"
 #include "test.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/runner-answer.h"
+#include "core/scheduling/runner-answer.h"
 #include "test.h"
 
 #define INSTANCE "0d3c1b2a4f5e4d6c8b7a9f8e7d6c5b4a"

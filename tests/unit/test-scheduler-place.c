@@ -5,9 +5,9 @@
 #include <malloc.h>
 #include <stdio.h>
 
-#include "core/impact.h"
-#include "core/scheduler.h"
-#include "core/stable-hash.h"
+#include "core/scheduling/impact.h"
+#include "core/scheduling/scheduler.h"
+#include "core/text/stable-hash.h"
 #include "fail-alloc.h"
 #include "figures.h"
 #include "scheduler-bed.h"

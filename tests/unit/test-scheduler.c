@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/scheduler.h"
+#include "core/scheduling/scheduler.h"
 #include "fail-alloc.h"
 #include "scheduler-bed.h"
 #include "test.h"

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/sharing-master.h"
+#include "core/sharing/sharing-master.h"
 #include "fail-alloc.h"
 #include "test.h"
 

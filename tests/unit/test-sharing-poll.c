@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "core/sharing-poll.h"
+#include "core/sharing/sharing-poll.h"
 #include "fail-alloc.h"
 #include "test.h"
 

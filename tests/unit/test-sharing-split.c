@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "base/text.h"
-#include "core/sharing-split.h"
+#include "core/sharing/sharing-split.h"
 #include "fail-alloc.h"
 #include "test.h"
 

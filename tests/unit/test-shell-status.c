@@ -2,7 +2,7 @@
 
 #include <signal.h>
 
-#include "core/shell-status.h"
+#include "core/task/shell-status.h"
 #include "test.h"
 
 static void every_end_has_its_status(void **state) {

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "core/stable-hash.h"
+#include "core/text/stable-hash.h"
 #include "test.h"
 
 /* Queues of different versions must come to the same choices: these values are part of the protocol. */

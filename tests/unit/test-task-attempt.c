@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/task-attempt.h"
+#include "core/task/task-attempt.h"
 #include "fail-alloc.h"
 #include "test.h"
 

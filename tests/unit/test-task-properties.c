@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/text.h"
-#include "core/task-properties.h"
+#include "core/task/task-properties.h"
 #include "fail-alloc.h"
 #include "test.h"
 

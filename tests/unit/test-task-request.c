@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/task-request.h"
+#include "core/task/task-request.h"
 #include "fail-alloc.h"
 #include "test.h"
 

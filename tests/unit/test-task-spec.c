@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "core/task-spec.h"
+#include "core/task/task-spec.h"
 #include "fail-alloc.h"
 #include "test.h"
 

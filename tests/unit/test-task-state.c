@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "core/task-state.h"
+#include "core/task/task-state.h"
 #include "test.h"
 
 static void every_pair_of_state_and_event_follows_the_diagram(void **state) {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/text-table.h"
+#include "core/text/text-table.h"
 #include "fail-alloc.h"
 #include "test.h"
 

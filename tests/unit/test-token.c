@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "core/token.h"
+#include "core/http/token.h"
 #include "test.h"
 
 #define TOKEN "0123456789abcdef"

@@ -5,7 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/unit-name.h"
+#include "core/text/unit-name.h"
 #include "fail-alloc.h"
 #include "test.h"
 

@@ -5,8 +5,8 @@
 #include <time.h>
 
 #include "base/cleanup.h"
-#include "core/stable-hash.h"
-#include "core/waiting-list.h"
+#include "core/scheduling/waiting-list.h"
+#include "core/text/stable-hash.h"
 #include "fail-alloc.h"
 #include "figures.h"
 #include "test.h"

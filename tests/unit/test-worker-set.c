@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "base/text.h"
-#include "core/worker-set.h"
+#include "core/sharing/worker-set.h"
 #include "fail-alloc.h"
 #include "test.h"
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "core/worker.h"
+#include "core/scheduling/worker.h"
 #include "test.h"
 
 #define NOW 1000

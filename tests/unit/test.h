@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
-#include "core/json.h"
-#include "core/problem.h"
+#include "core/json/json.h"
+#include "core/json/problem.h"
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 

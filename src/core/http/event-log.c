@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "core/http/event-log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void event_log_init(EventLog *log, uint64_t first_id) {
+        *log = (EventLog){ .first_id = first_id, .next_id = first_id };
+}
+
+void event_log_done(EventLog *log) {
+        for (size_t i = 0; i < EVENT_LOG_MAX; i++)
+                free(log->events[i]);
+        *log = (EventLog){};
+}
+
+int event_log_add(EventLog *log, const char *type, const char *data) {
+        char **place = &log->events[log->next_id % EVENT_LOG_MAX];
+        free(*place);
+        int r = asprintf(place, "event: %s\nid: %" PRIu64 "\ndata: %s\n\n", type, log->next_id, data);
+        if (r < 0)
+                *place = NULL;
+        log->next_id++;
+        if (log->next_id - log->first_id > EVENT_LOG_MAX)
+                log->first_id = log->next_id - EVENT_LOG_MAX;
+        return r < 0 ? -ENOMEM : 0;
+}
+
+uint64_t event_log_after(const EventLog *log, uint64_t last_id) {
+        if (last_id >= log->next_id)
+                return log->next_id;
+        return last_id < log->first_id ? log->first_id : last_id + 1;
+}
+
+const char *event_log_get(const EventLog *log, uint64_t id) {
+        return log->events[id % EVENT_LOG_MAX];
+}

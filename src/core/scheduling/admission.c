@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "core/scheduling/admission.h"
+
+#include <assert.h>
+
+void admission_queue_append(
+                AdmissionQueue *queue,
+                AdmissionEntry *entry,
+                const Resources *want,
+                usec_t now_usec) {
+        assert(!entry->queue);
+
+        *entry = (AdmissionEntry){
+                .want = *want,
+                .since_usec = now_usec,
+                .queue = queue,
+                .previous = queue->last,
+        };
+        if (queue->last)
+                queue->last->next = entry;
+        else
+                queue->first = entry;
+        queue->last = entry;
+        queue->n_entries++;
+}
+
+void admission_queue_remove(AdmissionEntry *entry) {
+        AdmissionQueue *queue = entry->queue;
+
+        if (!queue)
+                return;
+
+        if (entry->previous)
+                entry->previous->next = entry->next;
+        else
+                queue->first = entry->next;
+        if (entry->next)
+                entry->next->previous = entry->previous;
+        else
+                queue->last = entry->previous;
+
+        assert(queue->n_entries > 0);
+        queue->n_entries--;
+        entry->queue = NULL;
+        entry->previous = entry->next = NULL;
+}
+
+AdmissionEntry *admission_queue_next(
+                const AdmissionQueue *queue,
+                const Resources *free_amounts,
+                usec_t now_usec) {
+        for (AdmissionEntry *entry = queue->first; entry; entry = entry->next) {
+                if (resources_fit(&entry->want, free_amounts))
+                        return entry;
+                if (usec_subtract(now_usec, entry->since_usec) >= ADMISSION_PATIENCE_USEC)
+                        return NULL;
+        }
+        return NULL;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The order in which waiting tasks start. Arrival order; a later task may pass an earlier one only
+ * while that one does not fit, and never once it has waited ADMISSION_PATIENCE_USEC: from then on
+ * capacity is left to drain for it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/usec.h"
+#include "core/task/resources.h"
+
+#define ADMISSION_PATIENCE_USEC (30 * USEC_PER_SEC)
+
+typedef struct AdmissionQueue AdmissionQueue;
+typedef struct AdmissionEntry AdmissionEntry;
+
+/* Embedded in whatever waits; the queue links entries, it does not own them. Zero-initialised = not queued.
+ */
+struct AdmissionEntry {
+        Resources want;
+        usec_t since_usec; /* CLOCK_BOOTTIME of arrival */
+        AdmissionQueue *queue;
+        AdmissionEntry *previous, *next;
+};
+
+struct AdmissionQueue {
+        AdmissionEntry *first, *last;
+        size_t n_entries;
+};
+
+void admission_queue_append(
+                AdmissionQueue *queue,
+                AdmissionEntry *entry,
+                const Resources *want,
+                usec_t now_usec);
+
+/* Takes ENTRY out; does nothing when it is in no queue. */
+void admission_queue_remove(AdmissionEntry *entry);
+
+/* The entry that may start now with FREE_AMOUNTS free, still queued, or NULL. Call again after each start. */
+AdmissionEntry *admission_queue_next(
+                const AdmissionQueue *queue,
+                const Resources *free_amounts,
+                usec_t now_usec);

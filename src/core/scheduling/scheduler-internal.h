@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the scheduler's sources share. scheduler.c: tasks and actions; scheduler-attempt.c: one attempt from
+ * placement to end; scheduler-worker.c: what is heard of workers; scheduler-place.c: which task goes where.
+ */
+#pragma once
+
+#include "core/scheduling/scheduler.h"
+
+/* Amounts that many tasks ask for: there are few kinds of tasks, and what one asks for takes 800 bytes. */
+typedef struct SharedResources {
+        Resources resources; /* first: a ScheduledTask points to it */
+        size_t n_refs;
+} SharedResources;
+
+/* The latest ones; a kind that is not among them gets a copy more. */
+#define SHARED_RESOURCES_KEPT 64
+
+struct Scheduler {
+        SchedulerConfig config;
+        ScheduledWorker **workers;
+        size_t n_workers;
+        ScheduledTask *tasks;
+        size_t n_tasks;
+        WaitingList waiting;
+        DeadlineHeap deadlines;
+        ScheduledTask *first_active, *last_active;      /* have actions to be taken */
+        SharedResources *shared[SHARED_RESOURCES_KEPT]; /* each a reference; by hash */
+        bool more_to_place;                             /* the last run stopped before it was through */
+};
+
+void scheduler_act(Scheduler *scheduler, ScheduledTask *task, SchedulerActionType type);
+
+/* scheduler-attempt.c */
+void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker, usec_t now_usec);
+void attempt_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+void attempt_forgotten(Scheduler *scheduler, ScheduledTask *task);
+void attempt_lost(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+bool attempt_is_of_other_instance(const ScheduledTask *task);
+void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, usec_t now_usec);
+
+/* scheduler-worker.c */
+void worker_verify(Worker *worker, usec_t now_usec);
+void workers_tick(Scheduler *scheduler, usec_t now_usec);
+usec_t workers_deadline(const Scheduler *scheduler, usec_t now_usec);
+
+/* scheduler-place.c */
+void scheduler_place(Scheduler *scheduler, usec_t now_usec);

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What is heard of workers, and when they are called. */
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "core/scheduling/scheduler-internal.h"
+#include "core/text/stable-hash.h"
+
+#define PROBE_USEC   (10 * USEC_PER_SEC)
+#define SUSPECT_USEC (1 * USEC_PER_SEC) /* until a silent worker is asked again */
+#define LEASED_USEC  (2 * USEC_PER_SEC) /* until another queue's lease is asked for again */
+
+/* Up to a tenth earlier, differently each time, so that calls to many workers spread. */
+static usec_t spread(const Worker *worker, usec_t usec) {
+        return usec - stable_hash_u64(worker->id_hash + worker->n_calls) % (usec / 10 + 1);
+}
+
+static void call_again(Worker *worker, usec_t now_usec, usec_t after_usec) {
+        worker->calling = false;
+        worker->next_call_usec = usec_add(now_usec, spread(worker, after_usec));
+}
+
+static void call_at_once(Worker *worker, usec_t now_usec) {
+        if (worker->next_call_usec > now_usec)
+                worker->next_call_usec = now_usec;
+}
+
+/* The call that just ended came too early to answer what was to be verified. */
+static void call_to_verify(Worker *worker, usec_t now_usec) {
+        if (worker->verify && worker->n_calls <= worker->verify_call)
+                call_at_once(worker, now_usec);
+}
+
+static void heard(Worker *worker, usec_t now_usec) {
+        worker->silent = false;
+        worker->heard_usec = now_usec;
+}
+
+/* Asks which instance it is, by a call that is still to be made: the answer to one under way may be older
+ * than what raised the question. */
+void worker_verify(Worker *worker, usec_t now_usec) {
+        worker->verify = true;
+        worker->verify_call = worker->n_calls;
+        call_at_once(worker, now_usec);
+}
+
+/* What was sent to an earlier start of the worker died with it; what this one was found not to have, it had
+ * once. */
+static void settle_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        for (ScheduledTask *task = worker->attempts, *next; task; task = next) {
+                next = task->next_at_worker;
+                if (task->state == SCHEDULED_SENDING)
+                        continue;
+                if (attempt_is_of_other_instance(task))
+                        attempt_lost(scheduler, task, now_usec);
+                else if (task->missing && !worker->worker.verify && task->state == SCHEDULED_RUNNING)
+                        attempt_forgotten(scheduler, task);
+                else if (task->missing && !worker->worker.verify)
+                        attempt_refused(scheduler, task, now_usec);
+        }
+}
+
+/* A report counts what the worker has accepted. What is still under way is taken off. */
+static void count_unanswered(ScheduledWorker *worker) {
+        worker->worker.sent = (Resources){};
+        for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker)
+                task->counted = task->counted && task->state != SCHEDULED_RUNNING &&
+                                worker_take(&worker->worker, task->want);
+}
+
+/* One that does not say which it is, is taken for the same. */
+static bool is_other_instance(const Worker *worker, const WorkerReport *report) {
+        return *report->instance && !streq(worker->report.instance, report->instance);
+}
+
+static void take_report(Worker *worker, const WorkerReport *report, usec_t now_usec) {
+        char instance[WORKER_INSTANCE_SIZE];
+        memcpy(instance, *report->instance ? report->instance : worker->report.instance, sizeof(instance));
+        worker->report = *report;
+        worker->reported_free = report->free_amounts;
+        memcpy(worker->report.instance, instance, sizeof(instance));
+        worker->heard = true;
+        worker->n_reports++;
+        if (worker->probed && worker->n_calls > worker->verify_call)
+                worker->verify = worker->lease_new = false;
+        worker->probed = false;
+        heard(worker, now_usec);
+}
+
+/* Answers to different requests overtake each other, so that a report may be of an earlier instance than the
+ * last one was. Probes are made one after the other: only their answers can say that there is a new one. */
+void scheduler_worker_reported(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const WorkerReport *report,
+                usec_t now_usec) {
+        Worker *state = &worker->worker;
+        if (!state->probed && (!state->heard || is_other_instance(state, report))) {
+                worker_verify(state, now_usec);
+                return;
+        }
+        bool news = !state->heard || state->silent || state->report.draining != report->draining;
+        bool restarted = state->heard && is_other_instance(state, report);
+        if (restarted && !state->lease_new) /* no lease survives a restart */
+                *state->lease_id = 0;
+        take_report(state, report, now_usec);
+        if (news || restarted)
+                call_at_once(state, now_usec);
+        settle_attempts(scheduler, worker, now_usec);
+        count_unanswered(worker);
+}
+
+/* Until when a lease may be live that would otherwise end at END_USEC: each renewal that we gave up may still
+ * arrive, as long as requests travel and the lease is live. */
+static usec_t lease_may_end_usec(const Worker *worker, usec_t end_usec, usec_t ttl_usec, usec_t now_usec) {
+        if (worker->late_call_usec <= now_usec)
+                return end_usec;
+        usec_t chain_usec = usec_add(end_usec, worker->n_late_calls * ttl_usec);
+        usec_t last_usec = usec_add(worker->late_call_usec, ttl_usec);
+        usec_t usec = chain_usec < last_usec ? chain_usec : last_usec;
+        return usec > end_usec ? usec : end_usec;
+}
+
+/* Others may use the worker, or have used it before us: what it has free is asked for once between renewals
+ * at least, since nobody may tell us. */
+static void look_before_renewal(Worker *worker, usec_t now_usec) {
+        usec_t half_usec = usec_subtract(worker->renew_usec, now_usec) / 2;
+        worker->look = true;
+        worker->next_call_usec = usec_add(now_usec, half_usec < PROBE_USEC ? half_usec : PROBE_USEC);
+}
+
+static void look_again(Worker *worker, usec_t now_usec) {
+        worker->look = false;
+        call_again(worker, now_usec, 0);
+        usec_t left_usec = usec_subtract(worker->renew_usec, now_usec);
+        if (left_usec > 2 * PROBE_USEC)
+                look_before_renewal(worker, now_usec);
+        else
+                worker->next_call_usec = usec_add(now_usec, left_usec);
+}
+
+/* A lease that is new to us may come from an instance that is, too: it is asked before anything goes there,
+ * so that each attempt knows the instance that it dies with. */
+void scheduler_call_granted(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const char *lease_id,
+                usec_t ttl_usec,
+                usec_t now_usec) {
+        assert(worker->worker.calling);
+        assert(strlen(lease_id) < LEASE_ID_SIZE);
+
+        Worker *state = &worker->worker;
+        heard(state, now_usec);
+        bool fresh = !streq(state->lease_id, lease_id);
+        (void) strncpy(state->lease_id, lease_id, LEASE_ID_SIZE - 1);
+        *state->lease_holder = 0;
+        state->lease_sure_usec = usec_add(state->call_sent_usec, ttl_usec);
+        state->lease_maybe_usec = lease_may_end_usec(state, usec_add(now_usec, ttl_usec), ttl_usec, now_usec);
+        call_again(state, now_usec, ttl_usec / 3);
+        state->renew_usec = state->next_call_usec;
+        look_before_renewal(state, now_usec);
+        if (fresh) {
+                state->lease_new = true;
+                worker_verify(state, now_usec);
+        }
+        call_to_verify(state, now_usec);
+}
+
+void scheduler_call_refused(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const char *holder,
+                usec_t now_usec) {
+        assert(worker->worker.calling);
+
+        Worker *state = &worker->worker;
+        heard(state, now_usec);
+        *state->lease_id = 0;
+        (void) strncpy(state->lease_holder, holder, LEASE_QUEUE_MAX);
+        call_again(state, now_usec, state->call == WORKER_CALL_RENEW ? 0 : LEASED_USEC);
+        call_to_verify(state, now_usec);
+}
+
+void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        assert(worker->worker.calling);
+
+        Worker *state = &worker->worker;
+        heard(state, now_usec);
+        state->probed = state->call == WORKER_CALL_PROBE;
+        if (state->call == WORKER_CALL_RELEASE)
+                *state->lease_id = 0;
+        if (state->probed && *state->lease_id)
+                look_again(state, now_usec);
+        else
+                call_again(state,
+                           now_usec,
+                           worker_is_wanted(state) && !state->report.draining ? 0 : PROBE_USEC);
+        call_to_verify(state, now_usec);
+}
+
+static void renewal_unanswered(Worker *worker, usec_t ttl_usec, usec_t now_usec) {
+        if (worker->late_call_usec <= worker->call_sent_usec)
+                worker->n_late_calls = 0;
+        worker->n_late_calls++;
+        worker->late_call_usec = usec_add(now_usec, SCHEDULER_IN_FLIGHT_USEC + ttl_usec);
+        if (worker->lease_maybe_usec <= worker->call_sent_usec)
+                return;
+        usec_t chain_usec = usec_add(worker->lease_maybe_usec, ttl_usec);
+        usec_t last_usec = usec_add(worker->late_call_usec, ttl_usec);
+        worker->lease_maybe_usec = chain_usec < last_usec ? chain_usec : last_usec;
+}
+
+void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        assert(worker->worker.calling);
+
+        Worker *state = &worker->worker;
+        if (state->call == WORKER_CALL_RENEW || state->call == WORKER_CALL_ACQUIRE) {
+                renewal_unanswered(state, scheduler->config.lease_ttl_usec, now_usec);
+        }
+        state->silent = true;
+        call_again(state, now_usec, SUSPECT_USEC);
+}
+
+void scheduler_worker_suspect(ScheduledWorker *worker, usec_t now_usec) {
+        call_at_once(&worker->worker, now_usec);
+}
+
+void scheduler_set_permitted(ScheduledWorker *worker, bool permitted, usec_t now_usec) {
+        if (worker->worker.permitted == permitted)
+                return;
+        worker->worker.permitted = permitted;
+        call_at_once(&worker->worker, now_usec);
+}
+
+void scheduler_set_disabled(ScheduledWorker *worker, bool disabled, usec_t now_usec) {
+        if (worker->worker.disabled == disabled)
+                return;
+        worker->worker.disabled = disabled;
+        call_at_once(&worker->worker, now_usec);
+}
+
+/* Nothing is left there that would have to be finished first. */
+static bool is_to_be_released(const Worker *worker) {
+        return *worker->lease_id && !worker->silent && !worker_is_wanted(worker) && worker->n_attempts == 0;
+}
+
+static void begin_call(ScheduledWorker *worker, usec_t now_usec) {
+        Worker *state = &worker->worker;
+        state->calling = true;
+        state->call = worker_due_call(state);
+        state->call_sent_usec = now_usec;
+        state->n_calls++;
+        worker->call_due = true;
+}
+
+static bool is_given_up(const Scheduler *scheduler, const Worker *worker, usec_t now_usec) {
+        return worker->n_attempts > 0 && (worker->silent || !worker->heard) &&
+                        now_usec >= worker_lost_usec(worker, scheduler->config.lost_after_usec);
+}
+
+/* What is on its way has its own deadline, and comes back here after it. */
+static void lose_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        for (ScheduledTask *task = worker->attempts, *next; task; task = next) {
+                next = task->next_at_worker;
+                if (task->state != SCHEDULED_SENDING)
+                        attempt_lost(scheduler, task, now_usec);
+        }
+}
+
+void workers_tick(Scheduler *scheduler, usec_t now_usec) {
+        for (size_t i = 0; i < scheduler->n_workers; i++) {
+                ScheduledWorker *worker = scheduler->workers[i];
+                if (is_given_up(scheduler, &worker->worker, now_usec))
+                        lose_attempts(scheduler, worker, now_usec);
+                if (!worker->worker.calling &&
+                    (worker->worker.next_call_usec <= now_usec || is_to_be_released(&worker->worker)))
+                        begin_call(worker, now_usec);
+        }
+}
+
+static usec_t earlier(usec_t a, usec_t b) {
+        return a < b ? a : b;
+}
+
+usec_t workers_deadline(const Scheduler *scheduler, usec_t now_usec) {
+        usec_t usec = USEC_INFINITY;
+        for (size_t i = 0; i < scheduler->n_workers; i++) {
+                const Worker *worker = &scheduler->workers[i]->worker;
+                if (!worker->calling)
+                        usec = earlier(usec, worker->next_call_usec);
+                if (worker->paused_usec > now_usec && scheduler->waiting.n_entries > 0)
+                        usec = earlier(usec, worker->paused_usec);
+                usec_t lost_usec = worker_lost_usec(worker, scheduler->config.lost_after_usec);
+                if (worker->n_attempts > 0 && (worker->silent || !worker->heard) && lost_usec > now_usec)
+                        usec = earlier(usec, lost_usec);
+        }
+        return usec;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "core/scheduling/scheduler.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/scheduling/scheduler-internal.h"
+#include "core/text/stable-hash.h"
+
+int scheduler_new(const SchedulerConfig *config, Scheduler **ret) {
+        Scheduler *scheduler = calloc(1, sizeof(*scheduler));
+        if (!scheduler)
+                return -ENOMEM;
+        scheduler->config = *config;
+        *ret = scheduler;
+        return 0;
+}
+
+static void shared_unref(SharedResources *shared) {
+        if (shared && --shared->n_refs == 0)
+                free(shared);
+}
+
+static size_t shared_place(const Resources *want) {
+        uint64_t hash = stable_hash_u64(want->cores_micro) ^ stable_hash_u64(want->memory_mb + 1);
+        for (size_t i = 0; i < want->n_named; i++)
+                hash = stable_hash_u64(hash + stable_hash(want->named[i].name) + want->named[i].amount);
+        return hash % SHARED_RESOURCES_KEPT;
+}
+
+static Resources *share_resources(Scheduler *scheduler, const Resources *want) {
+        SharedResources **kept = &scheduler->shared[shared_place(want)];
+        if (!*kept || !resources_equal(&(*kept)->resources, want)) {
+                SharedResources *shared = malloc(sizeof(*shared));
+                if (!shared)
+                        return NULL;
+                *shared = (SharedResources){ .resources = *want, .n_refs = 1 };
+                shared_unref(*kept);
+                *kept = shared;
+        }
+        (*kept)->n_refs++;
+        return &(*kept)->resources;
+}
+
+static void task_free(ScheduledTask *task) {
+        shared_unref((SharedResources *) task->want);
+        free(task);
+}
+
+Scheduler *scheduler_free(Scheduler *scheduler) {
+        if (!scheduler)
+                return NULL;
+        waiting_list_done(&scheduler->waiting);
+        deadline_heap_done(&scheduler->deadlines);
+        while (scheduler->tasks) {
+                ScheduledTask *task = scheduler->tasks;
+                scheduler->tasks = task->next;
+                task_free(task);
+        }
+        for (size_t i = 0; i < SHARED_RESOURCES_KEPT; i++)
+                shared_unref(scheduler->shared[i]);
+        for (size_t i = 0; i < scheduler->n_workers; i++)
+                free(scheduler->workers[i]);
+        free(scheduler->workers);
+        free(scheduler);
+        return NULL;
+}
+
+int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, ScheduledWorker **ret) {
+        if (strlen(id) > WORKER_ID_MAX)
+                return -ENAMETOOLONG;
+        ScheduledWorker **workers = reallocarray(
+                        scheduler->workers, scheduler->n_workers + 1, sizeof(ScheduledWorker *));
+        if (!workers)
+                return -ENOMEM;
+        scheduler->workers = workers;
+        ScheduledWorker *worker = calloc(1, sizeof(*worker));
+        if (!worker)
+                return -ENOMEM;
+        (void) strncpy(worker->worker.id, id, WORKER_ID_MAX); /* the rest is zero */
+        worker->worker.id_hash = stable_hash(id);
+        worker->worker.heard_usec = now_usec;
+        /* An earlier run of this queue may have left a lease there under which an attempt still runs, and a
+         * renewal on its way. */
+        worker->worker.lease_maybe_usec = usec_add(now_usec, 2 * scheduler->config.lease_ttl_usec);
+        worker->worker.late_call_usec = usec_add(
+                        now_usec, SCHEDULER_IN_FLIGHT_USEC + scheduler->config.lease_ttl_usec);
+        worker->worker.n_late_calls = 1;
+        worker->worker.next_call_usec = now_usec;
+        workers[scheduler->n_workers++] = worker;
+        *ret = worker;
+        return 0;
+}
+
+size_t scheduler_n_workers(const Scheduler *scheduler) {
+        return scheduler->n_workers;
+}
+
+ScheduledWorker *scheduler_worker(const Scheduler *scheduler, size_t i) {
+        assert(i < scheduler->n_workers);
+        return scheduler->workers[i];
+}
+
+static int task_new(Scheduler *scheduler, const ScheduledTaskOptions *options, ScheduledTask **ret) {
+        ScheduledTask *task = calloc(1, sizeof(*task));
+        Resources *want = task ? share_resources(scheduler, &options->resources) : NULL;
+        if (!want) {
+                free(task);
+                return -ENOMEM;
+        }
+        *task = (ScheduledTask){
+                .sequence = options->sequence,
+                .id_hash = stable_hash(options->task_id),
+                .priority = options->priority,
+                .want = want,
+                .retries_max = options->retries_max,
+                .retry_backoff_usec = options->retry_backoff_usec,
+                .retry_on_lost = options->retry_on_lost,
+        };
+        *ret = task;
+        return 0;
+}
+
+int scheduler_add_task(
+                Scheduler *scheduler,
+                const ScheduledTaskOptions *options,
+                usec_t now_usec,
+                ScheduledTask **ret) {
+        int r = deadline_heap_reserve(&scheduler->deadlines, scheduler->n_tasks + 1);
+        if (r < 0)
+                return r;
+        ScheduledTask *task;
+        r = task_new(scheduler, options, &task);
+        if (r < 0)
+                return r;
+        r = waiting_list_add(
+                        &scheduler->waiting,
+                        &task->waiting,
+                        task->want,
+                        task->priority,
+                        task->sequence,
+                        now_usec);
+        if (r < 0) {
+                task_free(task);
+                return r;
+        }
+        task->next = scheduler->tasks;
+        if (task->next)
+                task->next->previous = task;
+        scheduler->tasks = task;
+        scheduler->n_tasks++;
+        *ret = task;
+        return 0;
+}
+
+void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t until_usec) {
+        assert(task->state == SCHEDULED_WAITING);
+        waiting_list_remove(&scheduler->waiting, &task->waiting);
+        task->state = SCHEDULED_BACKOFF;
+        deadline_set(&scheduler->deadlines, &task->deadline, until_usec);
+}
+
+void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task) {
+        assert(task->state == SCHEDULED_ENDED);
+        assert(!task->worker);
+        assert(!task->active);
+
+        *(task->previous ? &task->previous->next : &scheduler->tasks) = task->next;
+        if (task->next)
+                task->next->previous = task->previous;
+        scheduler->n_tasks--;
+        task_free(task);
+}
+
+static void task_cancel(Scheduler *scheduler, ScheduledTask *task) {
+        waiting_list_remove(&scheduler->waiting, &task->waiting);
+        deadline_clear(&scheduler->deadlines, &task->deadline);
+        task->state = SCHEDULED_ENDED;
+        task->reason = REASON_CANCELED;
+        scheduler_act(scheduler, task, ACTION_FINISH);
+}
+
+void scheduler_stop_task(Scheduler *scheduler, ScheduledTask *task) {
+        if (task->stop_requested || task->state == SCHEDULED_ENDED)
+                return;
+        task->stop_requested = true;
+        switch (task->state) {
+        case SCHEDULED_WAITING:
+        case SCHEDULED_BACKOFF:
+                task_cancel(scheduler, task);
+                break;
+        case SCHEDULED_RUNNING:
+                scheduler_act(scheduler, task, ACTION_STOP);
+                break;
+        case SCHEDULED_SENDING: /* when it is known to have arrived */
+        case SCHEDULED_UNCERTAIN:
+        case SCHEDULED_ENDED:
+                break;
+        }
+}
+
+void scheduler_act(Scheduler *scheduler, ScheduledTask *task, SchedulerActionType type) {
+        task->actions |= 1U << type;
+        if (task->active)
+                return;
+        task->active = true;
+        task->next_active = NULL;
+        *(scheduler->last_active ? &scheduler->last_active->next_active : &scheduler->first_active) = task;
+        scheduler->last_active = task;
+}
+
+/* In the order of the enum, which is the order in which a task may come by several at once. */
+static bool task_next_action(Scheduler *scheduler, SchedulerAction *ret) {
+        ScheduledTask *task = scheduler->first_active;
+        if (!task)
+                return false;
+        SchedulerActionType type = (SchedulerActionType) __builtin_ctz(task->actions);
+        task->actions &= task->actions - 1;
+        if (task->actions == 0) {
+                scheduler->first_active = task->next_active;
+                if (!scheduler->first_active)
+                        scheduler->last_active = NULL;
+                task->active = false;
+        }
+        bool has_worker = type != ACTION_REQUEUE && type != ACTION_FINISH;
+        *ret = (SchedulerAction){ .type = type, .task = task, .worker = has_worker ? task->worker : NULL };
+        return true;
+}
+
+bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret) {
+        if (task_next_action(scheduler, ret))
+                return true;
+        for (size_t i = 0; i < scheduler->n_workers; i++) {
+                ScheduledWorker *worker = scheduler->workers[i];
+                if (!worker->call_due)
+                        continue;
+                worker->call_due = false;
+                *ret = (SchedulerAction){
+                        .type = ACTION_CALL,
+                        .worker = worker,
+                        .call = worker->worker.call,
+                };
+                return true;
+        }
+        return false;
+}
+
+static ScheduledTask *task_of_deadline(Deadline *deadline) {
+        return (ScheduledTask *) ((char *) deadline - offsetof(ScheduledTask, deadline));
+}
+
+static void tasks_tick(Scheduler *scheduler, usec_t now_usec) {
+        for (Deadline *deadline;
+             (deadline = deadline_first(&scheduler->deadlines)) && deadline->when_usec <= now_usec;) {
+                ScheduledTask *task = task_of_deadline(deadline);
+                deadline_clear(&scheduler->deadlines, deadline);
+                if (task->state == SCHEDULED_BACKOFF)
+                        task_wait(scheduler, task, now_usec, now_usec);
+                else
+                        attempt_resubmit(scheduler, task, now_usec);
+        }
+}
+
+void scheduler_run(Scheduler *scheduler, usec_t now_usec) {
+        workers_tick(scheduler, now_usec);
+        tasks_tick(scheduler, now_usec);
+        scheduler_place(scheduler, now_usec);
+}
+
+usec_t scheduler_deadline(const Scheduler *scheduler, usec_t now_usec) {
+        if (scheduler->more_to_place)
+                return now_usec;
+        usec_t usec = workers_deadline(scheduler, now_usec);
+        const Deadline *first = deadline_first(&scheduler->deadlines);
+        return first && first->when_usec < usec ? first->when_usec : usec;
+}
+
+size_t scheduler_n_waiting(const Scheduler *scheduler) {
+        return scheduler->waiting.n_entries;
+}
+
+size_t scheduler_n_tasks(const Scheduler *scheduler) {
+        return scheduler->n_tasks;
+}

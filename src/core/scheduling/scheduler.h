@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The brain of the queue: which task goes to which worker, what is asked of workers and when, which attempt
+ * is given up. Told what happened and what time it is (CLOCK_BOOTTIME), it says what to do; it does nothing
+ * itself. The daemon and the simulation of tests drive the same code.
+ *
+ *                 placed               accepted
+ *   WAITING ────────────────▶ SENDING ──────────▶ RUNNING ──▶ ENDED
+ *      ▲  ▲       refused        │ ▲                 │
+ *      │  └──────────────────────┤ │ sent again      │ lost, or errored and to be retried
+ *      │                         ▼ │                 │
+ *   BACKOFF ◀────────────── UNCERTAIN                │
+ *      └─ ◀──────────────────────────────────────────┘
+ *
+ * What makes "not run twice" true: an attempt has one worker, one id of its own there, and one lease under
+ * which it is submitted however often. While nobody knows whether a submission arrived (UNCERTAIN), it is
+ * repeated under the same id at the same worker, which runs an id once. As no lease outlives a worker's
+ * instance or comes back once it has ended, only the instance that granted it can ever have the attempt, and
+ * what still travels is refused as soon as the lease is over. So only a definite no, a list of what the
+ * worker has that was made after every submission was answered, the worker's restart (its tasks die with it),
+ * or worker_lost_usec() make the task free for another attempt.
+ *
+ * Use: report what happened by the functions below, call scheduler_run(), then take every action by
+ * scheduler_next_action() before the next event is reported. Actions that change a task are to be on disk
+ * before anybody else hears of them.
+ *
+ * What the program around it has to do besides, so that the above is true (tests/sim does):
+ * - The HTTP client never repeats a request by itself.
+ * - Whenever a worker answers for the first time, after it was silent, as another instance, does not know an
+ * attempt (404), or answers a submission strangely, its attempts are listed. Those there that are no task's
+ * present one are stopped.
+ * - To stop an attempt must not make the worker forget a result. It is made to forget one only when the
+ * result is on disk and SCHEDULER_IN_FLIGHT_USEC have passed since the last submission: one that is still on
+ * its way would be run again.
+ * - An attempt that was placed longer ago than workers keep results is restored as accepted: if the worker
+ * does not have it, nobody can say any more that it never ran. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/usec.h"
+#include "core/scheduling/deadline-heap.h"
+#include "core/scheduling/waiting-list.h"
+#include "core/scheduling/worker.h"
+#include "core/task/resources.h"
+
+/* A task that was passed by others for so long gets the next worker that can have room for it for itself. */
+#define SCHEDULER_PATIENCE_USEC (30 * USEC_PER_SEC)
+
+/* A task that loses so many workers is suspected of being the reason. */
+#define SCHEDULER_LOSSES_MAX 10
+
+/* A request whose connection we gave up may still be on its way for so long: the client's sockets are to drop
+ * what is not acknowledged within less. Where the worker stands still (its host sleeps) it may be read even
+ * later, but before what was sent after that time, and under a lease that is over if it takes as long as
+ * that. */
+#define SCHEDULER_IN_FLIGHT_USEC (60 * USEC_PER_SEC)
+
+typedef struct Scheduler Scheduler;
+typedef struct ScheduledTask ScheduledTask;
+typedef struct ScheduledWorker ScheduledWorker;
+
+typedef struct SchedulerConfig {
+        usec_t lease_ttl_usec;
+        usec_t lost_after_usec;
+} SchedulerConfig;
+
+typedef enum ScheduledState {
+        SCHEDULED_WAITING,
+        SCHEDULED_BACKOFF,   /* waits for its time, then again with the others */
+        SCHEDULED_SENDING,   /* the submission is under way */
+        SCHEDULED_UNCERTAIN, /* it may have arrived */
+        SCHEDULED_RUNNING,   /* the worker has it */
+        SCHEDULED_ENDED,
+} ScheduledState;
+
+/* Why a task has no attempt any more. */
+typedef enum ScheduledReason {
+        REASON_NONE,
+        REASON_RESULT,   /* the worker's result is the task's */
+        REASON_RETRY,    /* the worker's result is an error, and there are tries left */
+        REASON_REFUSED,  /* the worker did not take it, and never ran it */
+        REASON_INVALID,  /* no worker would */
+        REASON_LOST,     /* the worker is gone, or has forgotten it */
+        REASON_CANCELED, /* before any worker had it */
+} ScheduledReason;
+
+/* How a task is to be treated; copied. */
+typedef struct ScheduledTaskOptions {
+        const char *task_id;
+        Resources resources;
+        uint64_t sequence; /* of arrival, unique */
+        int64_t priority;
+        uint64_t retries_max;
+        usec_t retry_backoff_usec;
+        bool retry_on_lost;
+} ScheduledTaskOptions;
+
+struct ScheduledTask {
+        uint64_t sequence, id_hash;
+        int64_t priority;
+        Resources *want; /* shared by tasks that ask for the same; a reference */
+        uint64_t retries_max, n_retries, n_losses;
+        usec_t retry_backoff_usec;
+        bool retry_on_lost;
+        bool stop_requested;
+
+        ScheduledState state;
+        ScheduledReason reason; /* of the latest REQUEUE or FINISH */
+        WaitingEntry waiting;
+        Deadline deadline;       /* BACKOFF: waits again; UNCERTAIN: is sent again */
+        ScheduledWorker *worker; /* weak; from SENDING to the attempt's end */
+        ScheduledTask *previous_at_worker, *next_at_worker;
+        char instance[WORKER_INSTANCE_SIZE]; /* of the worker that granted the lease */
+        char lease_id[LEASE_ID_SIZE];        /* what every submission of the attempt names (Daggyr-Lease) */
+        bool bound;                          /* to that lease; else the id is one that nobody has, so that
+                                                the worker only tells whether it has the attempt */
+        bool maybe_taken;                    /* by a submission that was not answered, or strangely */
+        usec_t uncertain_usec;               /* when a submission last ended without an answer; 0: none did */
+        usec_t settled_usec; /* UNCERTAIN: since when none has been on its way; 0: one may be */
+        usec_t sent_usec, accepted_usec;
+        uint64_t reports_when_sent;
+        bool counted;        /* taken off the worker's free amounts by us, not yet by itself */
+        uint64_t seen_round; /* the listing that had it */
+        bool missing;        /* the worker does not have it; whether it had is seen by its instance */
+        usec_t waiting_since_usec;
+
+        ScheduledTask *previous, *next; /* of all */
+        unsigned actions;               /* to be taken, a bit each */
+        ScheduledTask *next_active;
+        bool active;
+        void *userdata; /* the program's */
+};
+
+struct ScheduledWorker {
+        Worker worker;
+        ScheduledTask *attempts;
+        uint64_t list_round;
+        bool call_due;
+        bool reserved; /* within one run: for a task that has waited long */
+        void *userdata;
+};
+
+typedef enum SchedulerActionType {
+        ACTION_REQUEUE,  /* the attempt is over for task->reason; the task waits again */
+        ACTION_PLACE,    /* begin an attempt at task->worker: note it, then submit under task->lease_id */
+        ACTION_RESUBMIT, /* submit the same attempt again, under task->lease_id, which may be another */
+        ACTION_STOP,     /* stop the attempt at task->worker, repeated until that has answered */
+        ACTION_FINISH,   /* the task is over for task->reason: note it, then scheduler_remove_task() */
+        ACTION_CALL,     /* make CALL to the worker */
+} SchedulerActionType;
+
+typedef struct SchedulerAction {
+        SchedulerActionType type;
+        ScheduledTask *task;     /* weak; NULL for ACTION_CALL */
+        ScheduledWorker *worker; /* weak; NULL for ACTION_REQUEUE and ACTION_FINISH */
+        WorkerCall call;
+} SchedulerAction;
+
+int scheduler_new(const SchedulerConfig *config, Scheduler **ret);
+Scheduler *scheduler_free(Scheduler *scheduler);
+DEFINE_POINTER_CLEANUP(Scheduler, scheduler_free)
+
+/* -ENOMEM, -ENAMETOOLONG. It is not permitted and not yet called. */
+int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, ScheduledWorker **ret);
+
+size_t scheduler_n_workers(const Scheduler *scheduler);
+ScheduledWorker *scheduler_worker(const Scheduler *scheduler, size_t i);
+
+/* A new task, or one that waited when the queue stopped: its n_retries and n_losses may be set right
+ * afterwards. Many are best added in the order of their sequence. -ENOMEM. */
+int scheduler_add_task(
+                Scheduler *scheduler,
+                const ScheduledTaskOptions *options,
+                usec_t now_usec,
+                ScheduledTask **ret);
+
+/* Right after scheduler_add_task(): the task was with WORKER, at its INSTANCE, when the queue stopped.
+ * ACCEPTED: the worker was known to have it. */
+void scheduler_restore_attempt(
+                Scheduler *scheduler,
+                ScheduledTask *task,
+                ScheduledWorker *worker,
+                const char *instance,
+                bool accepted,
+                usec_t now_usec);
+
+/* The same for one that was to wait until a time. */
+void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t until_usec);
+
+/* Forgets an ended task. */
+void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task);
+
+/* Whether some worker could run it if it were empty; workers never heard of count as able to. */
+bool scheduler_could_fit(const Scheduler *scheduler, const Resources *want);
+
+/* The worker of which it would take the smallest share, among those that take tasks now; NULL: it fits
+ * nowhere. */
+const Worker *scheduler_least_impact(const Scheduler *scheduler, const Resources *want, usec_t now_usec);
+
+/* Whether it would be placed at once. */
+bool scheduler_fits_now(const Scheduler *scheduler, const Resources *want, usec_t now_usec);
+
+/* A client wants it stopped. */
+void scheduler_stop_task(Scheduler *scheduler, ScheduledTask *task);
+
+typedef enum SubmitOutcome {
+        SUBMIT_ACCEPTED,
+        SUBMIT_FULL,     /* does not fit; report what the worker said of itself first */
+        SUBMIT_BUSY,     /* the worker asks for time, or drains */
+        SUBMIT_NO_LEASE, /* task->lease_id is not the live one */
+        SUBMIT_INVALID,  /* the worker will never take it */
+        SUBMIT_STRANGE,  /* arrived, but the answer does not tell what became of it */
+        SUBMIT_UNSENT,   /* certainly not arrived: no connection */
+        SUBMIT_UNKNOWN,  /* may have arrived */
+} SubmitOutcome;
+
+/* What became of ACTION_PLACE or ACTION_RESUBMIT; exactly once for each. */
+void scheduler_submit_done(Scheduler *scheduler, ScheduledTask *task, SubmitOutcome outcome, usec_t now_usec);
+
+typedef enum AttemptEnd {
+        ATTEMPT_SUCCEEDED,
+        ATTEMPT_ERRORED,
+        ATTEMPT_KILLED,
+        ATTEMPT_SHUTDOWN, /* killed because the worker was shut down */
+} AttemptEnd;
+
+/* The attempt's result is here, and no submission of it is under way. Leads to ACTION_FINISH or
+ * ACTION_REQUEUE. */
+void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec);
+
+/* Listing what a worker has: begin, name each of our attempts that it has, live or ended, then finish. What
+ * it was known to have and has no more is lost; or, if a probe then finds the worker to be the same as
+ * before, has ended and was forgotten there: such a task is not run again. What it was not known to have, and
+ * has not after every submission was answered, it never had. LISTED_USEC: when the list was asked for. */
+void scheduler_listing_begin(ScheduledWorker *worker);
+void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+void scheduler_listing_finish(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                usec_t listed_usec,
+                usec_t now_usec);
+
+/* What a worker says of itself, by whatever way it comes. What it has free is a hint. Its first report, and a
+ * new instance, are believed right after scheduler_call_answered() only; otherwise they lead to a probe. */
+void scheduler_worker_reported(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const WorkerReport *report,
+                usec_t now_usec);
+
+/* How ACTION_CALL went; exactly one of these for each. A probe that was answered is followed by
+ * scheduler_worker_reported(). */
+void scheduler_call_granted(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const char *lease_id,
+                usec_t ttl_usec,
+                usec_t now_usec);
+void scheduler_call_refused(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const char *holder, /* the queue that has the lease, or "" */
+                usec_t now_usec);
+void scheduler_call_answered(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                usec_t now_usec); /* probe, or release:
+                                     it has no lease
+                                     of ours */
+void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec);
+
+/* Another exchange with the worker failed: it is asked how it is. */
+void scheduler_worker_suspect(ScheduledWorker *worker, usec_t now_usec);
+
+/* The queue's share has changed, or an administrator's mind. */
+void scheduler_set_permitted(ScheduledWorker *worker, bool permitted, usec_t now_usec);
+void scheduler_set_disabled(ScheduledWorker *worker, bool disabled, usec_t now_usec);
+
+/* Decides. Afterwards take the actions. */
+void scheduler_run(Scheduler *scheduler, usec_t now_usec);
+
+/* False when there is none left. */
+bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret);
+
+/* When to call scheduler_run() again if nothing happens before. */
+usec_t scheduler_deadline(const Scheduler *scheduler, usec_t now_usec);
+
+size_t scheduler_n_waiting(const Scheduler *scheduler);
+size_t scheduler_n_tasks(const Scheduler *scheduler);

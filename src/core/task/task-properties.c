@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* One rule a property: its name, how its value is read, and within what bounds. */
+#include "core/task/task-properties.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "core/json/json.h"
+
+#define DEVICE_PATH_MAX 4095
+#define MASK_SIZE_MAX   (TASK_PROPERTY_CPU_MAX / 8 + 1)
+
+typedef struct PropertyRule PropertyRule;
+
+struct PropertyRule {
+        const char *name;
+        int (*parse)(json_object *value,
+                     const PropertyRule *rule,
+                     const char *path,
+                     TaskProperty *property,
+                     Problem *reterr_problem);
+        uint64_t min, max;
+        uint64_t suffix_base; /* of K, M, G, T */
+};
+
+/* Reads the first SIZE bytes at S as a decimal number. */
+static int parse_digits(const char *s, size_t size, uint64_t max, uint64_t *ret) {
+        char digits[sizeof("18446744073709551615")];
+
+        if (size >= sizeof(digits))
+                return -ERANGE;
+
+        memcpy(digits, s, size);
+        digits[size] = 0;
+        return text_parse_u64(digits, 0, max, ret);
+}
+
+/* Reads "infinity", or digits with K, M, G, T or nothing behind them. */
+static int parse_amount(const char *s, uint64_t base, uint64_t *ret) {
+        static const char suffixes[] = "KMGT";
+        size_t n_digits = strspn(s, "0123456789");
+        uint64_t amount;
+        int r;
+
+        if (streq(s, "infinity")) {
+                *ret = UINT64_MAX;
+                return 0;
+        }
+
+        r = parse_digits(s, n_digits, UINT64_MAX - 1, &amount);
+        if (r < 0)
+                return r;
+
+        const char *rest = s + n_digits;
+        if (*rest) {
+                const char *suffix = strchr(suffixes, *rest);
+                if (!suffix || rest[1])
+                        return -EINVAL;
+
+                for (const char *p = suffixes; p <= suffix; p++)
+                        if (__builtin_mul_overflow(amount, base, &amount))
+                                return -ERANGE;
+        }
+
+        *ret = amount;
+        return 0;
+}
+
+/* An integer, or a string that parse_amount() reads. */
+static int get_amount(
+                json_object *value,
+                const PropertyRule *rule,
+                const char *path,
+                uint64_t *ret,
+                Problem *reterr_problem) {
+        uint64_t amount;
+        int r;
+
+        if (json_object_is_type(value, json_type_string))
+                r = parse_amount(json_object_get_string(value), rule->suffix_base, &amount);
+        else
+                r = json_get_u64(value, 0, UINT64_MAX - 1, &amount);
+        if (r < 0 || amount < rule->min)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                path,
+                                "must be an integer of at least %u, or a string such as \"512M\"",
+                                (unsigned) rule->min);
+
+        *ret = amount;
+        return 0;
+}
+
+static int parse_property_amount(
+                json_object *value,
+                const PropertyRule *rule,
+                const char *path,
+                TaskProperty *property,
+                Problem *reterr_problem) {
+        property->kind = TASK_PROPERTY_NUMBER;
+        return get_amount(value, rule, path, &property->number, reterr_problem);
+}
+
+static int parse_property_weight(
+                json_object *value,
+                const PropertyRule *rule,
+                const char *path,
+                TaskProperty *property,
+                Problem *reterr_problem) {
+        property->kind = TASK_PROPERTY_NUMBER;
+        if (json_get_u64(value, rule->min, rule->max, &property->number) < 0)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                path,
+                                "must be an integer between %u and %u",
+                                (unsigned) rule->min,
+                                (unsigned) rule->max);
+
+        return 0;
+}
+
+/* Reads the first SIZE bytes at S, "5" or "0-3", and sets their bits. */
+static int mask_add_range(uint8_t mask[static MASK_SIZE_MAX], const char *s, size_t size) {
+        const char *dash = memchr(s, '-', size);
+        uint64_t first, last;
+        int r;
+
+        r = parse_digits(s, dash ? (size_t) (dash - s) : size, TASK_PROPERTY_CPU_MAX, &first);
+        if (r < 0)
+                return r;
+
+        last = first;
+        if (dash) {
+                r = parse_digits(dash + 1, size - (size_t) (dash + 1 - s), TASK_PROPERTY_CPU_MAX, &last);
+                if (r < 0)
+                        return r;
+        }
+        if (first > last)
+                return -EINVAL;
+
+        for (uint64_t i = first; i <= last; i++)
+                mask[i / 8] |= (uint8_t) (1U << (i % 8));
+
+        return 0;
+}
+
+/* Reads ranges with commas, spaces or both between them. */
+static int mask_parse(const char *s, uint8_t mask[static MASK_SIZE_MAX], size_t *ret_size) {
+        size_t size = MASK_SIZE_MAX;
+
+        for (s += strspn(s, ", "); *s; s += strspn(s, ", ")) {
+                size_t n = strcspn(s, ", ");
+
+                int r = mask_add_range(mask, s, n);
+                if (r < 0)
+                        return r;
+                s += n;
+        }
+
+        while (size > 0 && mask[size - 1] == 0)
+                size--;
+        if (size == 0)
+                return -EINVAL;
+
+        *ret_size = size;
+        return 0;
+}
+
+static int parse_property_mask(
+                json_object *value,
+                const PropertyRule *rule,
+                const char *path,
+                TaskProperty *property,
+                Problem *reterr_problem) {
+        uint8_t mask[MASK_SIZE_MAX] = { 0 };
+        size_t size;
+
+        property->kind = TASK_PROPERTY_MASK;
+        if (!json_object_is_type(value, json_type_string) ||
+            mask_parse(json_object_get_string(value), mask, &size) < 0)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                path,
+                                "must be a string such as \"0-3,5\" of numbers up to %d",
+                                TASK_PROPERTY_CPU_MAX);
+
+        property->mask = malloc(size);
+        if (!property->mask)
+                return problem_from_errno(reterr_problem, -ENOMEM);
+
+        memcpy(property->mask, mask, size);
+        property->mask_size = size;
+        return 0;
+}
+
+static void address_clear_beyond_prefix(TaskAddress *address) {
+        for (uint32_t bit = address->n_bits; bit < address->size * 8; bit++)
+                address->bytes[bit / 8] &= (uint8_t) ~(0x80U >> (bit % 8));
+}
+
+/* Reads "10.0.0.0/8", "::1"; without a length the prefix is the whole address. */
+static int address_parse(const char *s, TaskAddress *ret) {
+        char literal[INET6_ADDRSTRLEN];
+        size_t n = strcspn(s, "/");
+        TaskAddress address = { .family = memchr(s, ':', n) ? AF_INET6 : AF_INET };
+        uint64_t n_bits;
+        int r;
+
+        if (n >= sizeof(literal))
+                return -EINVAL;
+        memcpy(literal, s, n);
+        literal[n] = 0;
+        if (inet_pton(address.family, literal, address.bytes) != 1)
+                return -EINVAL;
+
+        address.size = address.family == AF_INET6 ? 16 : 4;
+        n_bits = address.size * 8;
+        if (s[n] == '/') {
+                r = text_parse_u64(s + n + 1, 0, address.size * 8, &n_bits);
+                if (r < 0)
+                        return r;
+        }
+
+        address.n_bits = (uint32_t) n_bits;
+        address_clear_beyond_prefix(&address);
+        *ret = address;
+        return 0;
+}
+
+/* Appends what S stands for: one prefix, or the two of a word. There is room. */
+static int addresses_add(TaskProperty *property, const char *s) {
+        static const struct {
+                const char *name, *ipv4, *ipv6;
+        } words[] = {
+                { "any", "0.0.0.0/0", "::/0" },
+                { "localhost", "127.0.0.0/8", "::1/128" },
+                { "link-local", "169.254.0.0/16", "fe80::/64" },
+                { "multicast", "224.0.0.0/4", "ff00::/8" },
+        };
+        TaskAddress *end = property->addresses + property->n_addresses;
+        int r;
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+                if (!streq(s, words[i].name))
+                        continue;
+
+                r = address_parse(words[i].ipv4, &end[0]);
+                if (r < 0)
+                        return r;
+                r = address_parse(words[i].ipv6, &end[1]);
+                if (r < 0)
+                        return r;
+                property->n_addresses += 2;
+                return 0;
+        }
+
+        r = address_parse(s, end);
+        if (r < 0)
+                return r;
+        property->n_addresses++;
+        return 0;
+}
+
+static int parse_address_item(
+                json_object *item,
+                size_t index,
+                const char *path,
+                TaskProperty *property,
+                Problem *reterr_problem) {
+        char index_text[sizeof("18446744073709551615")], item_path[PROBLEM_FIELD_SIZE];
+
+        if (json_object_is_type(item, json_type_string) &&
+            addresses_add(property, json_object_get_string(item)) >= 0)
+                return 0;
+
+        (void) snprintf(index_text, sizeof(index_text), "%zu", index);
+        json_pointer_join(item_path, path, index_text);
+        return problem_set(
+                        reterr_problem,
+                        400,
+                        item_path,
+                        "must be an address, a prefix such as \"10.0.0.0/8\", or \"any\", \"localhost\", "
+                        "\"link-local\" or \"multicast\"");
+}
+
+static int parse_property_addresses(
+                json_object *value,
+                const PropertyRule *rule,
+                const char *path,
+                TaskProperty *property,
+                Problem *reterr_problem) {
+        size_t n = json_object_is_type(value, json_type_array) ? json_object_array_length(value) : 0;
+
+        property->kind = TASK_PROPERTY_ADDRESSES;
+        if (n < 1 || n > TASK_PROPERTY_ADDRESSES_MAX)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                path,
+                                "must be an array of 1 to %d strings",
+                                TASK_PROPERTY_ADDRESSES_MAX);
+
+        property->addresses = calloc(2 * n, sizeof(TaskAddress));
+        if (!property->addresses)
+                return problem_from_errno(reterr_problem, -ENOMEM);
+
+        for (size_t i = 0; i < n; i++) {
+                int r = parse_address_item(
+                                json_object_array_get_idx(value, i), i, path, property, reterr_problem);
+                if (r < 0)
+                        return r;
+        }
+
+        return 0;
+}
+
+/* Whether every component is a plain name. */
+static bool path_is_normal(const char *path) {
+        while (*path == '/') {
+                size_t n = strcspn(++path, "/");
+
+                if (n == 0 || (n == 1 && path[0] == '.') || (n == 2 && path[0] == '.' && path[1] == '.'))
+                        return false;
+                path += n;
+        }
+
+        return *path == 0;
+}
+
+/* systemd would take any path and look for the device below it. But it is PID 1 that looks, and a path on a
+ * file system that the client serves itself could hold it up for ever: so only the places where root makes
+ * device nodes and links to them will do. And systemd writes the path into the unit's file as it stands: so
+ * no spaces, line ends or "%" in it. */
+static bool device_path_valid(const char *path) {
+        static const char characters[] = "/0123456789._:+@=-"
+                                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        static const char *const directories[] = { "disk/", "mapper/", "block/" };
+        const char *name = text_after(path, "/dev/");
+        size_t size = strspn(path, characters);
+
+        if (!name || path[size] || size > DEVICE_PATH_MAX || !path_is_normal(path))
+                return false;
+
+        for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++)
+                if (text_after(name, directories[i]))
+                        return true;
+
+        return !strchr(name, '/');
+}
+
+static int add_device_limit(
+                const char *device,
+                json_object *value,
+                const PropertyRule *rule,
+                const char *path,
+                TaskProperty *property,
+                Problem *reterr_problem) {
+        TaskDeviceLimit *limit = &property->limits[property->n_limits];
+        char member_path[PROBLEM_FIELD_SIZE];
+        int r;
+
+        json_pointer_join(member_path, path, device);
+        if (!device_path_valid(device))
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                member_path,
+                                "must be the path of a device such as \"/dev/vda\"");
+
+        r = get_amount(value, rule, member_path, &limit->limit, reterr_problem);
+        if (r < 0)
+                return r;
+
+        limit->path = strdup(device);
+        if (!limit->path)
+                return problem_from_errno(reterr_problem, -ENOMEM);
+
+        property->n_limits++;
+        return 0;
+}
+
+static int parse_property_device_limits(
+                json_object *value,
+                const PropertyRule *rule,
+                const char *path,
+                TaskProperty *property,
+                Problem *reterr_problem) {
+        size_t n = json_object_is_type(value, json_type_object) ? (size_t) json_object_object_length(value) :
+                                                                  0;
+
+        property->kind = TASK_PROPERTY_DEVICE_LIMITS;
+        if (n < 1 || n > TASK_PROPERTY_DEVICE_LIMITS_MAX)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                path,
+                                "must be an object of 1 to %d devices and their limits",
+                                TASK_PROPERTY_DEVICE_LIMITS_MAX);
+
+        property->limits = calloc(n, sizeof(TaskDeviceLimit));
+        if (!property->limits)
+                return problem_from_errno(reterr_problem, -ENOMEM);
+
+        json_object_object_foreach(value, device, limit) {
+                int r = add_device_limit(device, limit, rule, path, property, reterr_problem);
+                if (r < 0)
+                        return r;
+        }
+
+        return 0;
+}
+
+static const PropertyRule rules[] = {
+        { "CPUWeight", parse_property_weight, 1, 10000, 0 },
+        { "IOWeight", parse_property_weight, 1, 10000, 0 },
+        { "MemoryMin", parse_property_amount, 0, 0, 1024 },
+        { "MemoryLow", parse_property_amount, 0, 0, 1024 },
+        { "MemoryHigh", parse_property_amount, 1, 0, 1024 },
+        { "AllowedCPUs", parse_property_mask, 0, 0, 0 },
+        { "AllowedMemoryNodes", parse_property_mask, 0, 0, 0 },
+        { "IPAddressAllow", parse_property_addresses, 0, 0, 0 },
+        { "IPAddressDeny", parse_property_addresses, 0, 0, 0 },
+        { "IOReadBandwidthMax", parse_property_device_limits, 1, 0, 1000 },
+        { "IOWriteBandwidthMax", parse_property_device_limits, 1, 0, 1000 },
+        { "IOReadIOPSMax", parse_property_device_limits, 1, 0, 1000 },
+        { "IOWriteIOPSMax", parse_property_device_limits, 1, 0, 1000 },
+};
+
+/* Names a client might try, and what to tell it. */
+static const struct {
+        const char *name, *advice;
+} refusals[] = {
+        { "CPUQuota", "set by daggyr: use \"resources\" with \"cores\"" },
+        { "CPUQuotaPerSecUSec", "set by daggyr: use \"resources\" with \"cores\"" },
+        { "MemoryMax", "set by daggyr: use \"resources\" with \"memory_mb\"" },
+        { "MemoryLimit", "set by daggyr: use \"resources\" with \"memory_mb\"" },
+        { "MemorySwapMax", "set by daggyr: tasks have no swap, use \"resources\" with \"memory_mb\"" },
+        { "TasksMax", "set by daggyr: use \"tasks_max\"" },
+        { "RuntimeMaxSec", "set by daggyr: use \"timeout\"" },
+        { "RuntimeMaxUSec", "set by daggyr: use \"timeout\"" },
+        { "TimeoutStopSec", "set by daggyr: use \"grace\"" },
+        { "TimeoutStopUSec", "set by daggyr: use \"grace\"" },
+        { "User", "not a property of scopes: use \"user\"" },
+        { "UMask", "not a property of scopes: use \"umask\"" },
+        { "WorkingDirectory", "not a property of scopes: use \"working_directory\"" },
+        { "Environment", "not a property of scopes: use \"environment\"" },
+        { "Slice", "set by daggyr: all tasks are in its slice" },
+        { "KillMode", "set by daggyr: every process of a task ends with it" },
+        { "KillSignal", "set by daggyr: SIGTERM, then SIGKILL after \"grace\"" },
+        { "SendSIGKILL", "set by daggyr: SIGTERM, then SIGKILL after \"grace\"" },
+        { "OOMPolicy", "set by daggyr" },
+        { "Delegate", "set by daggyr" },
+        { "Description", "set by daggyr: use \"labels\"" },
+};
+
+static int refuse(const char *name, const char *path, Problem *reterr_problem) {
+        for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+                if (streq(name, refusals[i].name))
+                        return problem_set(reterr_problem, 400, path, "%s", refusals[i].advice);
+
+        return problem_set(reterr_problem, 400, path, "not a property that tasks may set");
+}
+
+static int parse_property(
+                const char *name,
+                json_object *value,
+                const char *path,
+                TaskProperty *property,
+                Problem *reterr_problem) {
+        char member_path[PROBLEM_FIELD_SIZE];
+
+        json_pointer_join(member_path, path, name);
+
+        for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+                if (streq(name, rules[i].name)) {
+                        property->name = rules[i].name;
+                        return rules[i].parse(value, &rules[i], member_path, property, reterr_problem);
+                }
+
+        return refuse(name, member_path, reterr_problem);
+}
+
+int task_properties_parse(
+                json_object *object,
+                const char *path,
+                TaskProperties **ret,
+                Problem *reterr_problem) {
+        _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
+
+        assert(path);
+        assert(ret);
+        assert(reterr_problem);
+
+        if (!json_object_is_type(object, json_type_object))
+                return problem_set(reterr_problem, 400, path, "must be an object");
+
+        size_t n = (size_t) json_object_object_length(object);
+        if (n > TASK_PROPERTIES_MAX)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                path,
+                                "must not have more than %d members",
+                                TASK_PROPERTIES_MAX);
+
+        properties = calloc(1, sizeof(TaskProperties));
+        if (!properties)
+                return problem_from_errno(reterr_problem, -ENOMEM);
+
+        properties->items = calloc(n + 1, sizeof(TaskProperty));
+        if (!properties->items)
+                return problem_from_errno(reterr_problem, -ENOMEM);
+
+        json_object_object_foreach(object, name, value) {
+                TaskProperty *property = &properties->items[properties->n_items++];
+
+                int r = parse_property(name, value, path, property, reterr_problem);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret = TAKE_PTR(properties);
+        return 0;
+}
+
+static void task_property_done(TaskProperty *property) {
+        free(property->mask);
+        free(property->addresses);
+        for (size_t i = 0; i < property->n_limits; i++)
+                free(property->limits[i].path);
+        free(property->limits);
+}
+
+TaskProperties *task_properties_free(TaskProperties *properties) {
+        if (!properties)
+                return NULL;
+
+        for (size_t i = 0; i < properties->n_items; i++)
+                task_property_done(&properties->items[i]);
+        free(properties->items);
+        free(properties);
+        return NULL;
+}
+
+size_t task_properties_size(const TaskProperties *properties) {
+        size_t size = 0;
+
+        if (!properties)
+                return 0;
+
+        for (size_t i = 0; i < properties->n_items; i++) {
+                const TaskProperty *property = &properties->items[i];
+
+                size += sizeof(TaskProperty) + property->mask_size;
+                size += property->n_addresses * sizeof(TaskAddress);
+                for (size_t j = 0; j < property->n_limits; j++)
+                        size += sizeof(TaskDeviceLimit) + strlen(property->limits[j].path) + 1;
+        }
+
+        return size;
+}
