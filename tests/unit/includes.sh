@@ -32,7 +32,7 @@ for folder in */; do
         leader) check_folder leader "base|$core|leader" ;;
         io) check_folder io "base|$core|io" ;;
         service) check_folder service "base|$core|io|service" ;;
-        runner | queue | ctl) check_folder "$layer" "base|$core|io|service|$layer" ;;
+        runner | queue | ctl | broker) check_folder "$layer" "base|$core|io|service|$layer" ;;
         *)
                 echo "$layer: not a known layer" >&2
                 failed=1
@@ -41,7 +41,7 @@ for folder in */; do
 done
 
 allowed='base'
-rooms='wire text json http task scheduling sharing config'
+rooms='text wire json http task scheduling sharing config'
 for room in $rooms; do
         allowed="$allowed|core/$room"
         check_folder "core/$room" "$allowed"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One rule a property: its name, how its value is read, and within what bounds. */
+/* One way to read a value for each kind of property; the bounds are those of its form. */
 #include "core/task/task-properties.h"
 
 #include <arpa/inet.h>
@@ -12,22 +12,6 @@
 
 #include "base/text.h"
 #include "core/json/json.h"
-
-#define DEVICE_PATH_MAX 4095
-#define MASK_SIZE_MAX   (TASK_PROPERTY_CPU_MAX / 8 + 1)
-
-typedef struct PropertyRule PropertyRule;
-
-struct PropertyRule {
-        const char *name;
-        int (*parse)(json_object *value,
-                     const PropertyRule *rule,
-                     const char *path,
-                     TaskProperty *property,
-                     Problem *reterr_problem);
-        uint64_t min, max;
-        uint64_t suffix_base; /* of K, M, G, T */
-};
 
 /* Reads the first SIZE bytes at S as a decimal number. */
 static int parse_digits(const char *s, size_t size, uint64_t max, uint64_t *ret) {
@@ -75,7 +59,7 @@ static int parse_amount(const char *s, uint64_t base, uint64_t *ret) {
 /* An integer, or a string that parse_amount() reads. */
 static int get_amount(
                 json_object *value,
-                const PropertyRule *rule,
+                const TaskPropertyForm *form,
                 const char *path,
                 uint64_t *ret,
                 Problem *reterr_problem) {
@@ -83,16 +67,16 @@ static int get_amount(
         int r;
 
         if (json_object_is_type(value, json_type_string))
-                r = parse_amount(json_object_get_string(value), rule->suffix_base, &amount);
+                r = parse_amount(json_object_get_string(value), form->suffix_base, &amount);
         else
                 r = json_get_u64(value, 0, UINT64_MAX - 1, &amount);
-        if (r < 0 || amount < rule->min)
+        if (r < 0 || amount < form->min)
                 return problem_set(
                                 reterr_problem,
                                 400,
                                 path,
                                 "must be an integer of at least %u, or a string such as \"512M\"",
-                                (unsigned) rule->min);
+                                (unsigned) form->min);
 
         *ret = amount;
         return 0;
@@ -100,35 +84,33 @@ static int get_amount(
 
 static int parse_property_amount(
                 json_object *value,
-                const PropertyRule *rule,
+                const TaskPropertyForm *form,
                 const char *path,
                 TaskProperty *property,
                 Problem *reterr_problem) {
-        property->kind = TASK_PROPERTY_NUMBER;
-        return get_amount(value, rule, path, &property->number, reterr_problem);
+        return get_amount(value, form, path, &property->number, reterr_problem);
 }
 
 static int parse_property_weight(
                 json_object *value,
-                const PropertyRule *rule,
+                const TaskPropertyForm *form,
                 const char *path,
                 TaskProperty *property,
                 Problem *reterr_problem) {
-        property->kind = TASK_PROPERTY_NUMBER;
-        if (json_get_u64(value, rule->min, rule->max, &property->number) < 0)
+        if (json_get_u64(value, form->min, form->max, &property->number) < 0)
                 return problem_set(
                                 reterr_problem,
                                 400,
                                 path,
                                 "must be an integer between %u and %u",
-                                (unsigned) rule->min,
-                                (unsigned) rule->max);
+                                (unsigned) form->min,
+                                (unsigned) form->max);
 
         return 0;
 }
 
 /* Reads the first SIZE bytes at S, "5" or "0-3", and sets their bits. */
-static int mask_add_range(uint8_t mask[static MASK_SIZE_MAX], const char *s, size_t size) {
+static int mask_add_range(uint8_t mask[static TASK_PROPERTY_MASK_MAX], const char *s, size_t size) {
         const char *dash = memchr(s, '-', size);
         uint64_t first, last;
         int r;
@@ -153,8 +135,8 @@ static int mask_add_range(uint8_t mask[static MASK_SIZE_MAX], const char *s, siz
 }
 
 /* Reads ranges with commas, spaces or both between them. */
-static int mask_parse(const char *s, uint8_t mask[static MASK_SIZE_MAX], size_t *ret_size) {
-        size_t size = MASK_SIZE_MAX;
+static int mask_parse(const char *s, uint8_t mask[static TASK_PROPERTY_MASK_MAX], size_t *ret_size) {
+        size_t size = TASK_PROPERTY_MASK_MAX;
 
         for (s += strspn(s, ", "); *s; s += strspn(s, ", ")) {
                 size_t n = strcspn(s, ", ");
@@ -176,14 +158,12 @@ static int mask_parse(const char *s, uint8_t mask[static MASK_SIZE_MAX], size_t 
 
 static int parse_property_mask(
                 json_object *value,
-                const PropertyRule *rule,
                 const char *path,
                 TaskProperty *property,
                 Problem *reterr_problem) {
-        uint8_t mask[MASK_SIZE_MAX] = { 0 };
+        uint8_t mask[TASK_PROPERTY_MASK_MAX] = { 0 };
         size_t size;
 
-        property->kind = TASK_PROPERTY_MASK;
         if (!json_object_is_type(value, json_type_string) ||
             mask_parse(json_object_get_string(value), mask, &size) < 0)
                 return problem_set(
@@ -294,13 +274,11 @@ static int parse_address_item(
 
 static int parse_property_addresses(
                 json_object *value,
-                const PropertyRule *rule,
                 const char *path,
                 TaskProperty *property,
                 Problem *reterr_problem) {
         size_t n = json_object_is_type(value, json_type_array) ? json_object_array_length(value) : 0;
 
-        property->kind = TASK_PROPERTY_ADDRESSES;
         if (n < 1 || n > TASK_PROPERTY_ADDRESSES_MAX)
                 return problem_set(
                                 reterr_problem,
@@ -323,44 +301,10 @@ static int parse_property_addresses(
         return 0;
 }
 
-/* Whether every component is a plain name. */
-static bool path_is_normal(const char *path) {
-        while (*path == '/') {
-                size_t n = strcspn(++path, "/");
-
-                if (n == 0 || (n == 1 && path[0] == '.') || (n == 2 && path[0] == '.' && path[1] == '.'))
-                        return false;
-                path += n;
-        }
-
-        return *path == 0;
-}
-
-/* systemd would take any path and look for the device below it. But it is PID 1 that looks, and a path on a
- * file system that the client serves itself could hold it up for ever: so only the places where root makes
- * device nodes and links to them will do. And systemd writes the path into the unit's file as it stands: so
- * no spaces, line ends or "%" in it. */
-static bool device_path_valid(const char *path) {
-        static const char characters[] = "/0123456789._:+@=-"
-                                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-        static const char *const directories[] = { "disk/", "mapper/", "block/" };
-        const char *name = text_after(path, "/dev/");
-        size_t size = strspn(path, characters);
-
-        if (!name || path[size] || size > DEVICE_PATH_MAX || !path_is_normal(path))
-                return false;
-
-        for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++)
-                if (text_after(name, directories[i]))
-                        return true;
-
-        return !strchr(name, '/');
-}
-
 static int add_device_limit(
                 const char *device,
                 json_object *value,
-                const PropertyRule *rule,
+                const TaskPropertyForm *form,
                 const char *path,
                 TaskProperty *property,
                 Problem *reterr_problem) {
@@ -369,14 +313,14 @@ static int add_device_limit(
         int r;
 
         json_pointer_join(member_path, path, device);
-        if (!device_path_valid(device))
+        if (!task_property_device_path_valid(device))
                 return problem_set(
                                 reterr_problem,
                                 400,
                                 member_path,
                                 "must be the path of a device such as \"/dev/vda\"");
 
-        r = get_amount(value, rule, member_path, &limit->limit, reterr_problem);
+        r = get_amount(value, form, member_path, &limit->limit, reterr_problem);
         if (r < 0)
                 return r;
 
@@ -390,14 +334,13 @@ static int add_device_limit(
 
 static int parse_property_device_limits(
                 json_object *value,
-                const PropertyRule *rule,
+                const TaskPropertyForm *form,
                 const char *path,
                 TaskProperty *property,
                 Problem *reterr_problem) {
         size_t n = json_object_is_type(value, json_type_object) ? (size_t) json_object_object_length(value) :
                                                                   0;
 
-        property->kind = TASK_PROPERTY_DEVICE_LIMITS;
         if (n < 1 || n > TASK_PROPERTY_DEVICE_LIMITS_MAX)
                 return problem_set(
                                 reterr_problem,
@@ -411,29 +354,13 @@ static int parse_property_device_limits(
                 return problem_from_errno(reterr_problem, -ENOMEM);
 
         json_object_object_foreach(value, device, limit) {
-                int r = add_device_limit(device, limit, rule, path, property, reterr_problem);
+                int r = add_device_limit(device, limit, form, path, property, reterr_problem);
                 if (r < 0)
                         return r;
         }
 
         return 0;
 }
-
-static const PropertyRule rules[] = {
-        { "CPUWeight", parse_property_weight, 1, 10000, 0 },
-        { "IOWeight", parse_property_weight, 1, 10000, 0 },
-        { "MemoryMin", parse_property_amount, 0, 0, 1024 },
-        { "MemoryLow", parse_property_amount, 0, 0, 1024 },
-        { "MemoryHigh", parse_property_amount, 1, 0, 1024 },
-        { "AllowedCPUs", parse_property_mask, 0, 0, 0 },
-        { "AllowedMemoryNodes", parse_property_mask, 0, 0, 0 },
-        { "IPAddressAllow", parse_property_addresses, 0, 0, 0 },
-        { "IPAddressDeny", parse_property_addresses, 0, 0, 0 },
-        { "IOReadBandwidthMax", parse_property_device_limits, 1, 0, 1000 },
-        { "IOWriteBandwidthMax", parse_property_device_limits, 1, 0, 1000 },
-        { "IOReadIOPSMax", parse_property_device_limits, 1, 0, 1000 },
-        { "IOWriteIOPSMax", parse_property_device_limits, 1, 0, 1000 },
-};
 
 /* Names a client might try, and what to tell it. */
 static const struct {
@@ -480,13 +407,25 @@ static int parse_property(
 
         json_pointer_join(member_path, path, name);
 
-        for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
-                if (streq(name, rules[i].name)) {
-                        property->name = rules[i].name;
-                        return rules[i].parse(value, &rules[i], member_path, property, reterr_problem);
-                }
+        const TaskPropertyForm *form = task_property_find(name, NULL);
+        if (!form)
+                return refuse(name, member_path, reterr_problem);
 
-        return refuse(name, member_path, reterr_problem);
+        property->name = form->name;
+        property->kind = form->kind;
+        switch (form->kind) {
+        case TASK_PROPERTY_NUMBER:
+                return form->suffix_base > 0 ?
+                                parse_property_amount(value, form, member_path, property, reterr_problem) :
+                                parse_property_weight(value, form, member_path, property, reterr_problem);
+        case TASK_PROPERTY_MASK:
+                return parse_property_mask(value, member_path, property, reterr_problem);
+        case TASK_PROPERTY_ADDRESSES:
+                return parse_property_addresses(value, member_path, property, reterr_problem);
+        case TASK_PROPERTY_DEVICE_LIMITS:
+                return parse_property_device_limits(value, form, member_path, property, reterr_problem);
+        }
+        return -EINVAL;
 }
 
 int task_properties_parse(
@@ -530,41 +469,4 @@ int task_properties_parse(
 
         *ret = TAKE_PTR(properties);
         return 0;
-}
-
-static void task_property_done(TaskProperty *property) {
-        free(property->mask);
-        free(property->addresses);
-        for (size_t i = 0; i < property->n_limits; i++)
-                free(property->limits[i].path);
-        free(property->limits);
-}
-
-TaskProperties *task_properties_free(TaskProperties *properties) {
-        if (!properties)
-                return NULL;
-
-        for (size_t i = 0; i < properties->n_items; i++)
-                task_property_done(&properties->items[i]);
-        free(properties->items);
-        free(properties);
-        return NULL;
-}
-
-size_t task_properties_size(const TaskProperties *properties) {
-        size_t size = 0;
-
-        if (!properties)
-                return 0;
-
-        for (size_t i = 0; i < properties->n_items; i++) {
-                const TaskProperty *property = &properties->items[i];
-
-                size += sizeof(TaskProperty) + property->mask_size;
-                size += property->n_addresses * sizeof(TaskAddress);
-                for (size_t j = 0; j < property->n_limits; j++)
-                        size += sizeof(TaskDeviceLimit) + strlen(property->limits[j].path) + 1;
-        }
-
-        return size;
 }

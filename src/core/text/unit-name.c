@@ -12,10 +12,8 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
-#define UNIT_SUFFIX ".scope"
-
 /* What is left for the escaped id between prefix and suffix, whole and when its hash has to follow. */
-#define ESCAPED_MAX     (UNIT_NAME_LENGTH_MAX - (sizeof(TASK_UNIT_PREFIX) - 1) - (sizeof(UNIT_SUFFIX) - 1))
+#define ESCAPED_MAX     (UNIT_NAME_LENGTH_MAX - (sizeof(TASK_UNIT_PREFIX) - 1) - (sizeof(TASK_UNIT_SUFFIX) - 1))
 #define HASH_LENGTH     (sizeof("-0123456789abcdef") - 1)
 #define ESCAPED_CUT_MAX (ESCAPED_MAX - HASH_LENGTH)
 
@@ -94,7 +92,7 @@ int unit_name_from_task_id(const char *task_id, char **ret) {
                         return r;
         }
 
-        r = text_append(&name, UNIT_SUFFIX);
+        r = text_append(&name, TASK_UNIT_SUFFIX);
         if (r < 0)
                 return r;
 

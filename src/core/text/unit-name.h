@@ -7,7 +7,8 @@
 
 #define TASK_ID_MAX          128
 #define TASK_UNIT_PREFIX     "daggyr-task-"
-#define TASK_UNIT_PATTERN    TASK_UNIT_PREFIX "*.scope"
+#define TASK_UNIT_SUFFIX     ".scope"
+#define TASK_UNIT_PATTERN    TASK_UNIT_PREFIX "*" TASK_UNIT_SUFFIX
 #define UNIT_NAME_LENGTH_MAX 255 /* systemd's UNIT_NAME_MAX less the NUL */
 
 /* 1…128 of A-Za-z0-9._:- and no "." or "-" first. */
