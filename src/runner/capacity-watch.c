@@ -3,16 +3,18 @@
 #include "runner/capacity-watch.h"
 
 #include <syslog.h>
+#include <utlist.h>
 
 #include "base/log.h"
 #include "base/text.h"
 #include "io/host.h"
+#include "io/systemd1-query.h"
 
 #define FRESH_USEC (1 * USEC_PER_SEC)
 
 struct CapacityWaiter {
         CapacityWatch *watch; /* weak */
-        CapacityWaiter *previous, *next;
+        CapacityWaiter *prev, *next;
         CapacityFresh fresh;
         void *userdata;
 };
@@ -20,12 +22,12 @@ struct CapacityWaiter {
 struct CapacityWatch {
         Systemd1 *systemd1; /* weak */
         bool is_users;
-        char *path;
+        char *slice;
         CapacityHandler handler;
         void *userdata;
         SystemdFacts facts;
         usec_t answered_usec; /* 0: never */
-        sd_bus_slot *slot;    /* of the question under way */
+        Systemd1Query *query; /* under way */
         CapacityWaiter *waiters;
 };
 
@@ -40,11 +42,14 @@ int capacity_watch_new(
         if (!watch)
                 return -ENOMEM;
         *watch = (CapacityWatch){
-                .systemd1 = systemd1, .is_users = is_users, .handler = handler, .userdata = userdata
+                .systemd1 = systemd1,
+                .is_users = is_users,
+                .slice = strdup(slice),
+                .handler = handler,
+                .userdata = userdata,
         };
-        int r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", slice, &watch->path);
-        if (r < 0)
-                return r;
+        if (!watch->slice)
+                return -ENOMEM;
         *ret = TAKE_PTR(watch);
         return 0;
 }
@@ -54,11 +59,12 @@ CapacityWatch *capacity_watch_free(CapacityWatch *watch) {
                 return NULL;
         while (watch->waiters)
                 capacity_waiter_cancel(watch->waiters);
-        sd_bus_slot_unref(watch->slot);
+        systemd1_query_free(watch->query);
         free(watch->facts.version);
         free(watch->facts.virtualization);
         free(watch->facts.system_state);
-        free(watch->path);
+        free(watch->facts.control_group);
+        free(watch->slice);
         free(watch);
         return NULL;
 }
@@ -70,14 +76,12 @@ const SystemdFacts *capacity_watch_facts(const CapacityWatch *watch) {
 void capacity_waiter_cancel(CapacityWaiter *waiter) {
         if (!waiter)
                 return;
-        *(waiter->previous ? &waiter->previous->next : &waiter->watch->waiters) = waiter->next;
-        if (waiter->next)
-                waiter->next->previous = waiter->previous;
+        DL_DELETE(waiter->watch->waiters, waiter);
         free(waiter);
 }
 
 static void watch_answered(CapacityWatch *watch) {
-        watch->slot = sd_bus_slot_unref(watch->slot);
+        watch->query = systemd1_query_free(watch->query);
         watch->answered_usec = usec_now(CLOCK_BOOTTIME);
         while (watch->waiters) {
                 CapacityFresh fresh = watch->waiters->fresh;
@@ -87,123 +91,36 @@ static void watch_answered(CapacityWatch *watch) {
         }
 }
 
-static int ask(CapacityWatch *watch,
-               sd_bus_message_handler_t handler,
-               const char *path,
-               const char *method,
-               const char *interface,
-               const char *property) {
-        watch->slot = sd_bus_slot_unref(watch->slot);
-        sd_bus *bus = systemd1_bus(watch->systemd1);
-        if (!bus)
-                return -ENOTCONN;
-        const char *properties = "org.freedesktop.DBus.Properties";
-        if (property)
-                return sd_bus_call_method_async(
-                                bus,
-                                &watch->slot,
-                                SYSTEMD1_SERVICE,
-                                path,
-                                properties,
-                                method,
-                                handler,
-                                watch,
-                                "ss",
-                                interface,
-                                property);
-        return sd_bus_call_method_async(
-                        bus,
-                        &watch->slot,
-                        SYSTEMD1_SERVICE,
-                        path,
-                        properties,
-                        method,
-                        handler,
-                        watch,
-                        "s",
-                        interface);
+static int ask_manager(CapacityWatch *watch, const char *property, Systemd1StringHandler handler) {
+        watch->query = systemd1_query_free(watch->query);
+        return systemd1_ask_string(watch->systemd1, property, handler, watch, &watch->query);
 }
 
-static int read_number(sd_bus_message *m, uint64_t *ret) {
-        return sd_bus_message_read(m, "v", "t", ret);
-}
-
-static int read_cpus(sd_bus_message *m, uint64_t *ret) {
-        const void *mask;
-        size_t size;
-        int r = sd_bus_message_enter_container(m, 'v', "ay");
-        if (r >= 0)
-                r = sd_bus_message_read_array(m, 'y', &mask, &size);
-        if (r < 0)
-                return r;
-        *ret = 0;
-        for (size_t i = 0; i < size; i++)
-                *ret += (uint64_t) __builtin_popcount(((const uint8_t *) mask)[i]);
-        return sd_bus_message_exit_container(m);
-}
-
-static int read_limit(sd_bus_message *m, const char *name, SliceLimits *limits) {
-        uint64_t memory;
-        int r;
-        if (streq(name, "EffectiveCPUs"))
-                return read_cpus(m, &limits->cpus);
-        if (streq(name, "CPUQuotaPerSecUSec"))
-                return read_number(m, &limits->cpu_quota_usec);
-        if (!streq(name, "MemoryMax") && !streq(name, "EffectiveMemoryMax"))
-                return sd_bus_message_skip(m, "v");
-        r = read_number(m, &memory);
-        if (r >= 0 && memory < limits->memory_max_bytes)
-                limits->memory_max_bytes = memory;
-        return r;
-}
-
-static int read_limits(sd_bus_message *m, SliceLimits *limits) {
-        int r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        if (r < 0)
-                return r;
-        while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                const char *name;
-                r = sd_bus_message_read(m, "s", &name);
-                if (r >= 0)
-                        r = read_limit(m, name, limits);
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
-                if (r < 0)
-                        return r;
-        }
-        return r;
-}
-
-static int on_limits(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+static void on_limits(int error, const SliceLimits *limits, void *userdata) {
         CapacityWatch *watch = userdata;
-        SliceLimits limits = { .cpu_quota_usec = UINT64_MAX, .memory_max_bytes = UINT64_MAX };
-        if (!sd_bus_message_is_method_error(reply, NULL) && read_limits(reply, &limits) >= 0)
-                watch->handler(&limits, watch->userdata);
+        if (error >= 0)
+                watch->handler(limits, watch->userdata);
         watch_answered(watch);
-        return 0;
 }
 
-static void take_string(sd_bus_message *reply, char **target) {
-        const char *value;
-        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "v", "s", &value) < 0)
-                return;
-        char *copy = strdup(value);
+static void ask_limits(CapacityWatch *watch) {
+        watch->query = systemd1_query_free(watch->query);
+        if (systemd1_ask_limits(watch->systemd1, watch->slice, on_limits, watch, &watch->query) < 0)
+                watch_answered(watch);
+}
+
+static void take_string(int error, const char *value, char **target) {
+        char *copy = error < 0 ? NULL : strdup(value);
         if (!copy)
                 return;
         free(*target);
         *target = copy;
 }
 
-static int on_system_state(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+static void on_system_state(int error, const char *value, void *userdata) {
         CapacityWatch *watch = userdata;
-        take_string(reply, &watch->facts.system_state);
-        if (ask(watch, on_limits, watch->path, "GetAll", "org.freedesktop.systemd1.Slice", NULL) < 0)
-                watch_answered(watch);
-        return 0;
-}
-
-static int ask_manager(CapacityWatch *watch, sd_bus_message_handler_t handler, const char *property) {
-        return ask(watch, handler, SYSTEMD1_MANAGER_PATH, "Get", SYSTEMD1_MANAGER_INTERFACE, property);
+        take_string(error, value, &watch->facts.system_state);
+        ask_limits(watch);
 }
 
 static void watch_find_warnings(CapacityWatch *watch, const char *control_group) {
@@ -216,35 +133,31 @@ static void watch_find_warnings(CapacityWatch *watch, const char *control_group)
                 log_line(LOG_WARNING, "Limits: %s", watch->facts.warnings[i]);
 }
 
-static int on_control_group(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+static void on_control_group(int error, const char *value, void *userdata) {
         CapacityWatch *watch = userdata;
-        const char *control_group;
-        if (!sd_bus_message_is_method_error(reply, NULL) &&
-            sd_bus_message_read(reply, "v", "s", &control_group) >= 0)
-                watch_find_warnings(watch, control_group);
-        if (ask_manager(watch, on_system_state, "SystemState") < 0)
+        take_string(error, value, &watch->facts.control_group);
+        if (error >= 0)
+                watch_find_warnings(watch, value);
+        if (ask_manager(watch, "SystemState", on_system_state) < 0)
                 watch_answered(watch);
-        return 0;
 }
 
-static int on_virtualization(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+static void on_virtualization(int error, const char *value, void *userdata) {
         CapacityWatch *watch = userdata;
-        take_string(reply, &watch->facts.virtualization);
-        if (ask_manager(watch, on_control_group, "ControlGroup") < 0)
+        take_string(error, value, &watch->facts.virtualization);
+        if (ask_manager(watch, "ControlGroup", on_control_group) < 0)
                 watch_answered(watch);
-        return 0;
 }
 
-static int on_version(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+static void on_version(int error, const char *value, void *userdata) {
         CapacityWatch *watch = userdata;
-        take_string(reply, &watch->facts.version);
-        if (ask_manager(watch, on_virtualization, "Virtualization") < 0)
+        take_string(error, value, &watch->facts.version);
+        if (ask_manager(watch, "Virtualization", on_virtualization) < 0)
                 watch_answered(watch);
-        return 0;
 }
 
 void capacity_watch_reset(CapacityWatch *watch) {
-        watch->slot = sd_bus_slot_unref(watch->slot);
+        watch->query = systemd1_query_free(watch->query);
         watch->answered_usec = 0;
 }
 
@@ -254,15 +167,15 @@ static bool is_fresh(const CapacityWatch *watch) {
 }
 
 void capacity_watch_refresh(CapacityWatch *watch) {
-        if (watch->slot || is_fresh(watch))
+        if (watch->query || is_fresh(watch))
                 return;
         int r;
         if (watch->answered_usec == 0) /* the manager is new to us */
-                r = ask_manager(watch, on_version, "Version");
+                r = ask_manager(watch, "Version", on_version);
         else
-                r = ask_manager(watch, on_system_state, "SystemState");
+                r = ask_manager(watch, "SystemState", on_system_state);
         if (r < 0)
-                watch->slot = sd_bus_slot_unref(watch->slot);
+                watch->query = systemd1_query_free(watch->query);
 }
 
 int capacity_watch_when_fresh(
@@ -271,7 +184,7 @@ int capacity_watch_when_fresh(
                 void *userdata,
                 CapacityWaiter **ret) {
         capacity_watch_refresh(watch);
-        if (!watch->slot) {
+        if (!watch->query) {
                 *ret = NULL;
                 fresh(userdata);
                 return 0;
@@ -281,13 +194,10 @@ int capacity_watch_when_fresh(
                 return -ENOMEM;
         *waiter = (CapacityWaiter){
                 .watch = watch,
-                .next = watch->waiters,
                 .fresh = fresh,
                 .userdata = userdata,
         };
-        if (waiter->next)
-                waiter->next->previous = waiter;
-        watch->waiters = waiter;
+        DL_APPEND(watch->waiters, waiter);
         *ret = waiter;
         return 0;
 }

@@ -19,6 +19,7 @@ typedef struct CapacityWaiter CapacityWaiter;
 
 typedef struct SystemdFacts {
         char *version, *virtualization, *system_state; /* NULL until known */
+        char *control_group; /* of the service manager itself; "" for the system's */
         const char *warnings[CONTROLLER_WARNINGS_MAX]; /* limits that have no effect … */
         size_t n_warnings;                             /* … so many */
 } SystemdFacts;

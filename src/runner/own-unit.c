@@ -2,33 +2,31 @@
 
 #include "runner/own-unit.h"
 
-#include <stdio.h>
-
 #include "base/text.h"
+#include "io/systemd1-query.h"
 
 struct OwnUnit {
         Systemd1 *systemd1; /* weak */
         OwnUnitHandler handler;
         void *userdata;
-        sd_bus_slot *slot;
-        Systemd1Call *scope_call;
-        char *name, *path;
+        Systemd1Query *query;
+        QueuedCall *scope_call;
+        char *name;
         bool is_service;
 };
 
 struct OwnUnitQuestion {
         OwnUnitStoppingHandler handler;
         void *userdata;
-        sd_bus_slot *slot;
+        Systemd1Query *query;
 };
 
 OwnUnit *own_unit_free(OwnUnit *own_unit) {
         if (!own_unit)
                 return NULL;
-        sd_bus_slot_unref(own_unit->slot);
-        systemd1_call_cancel(own_unit->scope_call);
+        systemd1_query_free(own_unit->query);
+        queued_call_cancel(own_unit->scope_call);
         free(own_unit->name);
-        free(own_unit->path);
         free(own_unit);
         return NULL;
 }
@@ -49,19 +47,20 @@ static void on_scope_made(int error, const char *message, void *userdata) {
 
 /* Being somewhere in a unit is not enough: a shell's unit lives on when daggyr is killed. */
 static void make_scope(OwnUnit *own_unit) {
-        int r = asprintf(&own_unit->name, "daggyr-runner-%d.scope", (int) getpid());
+        _cleanup_(text_done) Text name = {};
+        int r = text_appendf(&name, "daggyr-runner-%d.scope", (int) getpid());
         if (r < 0) {
-                own_unit->name = NULL;
-                own_unit->handler(-ENOMEM, "out of memory", own_unit->userdata);
+                own_unit->handler(r, "out of memory", own_unit->userdata);
                 return;
         }
+        own_unit->name = TAKE_PTR(name.data);
         r = systemd1_start_scope(
                         own_unit->systemd1,
                         &(ScopeParameters){
                                         .name = own_unit->name,
-
                                         .description = "daggyr, started from a shell",
                                         .pid = getpid(),
+                                        .pid_fd = -EBADF,
                                         .cpu_quota_usec = UINT64_MAX,
                                         .memory_max_bytes = UINT64_MAX,
                                         .tasks_max = UINT64_MAX,
@@ -74,58 +73,23 @@ static void make_scope(OwnUnit *own_unit) {
                 own_unit->handler(r, "could not ask systemd for a scope", own_unit->userdata);
 }
 
-static int read_main_pid(sd_bus_message *reply, uint32_t *ret) {
-        int r = sd_bus_message_enter_container(reply, 'v', "u");
-        return r < 0 ? r : sd_bus_message_read(reply, "u", ret);
-}
-
-static int on_main_pid(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+static void on_unit(int error, const char *unit, pid_t main_pid, void *userdata) {
         OwnUnit *own_unit = userdata;
-        uint32_t main_pid = 0;
-        if (sd_bus_message_is_method_error(reply, NULL) || read_main_pid(reply, &main_pid) < 0 ||
-            (pid_t) main_pid != getpid()) {
+        if (error == -ENXIO || (error >= 0 && main_pid != getpid())) {
                 make_scope(own_unit);
-                return 0;
-        }
-        own_unit->is_service = true;
-        if (sd_bus_path_decode(own_unit->path, "/org/freedesktop/systemd1/unit", &own_unit->name) <= 0)
-                own_unit->handler(-EBADMSG, "systemd named an unexpected unit", own_unit->userdata);
-        else
-                own_unit->handler(0, NULL, own_unit->userdata);
-        return 0;
-}
-
-static int on_unit(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
-        OwnUnit *own_unit = userdata;
-        const char *path;
-        if (sd_bus_message_is_method_error(reply, "org.freedesktop.systemd1.NoUnitForPID")) {
-                make_scope(own_unit);
-                return 0;
+                return;
         }
         /* Not heard, or not told: a service that left its unit for a scope now would be a service no more. */
-        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "o", &path) < 0) {
-                own_unit->handler(-EIO, "systemd did not say which unit daggyr is in", own_unit->userdata);
-                return 0;
+        if (error < 0) {
+                own_unit->handler(error, "systemd did not say which unit daggyr is in", own_unit->userdata);
+                return;
         }
-        own_unit->path = strdup(path);
-        own_unit->slot = sd_bus_slot_unref(own_unit->slot);
-        int r = own_unit->path ? 0 : -ENOMEM;
-        if (r >= 0)
-                r = sd_bus_call_method_async(
-                                systemd1_bus(own_unit->systemd1),
-                                &own_unit->slot,
-                                SYSTEMD1_SERVICE,
-                                own_unit->path,
-                                "org.freedesktop.DBus.Properties",
-                                "Get",
-                                on_main_pid,
-                                own_unit,
-                                "ss",
-                                "org.freedesktop.systemd1.Service",
-                                "MainPID");
-        if (r < 0)
-                own_unit->handler(r, "could not ask systemd for daggyr's own unit", own_unit->userdata);
-        return 0;
+        own_unit->is_service = true;
+        own_unit->name = strdup(unit);
+        if (own_unit->name)
+                own_unit->handler(0, NULL, own_unit->userdata);
+        else
+                own_unit->handler(-ENOMEM, "out of memory", own_unit->userdata);
 }
 
 int own_unit_find(Systemd1 *systemd1, OwnUnitHandler handler, void *userdata, OwnUnit **ret) {
@@ -133,17 +97,7 @@ int own_unit_find(Systemd1 *systemd1, OwnUnitHandler handler, void *userdata, Ow
         if (!own_unit)
                 return -ENOMEM;
         *own_unit = (OwnUnit){ .systemd1 = systemd1, .handler = handler, .userdata = userdata };
-        int r = sd_bus_call_method_async(
-                        systemd1_bus(systemd1),
-                        &own_unit->slot,
-                        SYSTEMD1_SERVICE,
-                        SYSTEMD1_MANAGER_PATH,
-                        SYSTEMD1_MANAGER_INTERFACE,
-                        "GetUnitByPID",
-                        on_unit,
-                        own_unit,
-                        "u",
-                        (uint32_t) getpid());
+        int r = systemd1_ask_unit_of(systemd1, getpid(), on_unit, own_unit, &own_unit->query);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(own_unit);
@@ -153,41 +107,20 @@ int own_unit_find(Systemd1 *systemd1, OwnUnitHandler handler, void *userdata, Ow
 OwnUnitQuestion *own_unit_question_free(OwnUnitQuestion *question) {
         if (!question)
                 return NULL;
-        sd_bus_slot_unref(question->slot);
+        systemd1_query_free(question->query);
         free(question);
         return NULL;
 }
 
 /* A stop that was ordered shows as a job before it shows as a state. */
-static int read_is_stopping(sd_bus_message *reply) {
-        const char *state, *job;
-        int r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
-        if (r > 0)
-                r = sd_bus_message_enter_container(reply, 'r', "ssssssouso");
-        if (r > 0)
-                r = sd_bus_message_read(
-                                reply,
-                                "ssssssouso",
-                                NULL,
-                                NULL,
-                                NULL,
-                                &state,
-                                NULL,
-                                NULL,
-                                NULL,
-                                NULL,
-                                &job,
-                                NULL);
-        if (r <= 0)
-                return r;
-        return streq(state, "deactivating") || streq(job, "stop") || streq(job, "restart");
+static bool unit_is_stopping(const UnitStatus *unit) {
+        return streq(unit->active_state, "deactivating") || streq(unit->job_type, "stop") ||
+                        streq(unit->job_type, "restart");
 }
 
-static int on_units_listed(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+static void on_status(int error, const UnitStatus *units, size_t n, void *userdata) {
         OwnUnitQuestion *question = userdata;
-        bool is_stopping = !sd_bus_message_is_method_error(reply, NULL) && read_is_stopping(reply) > 0;
-        question->handler(is_stopping, question->userdata);
-        return 0;
+        question->handler(error >= 0 && n == 1 && unit_is_stopping(units), question->userdata);
 }
 
 int own_unit_ask_stopping(
@@ -195,25 +128,13 @@ int own_unit_ask_stopping(
                 OwnUnitStoppingHandler handler,
                 void *userdata,
                 OwnUnitQuestion **ret) {
-        sd_bus *bus = own_unit ? systemd1_bus(own_unit->systemd1) : NULL;
-        if (!bus)
+        if (!own_unit)
                 return -ENOTCONN;
         _cleanup_(own_unit_question_freep) OwnUnitQuestion *question = calloc(1, sizeof(*question));
         if (!question)
                 return -ENOMEM;
         *question = (OwnUnitQuestion){ .handler = handler, .userdata = userdata };
-        int r = sd_bus_call_method_async(
-                        bus,
-                        &question->slot,
-                        SYSTEMD1_SERVICE,
-                        SYSTEMD1_MANAGER_PATH,
-                        SYSTEMD1_MANAGER_INTERFACE,
-                        "ListUnitsByNames",
-                        on_units_listed,
-                        question,
-                        "as",
-                        1,
-                        own_unit->name);
+        int r = systemd1_ask_unit(own_unit->systemd1, own_unit->name, on_status, question, &question->query);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(question);

@@ -2,41 +2,42 @@
 
 #include "runner/stale-scopes.h"
 
-#include <signal.h>
+#include <utlist.h>
 
 #include "base/text.h"
 #include "core/text/unit-name.h"
+#include "io/systemd1-query.h"
 
 typedef struct StaleScope {
         StaleScopes *stale; /* weak */
         struct StaleScope *next;
         char *name;
-        sd_bus_slot *slot;
-        Systemd1Call *stop_call;
+        Systemd1Query *query;
+        QueuedCall *stop_call;
 } StaleScope;
 
 struct StaleScopes {
         Systemd1 *systemd1; /* weak */
+        TaskScopes *scopes; /* weak */
         char *own_unit;
         StaleScopesHandler handler;
         void *userdata;
-        sd_bus_slot *slot;
-        StaleScope *scopes;
+        Systemd1Query *query;
+        StaleScope *found;
         size_t n_pending; /* scopes that are being asked about or stopped */
 };
 
 StaleScopes *stale_scopes_free(StaleScopes *stale) {
         if (!stale)
                 return NULL;
-        while (stale->scopes) {
-                StaleScope *scope = stale->scopes;
-                stale->scopes = scope->next;
-                sd_bus_slot_unref(scope->slot);
-                systemd1_call_cancel(scope->stop_call);
+        StaleScope *scope, *next;
+        LL_FOREACH_SAFE(stale->found, scope, next) {
+                systemd1_query_free(scope->query);
+                queued_call_cancel(scope->stop_call);
                 free(scope->name);
                 free(scope);
         }
-        sd_bus_slot_unref(stale->slot);
+        systemd1_query_free(stale->query);
         free(stale->own_unit);
         free(stale);
         return NULL;
@@ -54,94 +55,43 @@ static void on_stopped(int error, const char *message, void *userdata) {
         scope_settled(scope); /* one that cannot be stopped must not keep the runner from its work */
 }
 
-static int read_is_bound(sd_bus_message *reply, const char *own_unit) {
-        int r = sd_bus_message_enter_container(reply, 'v', "as");
-        if (r >= 0)
-                r = sd_bus_message_enter_container(reply, 'a', "s");
-        if (r < 0)
-                return r;
-        const char *unit;
-        while ((r = sd_bus_message_read(reply, "s", &unit)) > 0)
-                if (streq(unit, own_unit))
-                        return 1;
-        return r;
-}
-
-static int on_binds_to(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+static void on_bound(int error, bool is_bound, void *userdata) {
         StaleScope *scope = userdata;
         StaleScopes *stale = scope->stale;
-        int r = sd_bus_message_is_method_error(reply, NULL) ? 0 : read_is_bound(reply, stale->own_unit);
-        if (r > 0) {
-                systemd1_kill_unit(stale->systemd1, scope->name, SIGKILL);
-                r = systemd1_stop_unit(stale->systemd1, scope->name, on_stopped, scope, &scope->stop_call);
-                if (r >= 0)
-                        return 0;
+        if (error >= 0 && is_bound) {
+                task_scopes_kill(stale->scopes, scope->name);
+                if (task_scopes_stop(stale->scopes, scope->name, on_stopped, scope, &scope->stop_call) >= 0)
+                        return;
         }
         scope_settled(scope);
-        return 0;
 }
 
-static int ask_scope(StaleScopes *stale, const char *name, const char *path) {
+static int ask_scope(StaleScopes *stale, const char *name) {
         StaleScope *scope = calloc(1, sizeof(*scope));
         if (!scope)
                 return -ENOMEM;
-        *scope = (StaleScope){ .stale = stale, .next = stale->scopes, .name = strdup(name) };
-        stale->scopes = scope;
+        *scope = (StaleScope){ .stale = stale, .name = strdup(name) };
+        LL_PREPEND(stale->found, scope);
         if (!scope->name)
                 return -ENOMEM;
-        int r = sd_bus_call_method_async(
-                        systemd1_bus(stale->systemd1),
-                        &scope->slot,
-                        SYSTEMD1_SERVICE,
-                        path,
-                        "org.freedesktop.DBus.Properties",
-                        "Get",
-                        on_binds_to,
-                        scope,
-                        "ss",
-                        "org.freedesktop.systemd1.Unit",
-                        "BindsTo");
+        int r = systemd1_ask_bound(stale->systemd1, name, stale->own_unit, on_bound, scope, &scope->query);
         if (r >= 0)
                 stale->n_pending++;
         return r;
 }
 
-static int read_units(StaleScopes *stale, sd_bus_message *reply) {
-        int r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
-        if (r < 0)
-                return r;
-        const char *name, *path;
-        while ((r = sd_bus_message_read(
-                                reply,
-                                "(ssssssouso)",
-                                &name,
-                                NULL,
-                                NULL,
-                                NULL,
-                                NULL,
-                                NULL,
-                                &path,
-                                NULL,
-                                NULL,
-                                NULL)) > 0) {
-                r = ask_scope(stale, name, path);
-                if (r < 0)
-                        return r;
-        }
-        return r;
-}
-
-static int on_units(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
+static void on_units(int error, const UnitStatus *units, size_t n, void *userdata) {
         StaleScopes *stale = userdata;
-        int r = sd_bus_message_is_method_error(reply, NULL) ? -sd_bus_message_get_errno(reply) :
-                                                              read_units(stale, reply);
+        int r = error;
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = ask_scope(stale, units[i].name);
         if (r < 0 || stale->n_pending == 0)
                 stale->handler(r, stale->userdata);
-        return 0;
 }
 
 int stale_scopes_end(
                 Systemd1 *systemd1,
+                TaskScopes *scopes,
                 const char *own_unit,
                 StaleScopesHandler handler,
                 void *userdata,
@@ -151,25 +101,14 @@ int stale_scopes_end(
                 return -ENOMEM;
         *stale = (StaleScopes){
                 .systemd1 = systemd1,
+                .scopes = scopes,
                 .own_unit = strdup(own_unit),
                 .handler = handler,
                 .userdata = userdata,
         };
         if (!stale->own_unit)
                 return -ENOMEM;
-        int r = sd_bus_call_method_async(
-                        systemd1_bus(systemd1),
-                        &stale->slot,
-                        SYSTEMD1_SERVICE,
-                        SYSTEMD1_MANAGER_PATH,
-                        SYSTEMD1_MANAGER_INTERFACE,
-                        "ListUnitsByPatterns",
-                        on_units,
-                        stale,
-                        "asas",
-                        0,
-                        1,
-                        TASK_UNIT_PATTERN);
+        int r = systemd1_ask_units(systemd1, TASK_UNIT_PATTERN, on_units, stale, &stale->query);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(stale);

@@ -7,14 +7,16 @@
 
 #include "base/cleanup.h"
 #include "io/systemd1.h"
+#include "io/task-scopes.h"
 
 typedef struct StaleScopes StaleScopes;
 
 typedef void (*StaleScopesHandler)(int error, void *userdata);
 
-/* Kills every task scope that is bound to OWN_UNIT and calls HANDLER once when they are gone. */
+/* Has SCOPES kill every task scope that is bound to OWN_UNIT and calls HANDLER once when they are gone. */
 int stale_scopes_end(
                 Systemd1 *systemd1,
+                TaskScopes *scopes,
                 const char *own_unit,
                 StaleScopesHandler handler,
                 void *userdata,
