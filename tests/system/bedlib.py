@@ -369,7 +369,8 @@ class Runner:
 
 
     def _needed_units(self) -> list[str]:
-        return ["Requires=daggyr-spawner.socket", "After=daggyr-spawner.socket"]
+        sockets = "daggyr-broker.socket daggyr-spawner.socket"
+        return [f"Requires={sockets}", f"After={sockets}"]
 
     def _own_folders(self) -> list[str]:
         return [f"RuntimeDirectory={self.name}", "CacheDirectory=daggyr"]
