@@ -15,6 +15,7 @@
 #define FINISH_PIECES_MAX 256
 
 struct Capture {
+        sd_event *event;
         int fd;
         sd_event_source *source;
         OutputStore store;
@@ -58,6 +59,7 @@ int capture_new(sd_event *event,
         _cleanup_(capture_freep) Capture *capture = calloc(1, sizeof(*capture));
         if (!capture)
                 return -ENOMEM;
+        capture->event = sd_event_ref(event);
         capture->fd = -EBADF;
         capture->handler = handler;
         capture->userdata = userdata;
@@ -71,20 +73,14 @@ int capture_new(sd_event *event,
         if (fcntl(capture->fd, F_SETFL, O_NONBLOCK) <
             0) /* ours only: the task's end blocks, as programs expect */
                 return -errno;
-        int r = sd_event_add_io(event, &capture->source, capture->fd, EPOLLIN, on_pipe_io, capture);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(capture->source, SD_EVENT_OFF);
-        if (r < 0)
-                return r;
-        (void) sd_event_source_set_description(capture->source, "task-output");
         *ret = TAKE_PTR(capture);
         *ret_write_fd = TAKE_FD(write_fd);
         return 0;
 }
 
 int capture_start(Capture *capture) {
-        return sd_event_source_set_enabled(capture->source, SD_EVENT_ON);
+        int r = sd_event_add_io(capture->event, &capture->source, capture->fd, EPOLLIN, on_pipe_io, capture);
+        return r < 0 ? r : sd_event_source_set_description(capture->source, "task-output");
 }
 
 Capture *capture_free(Capture *capture) {
@@ -93,6 +89,7 @@ Capture *capture_free(Capture *capture) {
         event_source_dropp(&capture->source);
         fd_close(&capture->fd);
         output_store_done(&capture->store);
+        sd_event_unref(capture->event);
         free(capture);
         return NULL;
 }

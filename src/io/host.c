@@ -11,6 +11,7 @@
 #include "io/file.h"
 
 #define CGROUP_ROOT          "/sys/fs/cgroup"
+#define EVENTS_SIZE_MAX      4096
 #define CONTROLLERS_SIZE_MAX 4096
 
 #define DAGGYR_APPLICATION_ID SD_ID128_MAKE(5d, 0e, 7c, 86, f1, 4b, 4c, 0a, 9b, 6e, 35, c5, 3c, 2e, 9d, 71)
@@ -69,4 +70,18 @@ int host_controllers(const char *control_group, bool is_users, Text *ret) {
         }
         int r = file_read_all(path, CONTROLLERS_SIZE_MAX, ret);
         return r == -ENOMEM ? r : 0;
+}
+
+int host_slice_oom_kills(const char *control_group, const char *slice, uint64_t *ret) {
+        if (access(CGROUP_ROOT "/cgroup.controllers", F_OK) < 0)
+                return -EOPNOTSUPP;
+        _cleanup_(text_done) Text path = {}, events = {};
+        int r = text_appendf(&path, CGROUP_ROOT "%s/%s/memory.events", control_group, slice);
+        if (r >= 0)
+                r = file_read_all(path.data, EVENTS_SIZE_MAX, &events);
+        if (r < 0)
+                return r;
+        const char *line = strstr(events.data ?: "", "\noom_kill ");
+        *ret = line ? strtoull(line + strlen("\noom_kill "), NULL, 10) : 0;
+        return 0;
 }

@@ -24,3 +24,8 @@ int host_facts_read(HostFacts *ret);
  * CONTROL_GROUP is the manager's own cgroup (its ControlGroup property), IS_USERS tells a user's manager.
  * Appends nothing where there are none, or none can be seen. -ENOMEM. */
 int host_controllers(const char *control_group, bool is_users, Text *ret);
+
+/* How many processes in SLICE, a slice right below the service manager's CONTROL_GROUP, the kernel has killed
+ * for memory since the slice was made, those in units that are gone among them. -EOPNOTSUPP with cgroup v1,
+ * which does not count them; -ENOENT without a slice or its memory controller. */
+int host_slice_oom_kills(const char *control_group, const char *slice, uint64_t *ret);

@@ -23,13 +23,18 @@
 #define CGROUP_LINES_MAX (64 * 1024)
 
 struct LeaderProcess {
+        SpawnCall *spawn_call; /* until it is there */
+        bool kill_at_once;     /* when it is */
         pid_t pid;
         bool exited; /* but not reaped: the spawner sees to that once the feed is closed */
         int pid_fd, control_fd, feed_fd;
-        sd_event_source *control_source, *exit_source, *feed_source;
-        Text pending;  /* entries on their way into the feed … */
-        size_t sent;   /* … less so many bytes */
-        bool finished; /* to be told once the feed has everything */
+        sd_event *event;
+        sd_event_source *control_source, *exit_source;
+        sd_event_source *feed_source; /* while the feed has no room */
+        Text pending;                 /* entries on their way into the feed … */
+        size_t sent;                  /* … less so many bytes */
+        bool finished;                /* to be told once the feed has everything */
+        bool *is_freed;               /* of whoever is calling handlers */
         LeaderHandlers handlers;
         void *userdata;
 };
@@ -77,9 +82,20 @@ static int leader_take_report(LeaderProcess *leader) {
         return 1;
 }
 
+/* All reports that are there, so that the end of a command is one turn of the loop; a handler may free
+ * LEADER. */
 static int on_control_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         LeaderProcess *leader = userdata;
-        if (leader_take_report(leader) == 0 && (revents & (EPOLLHUP | EPOLLERR)))
+        bool is_freed = false;
+        int r;
+        leader->is_freed = &is_freed;
+        do
+                r = leader_take_report(leader);
+        while (r > 0 && !is_freed);
+        if (is_freed)
+                return 0;
+        leader->is_freed = NULL;
+        if (revents & (EPOLLHUP | EPOLLERR))
                 (void) sd_event_source_set_enabled(
                                 source, SD_EVENT_OFF); /* the end itself is the pidfd's to tell */
         return 0;
@@ -102,29 +118,39 @@ static int leader_tell(LeaderProcess *leader, const LeaderMessage *message) {
 }
 
 static void feed_done(LeaderProcess *leader) {
-        (void) sd_event_source_set_enabled(leader->feed_source, SD_EVENT_OFF);
+        event_source_dropp(&leader->feed_source);
         leader->pending.size = leader->sent = 0;
         if (leader->finished)
                 (void) shutdown(leader->feed_fd, SHUT_WR);
 }
 
+/* False when there is no room now. */
+static bool feed_send(LeaderProcess *leader) {
+        while (leader->sent < leader->pending.size) {
+                ssize_t n = send(
+                                leader->feed_fd,
+                                leader->pending.data + leader->sent,
+                                leader->pending.size - leader->sent,
+                                MSG_DONTWAIT | MSG_NOSIGNAL);
+                if (n < 0 && errno == EAGAIN)
+                        return false;
+                if (n < 0) { /* a leader that is gone reads no more */
+                        event_source_dropp(&leader->feed_source);
+                        return true;
+                }
+                leader->sent += (size_t) n;
+        }
+        feed_done(leader);
+        return true;
+}
+
 static int on_feed_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        LeaderProcess *leader = userdata;
-        ssize_t n = send(
-                        fd,
-                        leader->pending.data + leader->sent,
-                        leader->pending.size - leader->sent,
-                        MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0 && errno == EAGAIN)
-                return 0;
-        if (n < 0) /* a leader that is gone reads no more */
-                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
-        else if ((leader->sent += (size_t) n) == leader->pending.size)
-                feed_done(leader);
+        (void) feed_send(userdata);
         return 0;
 }
 
-static int leader_watch(LeaderProcess *leader, sd_event *event) {
+static int leader_watch(LeaderProcess *leader) {
+        sd_event *event = leader->event;
         int r = sd_event_add_io(
                         event, &leader->control_source, leader->control_fd, EPOLLIN, on_control_io, leader);
         if (r < 0)
@@ -138,16 +164,22 @@ static int leader_watch(LeaderProcess *leader, sd_event *event) {
         r = sd_event_source_set_priority(leader->exit_source, LOOP_PRIORITY_PROCESS + 1);
         if (r < 0)
                 return r;
-        r = sd_event_add_io(event, &leader->feed_source, leader->feed_fd, EPOLLOUT, on_feed_io, leader);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(leader->feed_source, SD_EVENT_OFF);
-        if (r < 0)
-                return r;
-        (void) sd_event_source_set_description(leader->feed_source, "leader-feed");
         (void) sd_event_source_set_description(leader->control_source, "leader-control");
         (void) sd_event_source_set_description(leader->exit_source, "leader-exit");
         return 0;
+}
+
+static void on_spawned(int error, pid_t pid, int pid_fd, void *userdata) {
+        LeaderProcess *leader = userdata;
+        leader->spawn_call = NULL;
+        if (error >= 0) {
+                leader->pid = pid;
+                leader->pid_fd = pid_fd;
+                error = leader_watch(leader);
+        }
+        if (leader->kill_at_once)
+                leader_process_kill(leader);
+        leader->handlers.on_spawned(error, leader->userdata);
 }
 
 static int socket_pair(int type, int *ret_ours, int *ret_theirs) {
@@ -173,6 +205,7 @@ int leader_process_spawn(
         if (!leader)
                 return -ENOMEM;
         *leader = (LeaderProcess){
+                .event = sd_event_ref(event),
                 .pid_fd = -EBADF,
                 .control_fd = -EBADF,
                 .feed_fd = -EBADF,
@@ -198,10 +231,7 @@ int leader_process_spawn(
                 [LEADER_STDOUT] = output_fd, [LEADER_STDERR] = error_fd, [LEADER_CONTROL] = control,
                 [LEADER_ORDER] = order_fd,   [LEADER_STDIN] = input_fd,  [LEADER_FEED] = feed,
         };
-        r = spawner_spawn(spawner, fds, &leader->pid, &leader->pid_fd);
-        if (r < 0)
-                return r;
-        r = leader_watch(leader, event);
+        r = spawner_spawn(spawner, fds, on_spawned, leader, &leader->spawn_call);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(leader);
@@ -211,6 +241,9 @@ int leader_process_spawn(
 LeaderProcess *leader_process_free(LeaderProcess *leader) {
         if (!leader)
                 return NULL;
+        if (leader->is_freed)
+                *leader->is_freed = true;
+        spawn_call_cancel(leader->spawn_call);
         event_source_dropp(&leader->control_source);
         event_source_dropp(&leader->exit_source);
         event_source_dropp(&leader->feed_source);
@@ -219,12 +252,17 @@ LeaderProcess *leader_process_free(LeaderProcess *leader) {
         fd_close(&leader->pid_fd);
         fd_close(&leader->control_fd);
         fd_close(&leader->feed_fd);
+        sd_event_unref(leader->event);
         free(leader);
         return NULL;
 }
 
 pid_t leader_process_pid(const LeaderProcess *leader) {
         return leader->pid;
+}
+
+int leader_process_pid_fd(const LeaderProcess *leader) {
+        return leader->pid_fd;
 }
 
 bool leader_process_is_in(const LeaderProcess *leader, const char *unit) {
@@ -277,8 +315,16 @@ int leader_process_feed(LeaderProcess *leader, const void *entry, size_t size) {
                 leader->pending.size = before;
                 return r;
         }
-        /* Sent with all that the present turn of the loop adds. */
-        return sd_event_source_set_enabled(leader->feed_source, SD_EVENT_ON);
+        return 0;
+}
+
+void leader_process_flush(LeaderProcess *leader) {
+        if (leader->feed_source || leader->pending.size == 0 || feed_send(leader))
+                return;
+        int r = sd_event_add_io(
+                        leader->event, &leader->feed_source, leader->feed_fd, EPOLLOUT, on_feed_io, leader);
+        if (r >= 0) /* else the next flush tries again */
+                (void) sd_event_source_set_description(leader->feed_source, "leader-feed");
 }
 
 bool leader_process_has_exited(const LeaderProcess *leader) {
@@ -286,6 +332,7 @@ bool leader_process_has_exited(const LeaderProcess *leader) {
 }
 
 void leader_process_kill(LeaderProcess *leader) {
+        leader->kill_at_once = leader->spawn_call != NULL;
         if (!leader->exited && leader->pid_fd >= 0)
                 (void) syscall(SYS_pidfd_send_signal, leader->pid_fd, SIGKILL, NULL, 0);
 }

@@ -17,15 +17,19 @@
 typedef struct LeaderProcess LeaderProcess;
 
 typedef struct LeaderHandlers {
+        /* It is there, parked, with ERROR 0. Otherwise it never will be, with an error as of SpawnDone; then
+         * nothing else is called, and it is to be freed. */
+        void (*on_spawned)(int error, void *userdata);
         void (*on_report)(const LeaderMessage *message, void *userdata);
         /* The process has ended; all its reports were delivered before. Its pid stays taken until
          * leader_process_free(). */
         void (*on_exit)(void *userdata);
 } LeaderHandlers;
 
-/* Spawns a leader with the encoded ORDER (the sealed memfd is made here), STANDARD_INPUT's bytes as the
+/* Has a leader spawned with the encoded ORDER (the sealed memfd is made here), STANDARD_INPUT's bytes as the
  * command's stdin, and OUTPUT_FD and ERROR_FD as its streams (the caller keeps and closes its own copies).
- * Errors as of spawner_spawn(). */
+ * What came of it says on_spawned(), in a later turn of the loop. Errors as of spawner_spawn(), and of what
+ * it takes to make pipes and files. */
 int leader_process_spawn(
                 sd_event *event,
                 Spawner *spawner,
@@ -41,7 +45,9 @@ int leader_process_spawn(
 LeaderProcess *leader_process_free(LeaderProcess *leader);
 DEFINE_POINTER_CLEANUP(LeaderProcess, leader_process_free)
 
+/* Both once it was spawned. */
 pid_t leader_process_pid(const LeaderProcess *leader);
+int leader_process_pid_fd(const LeaderProcess *leader); /* stays the leader's */
 
 /* Whether systemd has put it into the unit. */
 bool leader_process_is_in(const LeaderProcess *leader, const char *unit);
@@ -51,13 +57,17 @@ int leader_process_go(LeaderProcess *leader);
 int leader_process_stop(LeaderProcess *leader, usec_t grace_usec);
 int leader_process_finish(LeaderProcess *leader);
 
-/* Hands over one journal entry. -EAGAIN when the feed is full: the entry is lost to the journal. */
+/* Hands over one journal entry, which leaves with leader_process_flush(). -EAGAIN when too many have not: the
+ * entry is lost to the journal. */
 int leader_process_feed(LeaderProcess *leader, const void *entry, size_t size);
+
+/* Sends the entries handed over so far, now and as the feed has room. */
+void leader_process_flush(LeaderProcess *leader);
 
 /* Entries that the leader has not, or not wholly, taken so far. */
 uint64_t leader_process_unfed(const LeaderProcess *leader);
 
 bool leader_process_has_exited(const LeaderProcess *leader);
 
-/* SIGKILL to the leader alone. */
+/* SIGKILL to the leader alone; to one that is only being spawned as soon as it is there. */
 void leader_process_kill(LeaderProcess *leader);

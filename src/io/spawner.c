@@ -7,26 +7,66 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <utlist.h>
 
-/* The loop stands still until it has forked and answered, as it would if daggyr forked by itself; that takes
- * less than a millisecond, the first time as long as systemd takes to start it. Far from the watchdog's
- * patience. */
-#define ANSWER_SEC 5
+#include "base/usec.h"
+#include "io/loop.h"
+
+/* An answer takes a millisecond, the first one as long as systemd takes to start the spawner. */
+#define ANSWER_USEC (5 * USEC_PER_SEC)
+
+/* Unanswered requests. */
+#define CALLS_MAX 256
+
+/* Requests are answered in their order. */
+struct SpawnCall {
+        SpawnCall *prev, *next;
+        usec_t deadline_usec;
+        SpawnDone done; /* NULL: nobody wants to know any more */
+        void *userdata;
+};
 
 struct Spawner {
+        sd_event *event;
         int executable_fd; /* or */
         struct sockaddr_un address;
         struct rlimit descriptors; /* that the tasks are to have */
         int fd;                    /* the connection, -EBADF while there is none */
         pid_t pid;                 /* of a spawner of our own, or 0 */
+        sd_event_source *source, *deadline_source;
+        SpawnCall *calls;
+        size_t n_calls;
 };
 
+static void call_free(Spawner *spawner, SpawnCall *call) {
+        DL_DELETE(spawner->calls, call);
+        spawner->n_calls--;
+        free(call);
+}
+
+static void call_finish(Spawner *spawner, SpawnCall *call, int error, pid_t pid, int pid_fd) {
+        SpawnDone done = call->done;
+        void *userdata = call->userdata;
+        call_free(spawner, call);
+        if (done)
+                done(error, pid, pid_fd, userdata);
+        else if (pid_fd >= 0)
+                (void) close(pid_fd);
+}
+
+SpawnCall *spawn_call_cancel(SpawnCall *call) {
+        if (call)
+                call->done = NULL;
+        return NULL;
+}
+
 static void spawner_disconnect(Spawner *spawner) {
+        event_source_dropp(&spawner->source);
         fd_close(&spawner->fd);
         if (spawner->pid <= 0)
                 return;
@@ -35,24 +75,11 @@ static void spawner_disconnect(Spawner *spawner) {
         spawner->pid = 0;
 }
 
-static int set_deadlines(int fd) {
-        const struct timeval deadline = { .tv_sec = ANSWER_SEC };
-        if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof(deadline)) < 0 ||
-            setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof(deadline)) < 0)
-                return -errno;
-        return 0;
-}
-
 /* Does not wait: systemd's end has a backlog, and a full one is a shortage (-EAGAIN). */
 static int spawner_connect(Spawner *spawner) {
         _cleanup_(fd_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0 || connect(fd, (struct sockaddr *) &spawner->address, sizeof(spawner->address)) < 0)
                 return -errno;
-        if (fcntl(fd, F_SETFL, 0) < 0)
-                return -errno;
-        int r = set_deadlines(fd);
-        if (r < 0)
-                return r;
         spawner->fd = TAKE_FD(fd);
         return 0;
 }
@@ -97,14 +124,10 @@ static int spawner_execute(Spawner *spawner) {
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
                 return -errno;
         _cleanup_(fd_close) int ours = fds[0], theirs = fds[1];
-        int r = set_deadlines(ours);
-        if (r < 0)
-                return r;
-
         struct rlimit own;
         if (getrlimit(RLIMIT_NOFILE, &own) < 0 || setrlimit(RLIMIT_NOFILE, &spawner->descriptors) < 0)
                 return -errno;
-        r = execute(spawner->executable_fd, theirs, &spawner->pid);
+        int r = execute(spawner->executable_fd, theirs, &spawner->pid);
         (void) setrlimit(RLIMIT_NOFILE, &own);
         if (r < 0) {
                 spawner->pid = 0;
@@ -114,24 +137,76 @@ static int spawner_execute(Spawner *spawner) {
         return 0;
 }
 
+/* The connection is gone, or of no use. Whether leaders were forked that were asked for, or will be, is not
+ * known: those whose sockets are closed here end by themselves. The next attempt is another spawner's. */
+static void spawner_fail(Spawner *spawner) {
+        spawner_disconnect(spawner);
+        SpawnCall *lost = spawner->calls, *call, *next;
+        spawner->calls = NULL;
+        spawner->n_calls = 0;
+        DL_FOREACH_SAFE(lost, call, next) {
+                if (call->done)
+                        call->done(-EAGAIN, 0, -EBADF, call->userdata);
+                free(call);
+        }
+}
+
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void spawner_arm_deadline(Spawner *spawner) {
+        (void) loop_set_timer(
+                        spawner->event,
+                        &spawner->deadline_source,
+                        spawner->calls ? spawner->calls->deadline_usec : USEC_INFINITY,
+                        on_deadline,
+                        spawner,
+                        "spawner-deadline");
+}
+
+/* Set for a call that may have been answered since, which is cheaper than to follow each. */
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+        Spawner *spawner = userdata;
+        if (spawner->calls && spawner->calls->deadline_usec <= usec)
+                spawner_fail(spawner);
+        spawner_arm_deadline(spawner);
+        return 0;
+}
+
+static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata);
+
 static int spawner_ensure(Spawner *spawner) {
         if (spawner->fd >= 0)
                 return 0;
-        return *spawner->address.sun_path ? spawner_connect(spawner) : spawner_execute(spawner);
+        int r = *spawner->address.sun_path ? spawner_connect(spawner) : spawner_execute(spawner);
+        if (r >= 0)
+                r = sd_event_add_io(
+                                spawner->event, &spawner->source, spawner->fd, EPOLLIN, on_answer, spawner);
+        if (r >= 0)
+                r = sd_event_source_set_priority(spawner->source, LOOP_PRIORITY_PROCESS);
+        if (r < 0)
+                spawner_disconnect(spawner);
+        else
+                (void) sd_event_source_set_description(spawner->source, "spawner");
+        return r;
 }
 
-int spawner_new(const char *executable, const char *socket_path, Spawner **ret) {
+int spawner_new(sd_event *event, const char *executable, const char *socket_path, Spawner **ret) {
         _cleanup_(spawner_freep) Spawner *spawner = calloc(1, sizeof(*spawner));
         if (!spawner)
                 return -ENOMEM;
-        *spawner = (Spawner){ .executable_fd = -EBADF, .fd = -EBADF, .address.sun_family = AF_UNIX };
+        *spawner = (Spawner){
+                .event = sd_event_ref(event),
+                .executable_fd = -EBADF,
+                .fd = -EBADF,
+                .address.sun_family = AF_UNIX,
+        };
         if (getrlimit(RLIMIT_NOFILE, &spawner->descriptors) < 0)
                 return -errno;
         if (socket_path) {
                 if (strlen(socket_path) >= sizeof(spawner->address.sun_path))
                         return -ENAMETOOLONG;
                 memcpy(spawner->address.sun_path, socket_path, strlen(socket_path));
-                int r = spawner_connect(spawner);
+                int r = spawner_ensure(spawner);
                 if (r < 0)
                         return r;
         } else {
@@ -147,7 +222,11 @@ Spawner *spawner_free(Spawner *spawner) {
         if (!spawner)
                 return NULL;
         spawner_disconnect(spawner);
+        while (spawner->calls)
+                call_free(spawner, spawner->calls);
+        event_source_dropp(&spawner->deadline_source);
         fd_close(&spawner->executable_fd);
+        sd_event_unref(spawner->event);
         free(spawner);
         return NULL;
 }
@@ -170,7 +249,7 @@ static int send_request(int fd, const int fds[static LEADER_N_FDS]) {
         head->cmsg_type = SCM_RIGHTS;
         head->cmsg_len = CMSG_LEN(LEADER_N_FDS * sizeof(int));
         memcpy(CMSG_DATA(head), fds, LEADER_N_FDS * sizeof(int));
-        return sendmsg(fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+        return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
 static int receive_reply(int fd, SpawnReply *ret, int *ret_pid_fd) {
@@ -185,12 +264,9 @@ static int receive_reply(int fd, SpawnReply *ret, int *ret_pid_fd) {
                 .msg_control = control.buffer,
                 .msg_controllen = sizeof(control.buffer),
         };
-        ssize_t n;
-        do
-                n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
+        ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
         if (n < 0)
-                return errno == EAGAIN ? -ETIMEDOUT : -errno;
+                return -errno;
         if (n == 0)
                 return -ECONNRESET;
         *ret_pid_fd = -EBADF;
@@ -200,35 +276,64 @@ static int receive_reply(int fd, SpawnReply *ret, int *ret_pid_fd) {
         return n == (ssize_t) sizeof(*ret) ? 0 : -EPROTO;
 }
 
+static int reply_error(const SpawnReply *reply, int pid_fd) {
+        if (reply->error != 0)
+                return -reply->error;
+        return pid_fd < 0 ? -EMFILE : 0; /* no descriptor was left to receive it */
+}
+
+static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        Spawner *spawner = userdata;
+        SpawnReply reply;
+        _cleanup_(fd_close) int pid_fd = -EBADF;
+        int r = receive_reply(fd, &reply, &pid_fd);
+        if (r == -EAGAIN || r == -EINTR)
+                return 0;
+        if (r < 0 || !spawner->calls) {
+                spawner_fail(spawner);
+                return 0;
+        }
+        r = reply_error(&reply, pid_fd);
+        call_finish(spawner, spawner->calls, r, r < 0 ? 0 : reply.pid, r < 0 ? -EBADF : TAKE_FD(pid_fd));
+        return 0;
+}
+
 /* Sends to a spawner that lives: one that was stopped, or replaced, has left a connection that is closed. */
 static int spawner_request(Spawner *spawner, const int fds[static LEADER_N_FDS]) {
         int r = spawner_ensure(spawner);
         if (r >= 0)
                 r = send_request(spawner->fd, fds);
-        if (r != -EPIPE && r != -ECONNRESET)
+        if ((r != -EPIPE && r != -ECONNRESET) || spawner->calls)
                 return r;
         spawner_disconnect(spawner);
         r = spawner_ensure(spawner);
         return r < 0 ? r : send_request(spawner->fd, fds);
 }
 
-int spawner_spawn(Spawner *spawner, const int fds[static LEADER_N_FDS], pid_t *ret_pid, int *ret_pid_fd) {
-        SpawnReply reply;
-        _cleanup_(fd_close) int pid_fd = -EBADF;
-        int r = spawner_request(spawner, fds);
-        if (r >= 0)
-                r = receive_reply(spawner->fd, &reply, &pid_fd);
-        if (r < 0) {
-                /* Whether it has forked, or will, is not known: a leader whose sockets the caller closes ends
-                 * by itself. The next attempt is another spawner's. */
-                spawner_disconnect(spawner);
+int spawner_spawn(
+                Spawner *spawner,
+                const int fds[static LEADER_N_FDS],
+                SpawnDone done,
+                void *userdata,
+                SpawnCall **ret) {
+        if (spawner->n_calls >= CALLS_MAX)
+                return -EAGAIN;
+        SpawnCall *call = calloc(1, sizeof(*call));
+        if (!call)
+                return -ENOMEM;
+        if (spawner_request(spawner, fds) < 0) {
+                free(call);
                 return -EAGAIN;
         }
-        if (reply.error != 0)
-                return -reply.error;
-        if (pid_fd < 0) /* no descriptor was left to receive it */
-                return -EMFILE;
-        *ret_pid = reply.pid;
-        *ret_pid_fd = TAKE_FD(pid_fd);
+        *call = (SpawnCall){
+                .deadline_usec = usec_add(usec_now(CLOCK_BOOTTIME), ANSWER_USEC),
+                .done = done,
+                .userdata = userdata,
+        };
+        DL_APPEND(spawner->calls, call);
+        spawner->n_calls++;
+        if (spawner->n_calls == 1)
+                spawner_arm_deadline(spawner);
+        *ret = call;
         return 0;
 }

@@ -6,22 +6,39 @@
 #pragma once
 
 #include <sys/types.h>
+#include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
 #include "core/wire/leader-protocol.h"
 
 typedef struct Spawner Spawner;
+typedef struct SpawnCall SpawnCall;
 
 /* With SOCKET_PATH connects there, and again whenever the connection was lost. Without (NULL), opens
  * EXECUTABLE, so that this very file is run whatever an upgrade puts there, when the first leader is wanted.
  * Keeps the limit on descriptors as it is at this moment for the tasks. */
-int spawner_new(const char *executable, const char *socket_path, Spawner **ret);
+int spawner_new(sd_event *event, const char *executable, const char *socket_path, Spawner **ret);
 
-/* Ends the connection, upon which the spawner exits; leaders live on. NULL is fine. */
+/* Ends the connection, upon which the spawner exits; leaders live on. Calls must be gone before. NULL is
+ * fine. */
 Spawner *spawner_free(Spawner *spawner);
 DEFINE_POINTER_CLEANUP(Spawner, spawner_free)
 
-/* Forks a leader that gets copies of FDS, in the order of LeaderFd. The pid stays taken until the other end
- * of LEADER_FD_FEED is closed here. -EAGAIN when it is worth trying again later, also if no spawner answers;
- * -EPROTO when the spawner is of another version than daggyr. */
-int spawner_spawn(Spawner *spawner, const int fds[static LEADER_N_FDS], pid_t *ret_pid, int *ret_pid_fd);
+/* Called once, in a later turn of the loop; the call is gone then. With ERROR 0 there is a leader: PID stays
+ * taken until the other end of LEADER_FD_FEED is closed here, and PID_FD is the handler's to close. Otherwise
+ * ERROR is -EAGAIN when it is worth trying again later, also if no spawner answers; -EPROTO when the spawner
+ * is of another version than daggyr; or what fork() said. */
+typedef void (*SpawnDone)(int error, pid_t pid, int pid_fd, void *userdata);
+
+/* Has a leader forked that gets copies of FDS, in the order of LeaderFd, which the caller may close
+ * afterwards. Fails at once with -EAGAIN when a spawner cannot be reached, or has too much to do already. */
+int spawner_spawn(
+                Spawner *spawner,
+                const int fds[static LEADER_N_FDS],
+                SpawnDone done,
+                void *userdata,
+                SpawnCall **ret);
+
+/* DONE will not be called. A leader that is forked all the same ends by itself as soon as its sockets are
+ * closed here. NULL is fine; always returns NULL. */
+SpawnCall *spawn_call_cancel(SpawnCall *call);

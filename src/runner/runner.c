@@ -2,6 +2,7 @@
 
 #include "runner/runner.h"
 
+#include <assert.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
 
@@ -141,8 +142,15 @@ static void runner_tell_shortage(Runner *runner) {
                  "answers; trying again");
 }
 
+void runner_shortage(Runner *runner) {
+        runner_tell_shortage(runner);
+        runner->shortage_until_usec = usec_add(usec_now(CLOCK_BOOTTIME), SHORTAGE_PAUSE_USEC);
+        admit_later(runner, &runner->shortage_source, SHORTAGE_PAUSE_USEC, "runner-shortage");
+}
+
 void runner_admit(Runner *runner) {
-        if (!runner_is_ready(runner) || runner->waiting.n_entries == 0)
+        if (!runner_is_ready(runner) || runner->waiting.n_entries == 0 ||
+            usec_now(CLOCK_BOOTTIME) < runner->shortage_until_usec)
                 return;
         for (;;) {
                 Resources free_amounts;
@@ -153,8 +161,7 @@ void runner_admit(Runner *runner) {
                         break;
                 Task *task = (Task *) ((char *) entry - offsetof(Task, waiting));
                 if (task_start(task) == -EAGAIN) {
-                        runner_tell_shortage(runner);
-                        admit_later(runner, &runner->shortage_source, SHORTAGE_PAUSE_USEC, "runner-shortage");
+                        runner_shortage(runner);
                         return;
                 }
         }
@@ -168,6 +175,8 @@ void runner_admit(Runner *runner) {
 
 static int on_admit(sd_event_source *source, void *userdata) {
         Runner *runner = userdata;
+        assert(runner->tasks.n_finished <= runner->tasks.n_tasks);
+        assert(runner->waiting.n_entries <= n_live(runner));
         runner_expire(runner);
         if (runner->stopping && n_live(runner) == 0)
                 return sd_event_exit(runner->event, EXIT_SUCCESS);
@@ -229,7 +238,11 @@ static void runner_systemd_ready(Runner *runner) {
 }
 
 static void on_capacity_known(void *userdata) {
-        runner_systemd_ready(userdata);
+        Runner *runner = userdata;
+        const char *control_group = capacity_watch_facts(runner->capacity_watch)->control_group;
+        if (runner->on_ready && control_group) /* the first time: no task has run yet */
+                oom_watch_begin(&runner->oom_watch, control_group);
+        runner_systemd_ready(runner);
 }
 
 static void runner_find_capacity(Runner *runner) {
@@ -256,6 +269,7 @@ static void on_own_unit(int error, const char *message, void *userdata) {
         }
         int r = own_unit_is_service(runner->own_unit) ? stale_scopes_end(
                                                                         runner->systemd1,
+                                                                        runner->scopes,
                                                                         own_unit_name(runner->own_unit),
                                                                         on_stale_scopes_gone,
                                                                         runner,
@@ -388,7 +402,7 @@ static int runner_init(Runner *runner) {
         if (r < 0)
                 return r;
         const char *spawner_path = runner->user_mode ? NULL : getenv("DAGGYR_SPAWNER");
-        r = spawner_new(LEADER_PATH, spawner_path, &runner->spawner);
+        r = spawner_new(runner->event, LEADER_PATH, spawner_path, &runner->spawner);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot reach the spawner at %s", spawner_path ?: LEADER_PATH);
         runner->output_directory = choose_output_directory();
@@ -462,6 +476,7 @@ Runner *runner_free(Runner *runner) {
         stale_scopes_free(runner->stale_scopes);
         own_unit_free(runner->own_unit);
         capacity_watch_free(runner->capacity_watch);
+        task_scopes_free(runner->scopes);
         systemd1_free(runner->systemd1);
         login1_free(runner->login1);
         event_source_dropp(&runner->admit_source);
@@ -488,7 +503,14 @@ static int runner_connect(Runner *runner) {
                 .on_connected = on_connected,
                 .on_disconnected = on_disconnected,
         };
-        int r = systemd1_new(runner->event, runner->user_mode, &handlers, runner, &runner->systemd1);
+        const char *broker_path = runner->user_mode ? NULL : getenv("DAGGYR_BROKER");
+        Systemd1Mode mode = runner->user_mode ? SYSTEMD1_USER :
+                        broker_path           ? SYSTEMD1_SYSTEM_READ :
+                                                SYSTEMD1_SYSTEM;
+        int r = systemd1_new(runner->event, mode, &handlers, runner, &runner->systemd1);
+        if (r >= 0)
+                r = broker_path ? task_scopes_new_broker(runner->event, broker_path, &runner->scopes) :
+                                  task_scopes_new_direct(runner->systemd1, &runner->scopes);
         if (r >= 0)
                 r = capacity_watch_new(
                                 runner->systemd1,

@@ -18,9 +18,11 @@
 #include "io/login1.h"
 #include "io/spawner.h"
 #include "io/systemd1.h"
+#include "io/task-scopes.h"
 #include "runner/capacity-watch.h"
 #include "runner/lease-journal.h"
 #include "runner/metrics.h"
+#include "runner/oom-watch.h"
 #include "runner/own-unit.h"
 #include "runner/stale-scopes.h"
 #include "runner/task-table.h"
@@ -30,7 +32,6 @@
 #include "service/router.h"
 
 #define PROGRAM_NAME "daggyr"
-#define TASK_SLICE   "daggyr.slice"
 
 typedef struct Runner Runner;
 
@@ -50,6 +51,7 @@ struct Runner {
         char *output_directory; /* for captured output too large for memory */
 
         Systemd1 *systemd1;
+        TaskScopes *scopes;        /* who makes those of the tasks */
         OwnUnit *own_unit;         /* what task scopes are bound to */
         StaleScopes *stale_scopes; /* of an earlier run, until they are gone */
         CapacityWatch *capacity_watch;
@@ -60,6 +62,7 @@ struct Runner {
         HttpServer *http;
 
         CapacityPool pool;
+        OomWatch oom_watch;
         AdmissionQueue waiting;
         TaskTable tasks;
         Lease lease;
@@ -71,8 +74,9 @@ struct Runner {
         bool draining;          /* by request */
         bool stopping;
         bool host_going_down;
-        uint64_t n_descriptors;    /* the process may have */
-        usec_t shortage_told_usec; /* in the log; 0: never */
+        uint64_t n_descriptors;     /* the process may have */
+        usec_t shortage_until_usec; /* no task is started before that; 0: never short yet */
+        usec_t shortage_told_usec;  /* in the log; 0: never */
 
         RunnerReady on_ready;
         void *ready_userdata;
@@ -108,6 +112,9 @@ void runner_admit_soon(Runner *runner);
 
 /* The same at once. */
 void runner_admit(Runner *runner);
+
+/* Something that a start takes is not to be had now: starts no task for a moment. */
+void runner_shortage(Runner *runner);
 
 /* Lets the status line follow. */
 void runner_status_changed(Runner *runner);

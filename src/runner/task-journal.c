@@ -60,6 +60,11 @@ static void entry_send(Task *task, const Text *entry) {
                 task->journal.rate.n_dropped++;
 }
 
+static void task_journal_flush(Task *task) {
+        if (task->leader)
+                leader_process_flush(task->leader);
+}
+
 /* RESULT is NULL while there is none. */
 static void message_send(
                 Task *task,
@@ -81,6 +86,7 @@ static void message_send(
                 r = journal_entry_add_string(&entry, "MESSAGE", message);
         if (r >= 0)
                 entry_send(task, &entry);
+        task_journal_flush(task);
 }
 
 void task_journal_started(Task *task) {
@@ -123,6 +129,7 @@ void task_journal_output(Task *task, TaskStream stream, const char *bytes, size_
                 line_splitter_feed(splitter, bytes, size, on_line, &context);
         else
                 line_splitter_flush(splitter, on_line, &context);
+        task_journal_flush(task);
 }
 
 void task_journal_finished(Task *task) {

@@ -11,11 +11,12 @@
 
 #define RETRY_AFTER_SEC 5
 
+/* Whether there is room beside all tasks accepted so far, those that wait for the next turn of the loop among
+ * them. */
 static bool fits_right_now(const Runner *runner, const TaskSpec *spec) {
         Resources free_amounts;
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
-        return runner_is_ready(runner) && runner->waiting.n_entries == 0 &&
-                        resources_fit(&spec->resources, &free_amounts);
+        return admission_queue_leaves(&runner->waiting, &free_amounts, &spec->resources);
 }
 
 static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmission *ret, Problem *problem) {

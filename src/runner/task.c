@@ -46,7 +46,7 @@ Task *task_free(Task *task) {
         waiters_drop(&task->waiters);
         task_output_drop(task);
         admission_queue_remove(&task->waiting);
-        task->scope_call = systemd1_call_cancel(task->scope_call);
+        queued_call_cancel(task->scope_call);
         task->leader = leader_process_free(task->leader);
         task->shutdown_question = own_unit_question_free(task->shutdown_question);
         capture_free(task->output);

@@ -19,9 +19,9 @@
 #include "core/task/task-request.h"
 #include "core/task/task-spec.h"
 #include "core/task/task-state.h"
+#include "io/call-queue.h"
 #include "io/capture.h"
 #include "io/leader-process.h"
-#include "io/systemd1.h"
 #include "runner/own-unit.h"
 #include "service/waiters.h"
 
@@ -36,6 +36,13 @@ typedef enum TaskStream {
         TASK_STREAM_ERROR,
         _TASK_STREAM_MAX,
 } TaskStream;
+
+/* What is known of a task's scope. */
+typedef enum TaskScope {
+        TASK_SCOPE_NONE,     /* systemd has made none */
+        TASK_SCOPE_POSSIBLE, /* it is there, or nobody knows: systemd did not answer */
+        TASK_SCOPE_EMPTY,    /* the leader said that it is the last process in it */
+} TaskScope;
 
 typedef struct TaskJournal {
         LineSplitter output, error;
@@ -60,17 +67,12 @@ struct Task {
 
         AdmissionEntry waiting;
         CapacityCharge charge;
-        Systemd1Call *scope_call;
+        TaskScope scope;
+        QueuedCall *scope_call;
         usec_t scope_taken_until_usec; /* 0: its name is not, as far as is known */
-        bool scope_may_exist;
-        bool released;    /* the leader was told to execute the command */
-        bool start_again; /* once what is left of the attempt before is cleared */
         unsigned start_attempts;
         LeaderProcess *leader;
-        bool stopped_from_outside; /* by systemctl stop, or with the daemon */
-        bool leader_reported_end;  /* it said USAGE: nothing of the task is left */
-        bool shutdown_asked;       /* whether that was systemd, ending the daemon and all tasks */
-        OwnUnitQuestion *shutdown_question;
+        OwnUnitQuestion *shutdown_question; /* kept once it is answered: it is asked once */
         Capture *output, *error;
         TaskJournal journal;
         sd_event_source *timeout_source; /* the task's own limit */

@@ -131,6 +131,54 @@ static void removing_twice_or_what_never_waited_does_nothing(void **state) {
         assert_ptr_equal(next(&queue, 1, 5), &waiting);
 }
 
+static bool leaves(const AdmissionQueue *queue, uint64_t free_cores, uint64_t wanted_cores) {
+        Resources free_amounts = cores(free_cores), want = cores(wanted_cores);
+
+        return admission_queue_leaves(queue, &free_amounts, &want);
+}
+
+static void what_waits_is_taken_off_what_is_free(void **state) {
+        AdmissionQueue queue = { 0 };
+        AdmissionEntry entries[3] = { 0 };
+
+        assert_true(leaves(&queue, 2, 2));
+        assert_false(leaves(&queue, 2, 3));
+
+        for (size_t i = 0; i < 3; i++)
+                append(&queue, entries + i, 2, i);
+        assert_true(leaves(&queue, 8, 2));
+        assert_false(leaves(&queue, 8, 3));
+        assert_false(leaves(&queue, 6, 1));
+
+        /* One that does not fit itself leaves nothing: it came first. */
+        assert_false(leaves(&queue, 5, 1));
+
+        admission_queue_remove(entries + 1);
+        assert_true(leaves(&queue, 6, 2));
+}
+
+static void one_that_comes_back_has_its_old_place(void **state) {
+        AdmissionQueue queue = { 0 };
+        AdmissionEntry entries[4] = { 0 };
+
+        for (size_t i = 0; i < 4; i++)
+                append(&queue, entries + i, 1, i / 2); /* two at a time */
+        for (size_t i = 0; i < 4; i++)
+                admission_queue_remove(entries + i);
+
+        /* Those of one moment come back in their order. */
+        admission_queue_return(&queue, entries + 2);
+        admission_queue_return(&queue, entries + 0);
+        admission_queue_return(&queue, entries + 1);
+        admission_queue_return(&queue, entries + 3);
+        assert_int_equal(queue.n_entries, 4);
+        for (size_t i = 0; i < 4; i++) {
+                assert_ptr_equal(next(&queue, 1, 10), entries + i);
+                admission_queue_remove(entries + i);
+        }
+        assert_null(queue.last);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_empty_queue_has_no_next),
@@ -140,6 +188,8 @@ int main(void) {
                 cmocka_unit_test(patience_counts_for_every_task_that_is_passed),
                 cmocka_unit_test(entries_leave_from_anywhere),
                 cmocka_unit_test(removing_twice_or_what_never_waited_does_nothing),
+                cmocka_unit_test(what_waits_is_taken_off_what_is_free),
+                cmocka_unit_test(one_that_comes_back_has_its_old_place),
         };
 
         return cmocka_run_group_tests_name("admission", tests, NULL, NULL);

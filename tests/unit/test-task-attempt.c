@@ -179,7 +179,7 @@ static void ends_are_told_by_code_and_signal(void **state) {
 }
 
 static void a_live_task_tells_nothing_of_its_end(void **state) {
-        static const TaskState states[] = { TASK_QUEUED, TASK_STARTING, TASK_RUNNING, TASK_ENDING };
+        static const TaskState states[] = { TASK_QUEUED, TASK_PARKED, TASK_RUNNING, TASK_ENDING };
         static const TaskEnd end = { .admitted = true, .main_exited = true, .signal = SIGTERM };
 
         for (FOREACH_ROW(live, states)) {

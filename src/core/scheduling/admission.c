@@ -25,6 +25,23 @@ void admission_queue_append(
         queue->n_entries++;
 }
 
+void admission_queue_return(AdmissionQueue *queue, AdmissionEntry *entry) {
+        assert(!entry->queue);
+
+        AdmissionEntry *before = NULL, *behind = queue->first;
+        while (behind && behind->since_usec <= entry->since_usec) {
+                before = behind;
+                behind = behind->next;
+        }
+
+        entry->queue = queue;
+        entry->previous = before;
+        entry->next = behind;
+        *(before ? &before->next : &queue->first) = entry;
+        *(behind ? &behind->previous : &queue->last) = entry;
+        queue->n_entries++;
+}
+
 void admission_queue_remove(AdmissionEntry *entry) {
         AdmissionQueue *queue = entry->queue;
 
@@ -57,4 +74,19 @@ AdmissionEntry *admission_queue_next(
                         return NULL;
         }
         return NULL;
+}
+
+bool admission_queue_leaves(
+                const AdmissionQueue *queue,
+                const Resources *free_amounts,
+                const Resources *want) {
+        Resources left = *free_amounts;
+
+        for (const AdmissionEntry *entry = queue->first; entry; entry = entry->next) {
+                if (!resources_fit(&entry->want, &left))
+                        return false;
+                resources_subtract(&left, &entry->want, &left);
+        }
+
+        return resources_fit(want, &left);
 }

@@ -36,8 +36,17 @@ void admission_queue_append(
                 const Resources *want,
                 usec_t now_usec);
 
+/* Puts an entry that was taken out back to where its time of arrival belongs. */
+void admission_queue_return(AdmissionQueue *queue, AdmissionEntry *entry);
+
 /* Takes ENTRY out; does nothing when it is in no queue. */
 void admission_queue_remove(AdmissionEntry *entry);
+
+/* Whether WANT fits into what the entries of QUEUE, once they have all started, leave of FREE_AMOUNTS. */
+bool admission_queue_leaves(
+                const AdmissionQueue *queue,
+                const Resources *free_amounts,
+                const Resources *want);
 
 /* The entry that may start now with FREE_AMOUNTS free, still queued, or NULL. Call again after each start. */
 AdmissionEntry *admission_queue_next(

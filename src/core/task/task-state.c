@@ -14,10 +14,16 @@ static const struct {
         TaskEvent event;
         TaskState next;
 } transitions[] = {
-        { TASK_QUEUED, TASK_EVENT_ADMITTED, TASK_STARTING },
+        { TASK_QUEUED, TASK_EVENT_ADMITTED, TASK_PARKED },
         { TASK_QUEUED, TASK_EVENT_CANCELED, TASK_FINISHED },
-        { TASK_STARTING, TASK_EVENT_STARTED, TASK_RUNNING },
-        { TASK_STARTING, TASK_EVENT_START_FAILED, TASK_ENDING },
+        { TASK_PARKED, TASK_EVENT_POSTPONED, TASK_QUEUED },
+        { TASK_PARKED, TASK_EVENT_RELEASED, TASK_RELEASED },
+        { TASK_PARKED, TASK_EVENT_START_FAILED, TASK_ENDING },
+        { TASK_PARKED, TASK_EVENT_LEADER_LOST, TASK_UNDOING },
+        { TASK_UNDOING, TASK_EVENT_UNDONE, TASK_PARKED },
+        { TASK_UNDOING, TASK_EVENT_START_FAILED, TASK_ENDING },
+        { TASK_RELEASED, TASK_EVENT_STARTED, TASK_RUNNING },
+        { TASK_RELEASED, TASK_EVENT_START_FAILED, TASK_ENDING },
         { TASK_RUNNING, TASK_EVENT_MAIN_EXITED, TASK_ENDING },
         { TASK_RUNNING, TASK_EVENT_LEADER_LOST, TASK_ENDING },
         { TASK_ENDING, TASK_EVENT_GONE, TASK_FINISHED },
@@ -91,6 +97,7 @@ TaskResult task_result_decide(const TaskEnd *end) {
         case STOP_NONE:
                 return result_of_own_end(end);
         case STOP_REQUESTED:
+        case STOP_OUTSIDE:
                 return TASK_RESULT_STOPPED;
         case STOP_TIMEOUT:
                 return TASK_RESULT_TIMEOUT;
@@ -112,7 +119,9 @@ const char *task_state_public(TaskState state, TaskResult result) {
         switch (state) {
         case TASK_QUEUED:
                 return "queued";
-        case TASK_STARTING:
+        case TASK_PARKED:
+        case TASK_UNDOING:
+        case TASK_RELEASED:
         case TASK_RUNNING:
         case TASK_ENDING:
                 return "running";

@@ -2,11 +2,13 @@
 
 /* The life of a task at a runner, and what its end is called.
  *
- *            admitted        started        main exited           gone
- *   QUEUED ───────────▶ STARTING ──────▶ RUNNING ──────────▶ ENDING ──────▶ FINISHED
- *      │ canceled          │ failed           │ leader lost     ▲
- *      ▼                   └──────────────────┴─────────────────┘
- *   FINISHED
+ *          admitted        released          started       main exited         gone
+ *   QUEUED ────────▶ PARKED ───────▶ RELEASED ──────▶ RUNNING ──────────▶ ENDING ────▶ FINISHED
+ *    │   ◀────────── │ │  ▲ │ failed     │ failed         │ leader lost     ▲
+ *    │    postponed    │  │ └────────────┴────────────────┴─────────────────┤
+ *    │ canceled leader │  │ undone                                          │
+ *    ▼           lost  ▼  │                    failed                       │
+ *   FINISHED          UNDOING ──────────────────────────────────────────────┘
  *
  * A stop (DELETE, timeout, shutdown) is no state of its own: it is remembered as the reason and
  * hastens the edges above. */
@@ -17,7 +19,9 @@
 
 typedef enum TaskState {
         TASK_QUEUED,   /* waits for capacity */
-        TASK_STARTING, /* scope is being made, command not yet executed */
+        TASK_PARKED,   /* its leader waits until systemd has made the scope */
+        TASK_UNDOING,  /* the leader was killed while it waited: what is left is cleared for another start */
+        TASK_RELEASED, /* the leader is in the scope and was told to execute the command */
         TASK_RUNNING,  /* command executed */
         TASK_ENDING,   /* main process gone (or never there), leftovers and accounting outstanding */
         TASK_FINISHED,
@@ -26,11 +30,14 @@ typedef enum TaskState {
 
 typedef enum TaskEvent {
         TASK_EVENT_ADMITTED,
+        TASK_EVENT_POSTPONED,    /* no leader can be had just now: it waits again */
         TASK_EVENT_CANCELED,     /* stopped before it was admitted */
+        TASK_EVENT_RELEASED,     /* the scope is there, and the leader was told */
         TASK_EVENT_STARTED,      /* the command was executed */
         TASK_EVENT_START_FAILED, /* scope, fork or exec failed, or a stop came first */
         TASK_EVENT_MAIN_EXITED,
-        TASK_EVENT_LEADER_LOST, /* our process in the scope died without a report */
+        TASK_EVENT_LEADER_LOST, /* our process died without a report */
+        TASK_EVENT_UNDONE,      /* nothing is left of the start that came to nothing */
         TASK_EVENT_GONE,        /* the last process of the scope is gone */
         _TASK_EVENT_MAX,
 } TaskEvent;
@@ -56,7 +63,8 @@ typedef enum TaskResult {
 
 typedef enum StopReason {
         STOP_NONE,
-        STOP_REQUESTED, /* DELETE, or somebody stopped the scope */
+        STOP_REQUESTED, /* DELETE */
+        STOP_OUTSIDE,   /* systemd ended the scope: by systemctl stop, or with the daemon */
         STOP_TIMEOUT,
         STOP_SHUTDOWN,
 } StopReason;
@@ -84,7 +92,7 @@ void task_end_stop(TaskEnd *end, StopReason reason);
  * that nobody stopped ended by signal. */
 TaskResult task_result_decide(const TaskEnd *end);
 
-/* "queued" "running" "completed" "errored" "killed". A task that is starting or ending is running: its
+/* "queued" "running" "completed" "errored" "killed". A task that starts or ends is running: its
  * resources are taken. */
 const char *task_state_public(TaskState state, TaskResult result);
 

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* From the turn of a waiting task to the order to execute its command. */
+#include <assert.h>
+#include <inttypes.h>
+
+#include "base/text.h"
+#include "io/loop.h"
+#include "runner/runner.h"
+#include "runner/task-order.h"
+#include "runner/task-story.h"
+
+#define MB UINT64_C(1048576)
+
+/* The scope of an earlier task of the same name may take a moment to go. */
+#define SCOPE_RETRY_USEC    (50 * USEC_PER_MSEC)
+#define SCOPE_PATIENCE_USEC (5 * USEC_PER_SEC)
+
+bool task_error_is_shortage(int error) {
+        return error == -EAGAIN || error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+}
+
+static int task_open_capture(Task *task, Capture **ret, int *ret_write_fd) {
+        Runner *runner = task->runner;
+        return capture_new(
+                        runner->event,
+                        runner->output_directory,
+                        runner->config->output_max_bytes,
+                        task_on_output,
+                        task,
+                        ret,
+                        ret_write_fd);
+}
+
+static void on_leader_spawned(int error, void *userdata);
+
+static int task_spawn_leader(Task *task, const Account *account) {
+        static const LeaderHandlers handlers = {
+                .on_spawned = on_leader_spawned,
+                .on_report = task_on_report,
+                .on_exit = task_on_leader_exit,
+        };
+        const TaskSpec *spec = task->spec;
+        _cleanup_(fd_close) int output_fd = -EBADF, error_fd = -EBADF;
+        int r = task_open_capture(task, &task->output, &output_fd);
+        if (r >= 0)
+                r = task_open_capture(task, &task->error, &error_fd);
+        if (r < 0)
+                return r;
+        char **environment = NULL;
+        r = task_environment(task->runner, spec, task->unit, account, &environment);
+        if (r < 0)
+                return r;
+        bool is_user = task->runner->user_mode;
+        LeaderOrder order = {
+                .uid = is_user ? UINT32_MAX : account->uid,
+                .gid = is_user ? UINT32_MAX : account->gid,
+                .umask = spec->umask,
+                .no_new_privileges = !is_user,
+                .directory_optional = !spec->working_directory,
+                .grace_usec = spec->grace_usec,
+                .unit = task->unit,
+                .directory = spec->working_directory ?: account->home,
+                .command = spec->command,
+                .environment = environment,
+        };
+        r = leader_process_spawn(
+                        task->runner->event,
+                        task->runner->spawner,
+                        &order,
+                        spec->standard_input,
+                        output_fd,
+                        error_fd,
+                        &handlers,
+                        task,
+                        &task->leader);
+        text_list_free(environment);
+        return r;
+}
+
+static void task_drop_launch(Task *task) {
+        task->leader = leader_process_free(task->leader);
+        task->output = capture_free(task->output);
+        task->error = capture_free(task->error);
+}
+
+/* Pipes and leader of one attempt; nothing is left of them on failure. */
+static int task_launch(Task *task, Problem *reterr_problem) {
+        _cleanup_(account_done) Account account = {};
+        task->start_attempts++;
+        int r = task_account(task->runner, task->spec, &account, reterr_problem);
+        if (r >= 0)
+                r = task_spawn_leader(task, &account);
+        if (r < 0)
+                task_drop_launch(task);
+        return r;
+}
+
+/* A command of no strings at all, which only a DaggyR server can send: nothing to make a scope for. */
+static void task_fail_without_command(Task *task) {
+        task->end.exec_error = ENOENT;
+        task_note(task, "could not execute the command: none was given");
+        task_event(task, TASK_EVENT_START_FAILED);
+        task_finish(task);
+}
+
+int task_start(Task *task) {
+        Problem problem = {};
+        bool has_command = task->spec->command[0] != NULL;
+        int r = has_command ? task_launch(task, &problem) : 0;
+        if (task_error_is_shortage(r))
+                return -EAGAIN;
+
+        admission_queue_remove(&task->waiting);
+        task->end.admitted = true;
+        int charged = capacity_charge(&task->runner->pool, &task->spec->resources, &task->charge);
+        assert(charged >= 0);
+        task_event(task, TASK_EVENT_ADMITTED);
+        if (!has_command)
+                task_fail_without_command(task);
+        else if (r < 0)
+                task_start_failed(task, r, *problem.detail ? problem.detail : "could not start the task");
+        return 0;
+}
+
+void task_start_over(Task *task) {
+        Problem problem = {};
+        task->scope = TASK_SCOPE_NONE;
+        task->scope_taken_until_usec = 0;
+        task_drop_launch(task);
+        int r = task_launch(task, &problem);
+        task_event(task, TASK_EVENT_UNDONE);
+        if (r < 0)
+                task_start_failed(
+                                task, r, *problem.detail ? problem.detail : "could not start the task again");
+}
+
+/* The host is short of processes, or no spawner answers: the task waits again, in its old place. */
+static void task_postpone(Task *task) {
+        Runner *runner = task->runner;
+        task_drop_launch(task);
+        capacity_charge_release(&task->charge);
+        task->end.admitted = false;
+        task->start_attempts--;
+        admission_queue_return(&runner->waiting, &task->waiting);
+        task_event(task, TASK_EVENT_POSTPONED);
+        runner_shortage(runner);
+}
+
+static void on_scope_started(int error, const char *message, void *userdata);
+
+static int task_order_scope(Task *task) {
+        Runner *runner = task->runner;
+        TaskSpec *spec = task->spec;
+        ScopeOrder order = {
+                .task_id = spec->task_id,
+                .cpu_quota_usec = spec->resources.cores_micro,
+                .memory_max_bytes = spec->resources.memory_mb * MB,
+                .tasks_max = spec->tasks_max + 1, /* the leader is one more */
+                .stop_timeout_usec = usec_add(spec->grace_usec, TASK_OVERDUE_USEC),
+                .properties = spec->parsed_properties,
+        };
+        ScopeLeader leader = {
+                .pid = leader_process_pid(task->leader),
+                .pid_fd = leader_process_pid_fd(task->leader),
+        };
+        return task_scopes_start(
+                        runner->scopes,
+                        &order,
+                        task->unit,
+                        own_unit_name(runner->own_unit),
+                        &leader,
+                        on_scope_started,
+                        task,
+                        &task->scope_call);
+}
+
+static void task_ask_for_scope(Task *task) {
+        int r = task_order_scope(task);
+        if (r < 0)
+                on_scope_started(r, "could not ask for the scope", task);
+}
+
+static void on_leader_spawned(int error, void *userdata) {
+        Task *task = userdata;
+        if (error < 0 && task->end.stop == STOP_NONE && task_error_is_shortage(error)) {
+                task_postpone(task);
+                return;
+        }
+        if (error < 0) {
+                task->leader = leader_process_free(task->leader);
+                task_start_failed(task, error, "could not start the task");
+        } else if (task->end.stop == STOP_NONE)
+                task_ask_for_scope(task);
+}
+
+static int on_scope_retry(sd_event_source *source, uint64_t usec, void *userdata) {
+        Task *task = userdata;
+        event_source_dropp(&task->retry_source);
+        task_ask_for_scope(task);
+        return 0;
+}
+
+/* For as long as systemd is away the leader stays parked: the task waits. */
+static bool scope_is_worth_a_retry(Task *task, int error) {
+        if (error == -EEXIST && task->scope_taken_until_usec == 0)
+                task->scope_taken_until_usec = usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_PATIENCE_USEC);
+        return error == -ENOTCONN ||
+                        (error == -EEXIST && usec_now(CLOCK_BOOTTIME) < task->scope_taken_until_usec);
+}
+
+/* What the answer says of the scope. Somebody else's scope of the same name is none of this task's. */
+static TaskScope scope_after_answer(TaskScope before, int error) {
+        if (error >= 0 || error == -ETIMEDOUT || error == -ENOTCONN)
+                return TASK_SCOPE_POSSIBLE;
+        return error == -EEXIST ? TASK_SCOPE_NONE : before;
+}
+
+static int task_release(Task *task) {
+        task_event(task, TASK_EVENT_RELEASED);
+        return leader_process_go(task->leader);
+}
+
+static void on_scope_started(int error, const char *message, void *userdata) {
+        Task *task = userdata;
+        task->scope_call = NULL;
+        /* Asked twice because the first answer was lost: it is our own scope that exists (systemd's answer), or
+         * our own leader that is in one (the broker's). */
+        if ((error == -EEXIST || error == -EPERM) && !leader_process_has_exited(task->leader) &&
+            leader_process_is_in(task->leader, task->unit))
+                error = 0;
+        task->scope = scope_after_answer(task->scope, error);
+        if (leader_process_has_exited(task->leader)) { /* stopped meanwhile */
+                task_leader_gone(task);
+                return;
+        }
+        if (task->end.stop != STOP_NONE)
+                return; /* killed, and soon gone */
+        if (scope_is_worth_a_retry(task, error))
+                error = loop_set_timer(
+                                task->runner->event,
+                                &task->retry_source,
+                                usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_RETRY_USEC),
+                                on_scope_retry,
+                                task,
+                                "task-scope-retry");
+        else if (error >= 0)
+                error = task_release(task);
+        if (error < 0)
+                task_start_failed(task, error, message ?: "could not start in the scope");
+}
+
+void task_start_failed(Task *task, int error, const char *what) {
+        task->end.start_error = -error;
+        task_event(task, TASK_EVENT_START_FAILED);
+        task_note(task, "%s: %s", what, strerror(-error));
+        if (task->leader)
+                leader_process_kill(task->leader);
+        else
+                task_finish(task);
+}
