@@ -17,8 +17,9 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "leader/accounts.h"
 
-/* What the child says through the pipe when it cannot become the command. */
+/* Why the child could not become the command. */
 typedef struct Failure {
         LeaderStep step;
         int error;
@@ -28,6 +29,19 @@ void bounding_set_drop(int keep) {
         for (int capability = 0; capability <= CAP_LAST_CAP; capability++)
                 if (capability != keep)
                         (void) prctl(PR_CAPBSET_DROP, capability);
+}
+
+/* Asks the kernel directly: glibc keeps two signals to itself, and its posix_spawn() leaves them ignored
+ * (2.36). */
+void signals_reset(void) {
+        const unsigned long
+                        defaults[4] = {}; /* struct sigaction of the kernel: SIG_DFL, no flags, empty mask */
+        for (int signal = 1; signal < _NSIG; signal++)
+                (void) syscall(SYS_rt_sigaction,
+                               signal,
+                               defaults,
+                               NULL,
+                               _NSIG / 8); /* not SIGKILL, SIGSTOP */
 }
 
 int privileges_drop(int keep) {
@@ -59,17 +73,37 @@ static int become_user(const LeaderOrder *order) {
         return 0;
 }
 
-/* The OOM killer spares the spawner and the leader, which is to tell of its victims, but no task. Written
- * with CAP_SYS_RESOURCE, the score becomes the lowest that the process can choose for itself, too. A process
- * that is not dumpable may not open its own file. */
+/* How much likelier than its leader the command of a user's own daggyr is to be the OOM killer's victim. */
+#define OOM_SCORE_ABOVE_LEADER 300
+#define OOM_SCORE_MAX          1000
+
+/* The leader is to tell of the OOM killer's victims, and so must not be one. That of the service is spared,
+ * and no command: written with CAP_SYS_RESOURCE, the score becomes the lowest that the process can choose for
+ * itself, too. Without that capability a process may only raise its score, which the command of a user's
+ * daggyr does. */
+static int oom_score_write(const LeaderOrder *order) {
+        _cleanup_(fd_close) int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+        char text[32] = "0";
+        if (fd < 0)
+                return -errno;
+        if (order->uid == UINT32_MAX) {
+                ssize_t n = read(fd, text, sizeof(text) - 1);
+                if (n < 0)
+                        return -errno;
+                text[n] = '\0';
+                long score = strtol(text, NULL, 10) + OOM_SCORE_ABOVE_LEADER;
+                (void) snprintf(text, sizeof(text), "%ld", score < OOM_SCORE_MAX ? score : OOM_SCORE_MAX);
+        }
+        return pwrite(fd, text, strlen(text), 0) < 0 ? -errno : 0;
+}
+
+/* A process that is not dumpable may not open its own files in /proc. */
 static int child_oom_score(const LeaderOrder *order) {
-        if (order->uid == UINT32_MAX)
-                return 0;
         (void) prctl(PR_SET_DUMPABLE, 1);
-        _cleanup_(fd_close) int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-        int r = fd < 0 || write(fd, "0", 1) < 0 ? -errno : 0;
+        int r = oom_score_write(order);
         (void) prctl(PR_SET_DUMPABLE, 0);
-        return r;
+        return order->uid == UINT32_MAX ? 0 :
+                                          r; /* for a user's daggyr it is not what keeps tasks in bounds */
 }
 
 /* Keys of one's session keyring can be read whoever one has become. An account has a quota of keyrings (200);
@@ -83,7 +117,9 @@ static int child_privileges(const LeaderOrder *order) {
         int r = privileges_drop(-1);
         if (r < 0)
                 return r;
-        if (order->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        /* Another account never gains privileges, whatever the order says. */
+        bool is_final = order->no_new_privileges || order->uid != UINT32_MAX;
+        if (is_final && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return -errno;
         return 0;
 }
@@ -97,22 +133,6 @@ static int child_streams(void) {
         if (syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
                 return -errno;
         return 0;
-}
-
-/* Asks the kernel directly: glibc keeps two signals to itself, and its posix_spawn() leaves them ignored
- * (2.36). */
-static void child_signals(void) {
-        const unsigned long
-                        defaults[4] = {}; /* struct sigaction of the kernel: SIG_DFL, no flags, empty mask */
-        for (int signal = 1; signal < _NSIG; signal++)
-                (void) syscall(SYS_rt_sigaction,
-                               signal,
-                               defaults,
-                               NULL,
-                               _NSIG / 8); /* not SIGKILL, SIGSTOP */
-        sigset_t none;
-        sigemptyset(&none);
-        (void) sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 static const char *environment_get(char *const *environment, const char *name) {
@@ -150,16 +170,18 @@ static int child_execute(const LeaderOrder *order) {
         return error;
 }
 
-/* Runs in the child; returns only on failure. */
+/* Runs in the child; returns only on failure. The child has the leader's memory, and so may do nothing but
+ * calls to the kernel and what takes a stack. */
 static Failure child_become(const LeaderOrder *order) {
         int r = child_streams();
         if (r < 0)
                 return (Failure){ LEADER_STEP_STDIO, -r };
-        child_signals();
+        sigset_t none;
+        sigemptyset(&none);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
         r = child_oom_score(order); /* this and what follows while we still may */
         if (r < 0)
                 return (Failure){ LEADER_STEP_PRIVILEGES, -r };
-        bounding_set_drop(-1);
         if (order->uid != UINT32_MAX && setgroups(0, NULL) < 0)
                 return (Failure){ LEADER_STEP_GROUPS, errno };
         r = become_user(order);
@@ -178,33 +200,34 @@ static Failure child_become(const LeaderOrder *order) {
         return (Failure){ LEADER_STEP_EXEC, child_execute(order) };
 }
 
+/* vfork(), since a copy of the page tables, and a fault for each page that either process then writes to,
+ * would cost more than all else that a task costs here (measured: 3 ms of 11 for /bin/true, on a virtual
+ * machine with dear page faults). The leader stands still until the command is executed; one that hangs in
+ * that is killed by its daemon's leave, through systemd. */
 int command_start(const LeaderOrder *order, pid_t *ret_pid, LeaderStep *reterr_step) {
-        *reterr_step = LEADER_STEP_FORK;
-        int pipe_fds[2];
-        if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+        static volatile Failure failure; /* the child's, and so ours */
+        failure = (Failure){};
+        int r = order->uid == UINT32_MAX ? 0 : accounts_check(order->uid, order->gid);
+        if (r < 0) {
+                *reterr_step = LEADER_STEP_USER;
+                return r;
+        }
+        pid_t pid = vfork();
+        if (pid < 0) {
+                *reterr_step = LEADER_STEP_FORK;
                 return -errno;
-        _cleanup_(fd_close) int reader = pipe_fds[0], writer = pipe_fds[1];
-
-        pid_t pid = fork();
-        if (pid < 0)
-                return -errno;
+        }
         if (pid == 0) {
-                Failure failure = child_become(order);
-                (void) !write(writer, &failure, sizeof(failure));
+                failure = child_become(order);
                 _exit(127);
         }
-
-        fd_close(&writer);
-        Failure failure = {};
-        ssize_t n;
-        do
-                n = read(reader, &failure, sizeof(failure));
-        while (n < 0 && errno == EINTR);
-        if (n == 0) { /* closed by a successful exec */
+        /* What the child said of its memory it said of ours. */
+        (void) prctl(PR_SET_DUMPABLE, 0);
+        if (failure.error == 0) {
                 *ret_pid = pid;
                 return 0;
         }
         (void) waitpid(pid, NULL, 0);
         *reterr_step = failure.step;
-        return n == (ssize_t) sizeof(failure) ? -failure.error : -EIO;
+        return -failure.error;
 }

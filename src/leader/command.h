@@ -7,6 +7,9 @@
 
 #include "core/wire/leader-protocol.h"
 
+/* Gives every signal its default action. */
+void signals_reset(void);
+
 /* Forks and executes what ORDER says, with LEADER_FD_STDIN, 1 and 2 as its streams and no other descriptor. 0
  * when it was executed; otherwise a negative errno and the step that failed in *ret_step, the child reaped.
  */

@@ -17,6 +17,10 @@
 
 #define FLUSH_POLL_MSEC 1
 
+/* journald has read what a leader sent within some tenths of a millisecond, unless it is busy. */
+#define FLUSH_WAIT_MIN_USEC 50
+#define FLUSH_WAIT_MAX_USEC 2000
+
 static const union {
         struct sockaddr_un un;
         struct sockaddr generic;
@@ -120,6 +124,8 @@ void journal_relay_finish(JournalRelay *relay, int feed_fd, usec_t deadline_usec
         }
         (void) shutdown(feed_fd, SHUT_RD); /* what daggyr cannot send from now on, it counts itself */
         count_rest_as_lost(relay, feed_fd);
-        while (!relay_is_flushed(relay) && usec_now(CLOCK_BOOTTIME) < deadline_usec)
-                (void) poll(NULL, 0, FLUSH_POLL_MSEC);
+        for (long wait_usec = FLUSH_WAIT_MIN_USEC;
+             !relay_is_flushed(relay) && usec_now(CLOCK_BOOTTIME) < deadline_usec;
+             wait_usec = wait_usec < FLUSH_WAIT_MAX_USEC ? 2 * wait_usec : wait_usec)
+                (void) nanosleep(&(struct timespec){ .tv_nsec = wait_usec * 1000 }, NULL);
 }

@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
@@ -56,7 +58,8 @@ typedef struct Leader {
         bool feed_open, relay_is_full;
         bool stopping; /* SIGTERM was sent to everybody */
         bool stopped_by_system;
-        usec_t kill_usec; /* when SIGKILL follows; USEC_INFINITY while not stopping */
+        usec_t kill_usec;  /* when SIGKILL follows; USEC_INFINITY while not stopping */
+        LeaderUsage usage; /* as of EMPTY */
 } Leader;
 
 static usec_t now(void) {
@@ -97,21 +100,24 @@ static void leader_stop(Leader *leader, usec_t grace_usec) {
         (void) cgroup_signal_others(leader->cgroup, SIGCONT);
 }
 
-static void leader_check_empty(Leader *leader) {
-        if (leader->phase != PHASE_ENDING)
-                return;
-        int r = cgroup_is_ours_alone(leader->cgroup);
-        if (r == 0) {
-                leader_stop(leader, leader->order.grace_usec);
-                return;
-        }
+static void leader_empty(Leader *leader) {
         leader->phase = PHASE_EMPTY;
         leader->kill_usec = USEC_INFINITY;
+        leader->usage = leader_usage(leader);
         report(&(LeaderMessage){
                         .type = LEADER_EMPTY,
                         .stopped_by_system = leader->stopped_by_system,
-                        .usage = leader_usage(leader),
+                        .usage = leader->usage,
         });
+}
+
+static void leader_check_empty(Leader *leader) {
+        if (leader->phase != PHASE_ENDING)
+                return;
+        if (cgroup_is_ours_alone(leader->cgroup) == 0)
+                leader_stop(leader, leader->order.grace_usec);
+        else
+                leader_empty(leader);
 }
 
 static void leader_go(Leader *leader) {
@@ -136,22 +142,23 @@ static void leader_go(Leader *leader) {
         for (int fd = 0; fd <= STDERR_FILENO; fd++)
                 (void) (null_fd < 0 ? close(fd) : dup2(null_fd, fd));
         (void) close(LEADER_FD_STDIN);
-        bounding_set_drop(CAP_KILL);
         (void) privileges_drop(CAP_KILL);
         leader_check_empty(leader);
 }
 
 static void leader_main_exited(Leader *leader, const siginfo_t *info) {
-        bool exited = info->si_code == CLD_EXITED;
+        bool exited = info->si_code == CLD_EXITED, leftovers = cgroup_is_ours_alone(leader->cgroup) == 0;
         leader->phase = PHASE_ENDING;
         report(&(LeaderMessage){
                         .type = LEADER_EXITED,
                         .exit_code = exited ? info->si_status : -1,
                         .signal = exited ? 0 : info->si_status,
                         .core_dumped = info->si_code == CLD_DUMPED,
-                        .leftovers = cgroup_is_ours_alone(leader->cgroup) == 0,
+                        .leftovers = leftovers,
                         .stopped_by_system = leader->stopped_by_system,
         });
+        if (!leftovers)
+                leader_empty(leader);
 }
 
 /* Reaps everybody: the command, and what it left to us as their subreaper. */
@@ -248,17 +255,20 @@ static void leader_run(Leader *leader) {
                           .events = POLLPRI },
                 };
                 int n = poll(fds, sizeof(fds) / sizeof(*fds), poll_timeout_msec(leader_next_wakeup(leader)));
-                if (n < 0 && errno != EINTR)
-                        return;
+                if (n < 0)
+                        return; /* every signal is blocked: it is no EINTR */
 
-                leader_read_signals(leader);
-                leader_relay(leader);
-                leader_read_control(leader);
+                if (fds[0].revents)
+                        leader_read_signals(leader);
+                if (fds[2].revents || fds[3].revents)
+                        leader_relay(leader);
+                if (fds[1].revents)
+                        leader_read_control(leader);
                 leader_on_time(leader);
         }
 }
 
-/* The last words: what the feed still holds, then the final reading. */
+/* The last words: what the feed still holds, then the reading of when nobody else was left. */
 static void leader_finish(Leader *leader) {
         /* Outside its scope it was told nothing, and no end of the feed will come either. */
         usec_t patience = leader->cgroup ? JOURNAL_FLUSH_USEC : 0;
@@ -266,7 +276,7 @@ static void leader_finish(Leader *leader) {
         report(&(LeaderMessage){
                         .type = LEADER_USAGE,
                         .entries_lost = leader->relay.n_lost,
-                        .usage = leader_usage(leader),
+                        .usage = leader->usage,
         });
 }
 
@@ -299,9 +309,8 @@ static int leader_init(Leader *leader) {
         leader->signal_fd = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
         if (leader->signal_fd < 0)
                 return -errno;
-        for (int fd = LEADER_FD_CONTROL; fd <= LEADER_FD_FEED; fd++)
-                if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-                        return -errno;
+        if (syscall(SYS_close_range, LEADER_FD_CONTROL, LEADER_FD_FEED, CLOSE_RANGE_CLOEXEC) < 0)
+                return -errno;
         return leader_read_order(&leader->order);
 }
 

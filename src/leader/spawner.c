@@ -24,6 +24,8 @@
 
 #include "base/cleanup.h"
 #include "core/wire/leader-protocol.h"
+#include "leader/accounts.h"
+#include "leader/command.h"
 #include "leader/leader.h"
 
 /* The first number that no leader's own descriptor has. */
@@ -241,6 +243,10 @@ int main(void) {
                                "daggyr-leader is executed for daggyr; it is no command of its own.\n");
                 return EXIT_FAILURE;
         }
+        /* Once here, and so for every leader and command: none of them executes anything else. */
+        signals_reset();
+        bounding_set_drop(-1);
+        accounts_load();
         (void) prctl(PR_SET_NAME, "daggyr-spawner");
         spawner_run(&state);
         return EXIT_SUCCESS;
