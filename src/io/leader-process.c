@@ -12,15 +12,12 @@
 #include <sys/syscall.h>
 
 #include "base/text.h"
-#include "io/file.h"
 #include "io/loop.h"
+#include "io/unit-cgroup.h"
 
 /* Holds the burst that the journal's rate limit lets pass (see core/task/journal-entry.h) at ordinary line
  * lengths. */
 #define FEED_PENDING_MAX (2 * 1024 * 1024)
-
-/* /proc/PID/cgroup has a line for each hierarchy, 13 at most. */
-#define CGROUP_LINES_MAX (64 * 1024)
 
 struct LeaderProcess {
         pid_t pid;
@@ -227,14 +224,8 @@ pid_t leader_process_pid(const LeaderProcess *leader) {
         return leader->pid;
 }
 
-bool leader_process_is_in(const LeaderProcess *leader, const char *unit) {
-        char path[sizeof("/proc//cgroup") + 3 * sizeof(leader->pid)];
-        (void) snprintf(path, sizeof(path), "/proc/%d/cgroup", (int) leader->pid);
-        _cleanup_(text_done) Text lines = {};
-        if (file_read_all(path, CGROUP_LINES_MAX, &lines) < 0)
-                return false;
-        const char *found = strstr(lines.data, unit);
-        return found && found > lines.data && found[-1] == '/' && found[strlen(unit)] == '\n';
+bool leader_process_is_in(const LeaderProcess *leader, const char *slice, const char *unit) {
+        return unit_cgroup_has(slice, unit, leader->pid);
 }
 
 int leader_process_go(LeaderProcess *leader) {

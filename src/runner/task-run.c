@@ -248,7 +248,7 @@ static void on_scope_started(int error, const char *message, void *userdata) {
         task->scope_call = NULL;
         /* Asked twice because the first answer was lost: it is our own scope that exists. */
         if (error == -EEXIST && !leader_process_has_exited(task->leader) &&
-            leader_process_is_in(task->leader, task->unit))
+            leader_process_is_in(task->leader, TASK_SLICE, task->unit))
                 error = 0;
         bool is_unclear = error == -ETIMEDOUT || error == -ENOTCONN;
         task->scope_may_exist = error >= 0 || is_unclear || (task->scope_may_exist && error != -EEXIST);
