@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "base/text.h"
@@ -31,7 +32,7 @@ struct LeaderProcess {
         void *userdata;
 };
 
-/* An anonymous file with these bytes, for reading only from its start. */
+/* An anonymous file with these bytes, for reading only from its start, and by its owner only. */
 static int sealed_file(const char *name, const void *bytes, size_t size) {
         _cleanup_(fd_close) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
@@ -42,6 +43,8 @@ static int sealed_file(const char *name, const void *bytes, size_t size) {
                         return -errno;
                 done += (size_t) n;
         }
+        if (fchmod(fd, 0400) < 0) /* the kernel's default is everybody's */
+                return -errno;
         if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
                 return -errno;
         return TAKE_FD(fd);
