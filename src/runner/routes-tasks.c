@@ -9,6 +9,9 @@
 #include "runner/task-submit.h"
 #include "runner/task.h"
 
+/* Of a page that are made in one step: a millisecond's work, unless a single task is larger. */
+#define LIST_STEP_BYTES ((size_t) 64 * 1024)
+
 static bool list_has(const TaskListRequest *list, const Task *task) {
         if (list->after != UINT64_MAX && task->sequence <= list->after)
                 return false;
@@ -48,25 +51,29 @@ static void list_job_answer(ListJob *job, int error, bool more) {
         list_job_free(job);
 }
 
-static const Task *find_next(const ListJob *job) {
-        const Task *task = job->runner->tasks.first;
+/* TASK or the next one behind it that is asked for. */
+static const Task *first_listed(const ListJob *job, const Task *task) {
         while (task && !list_has(&job->list, task))
                 task = task->next;
         return task;
 }
 
-/* Adds a task. The table may change between two steps, so the place in it is found anew. */
+/* Adds some tasks. The table may change between two steps, so the place in it is found anew. */
 static bool list_job_step(void *userdata) {
         ListJob *job = userdata;
-        const Task *task = find_next(job);
-        if (task && !task_page_is_full(&job->page, job->list.limit)) {
+        size_t end = job->page.text.size + LIST_STEP_BYTES;
+        const Task *task = first_listed(job, job->runner->tasks.first);
+        while (task && !task_page_is_full(&job->page, job->list.limit) && job->page.text.size < end) {
                 job->last = job->list.after = task->sequence;
                 int r = task_page_add(&job->page, task_to_json(task, OUTPUT_NONE));
-                if (r >= 0)
-                        return true;
-                list_job_answer(job, r, false);
-                return false;
+                if (r < 0) {
+                        list_job_answer(job, r, false);
+                        return false;
+                }
+                task = first_listed(job, task->next);
         }
+        if (task && !task_page_is_full(&job->page, job->list.limit))
+                return true;
         list_job_answer(job, 0, task != NULL);
         return false;
 }
