@@ -142,7 +142,7 @@ void route_daggyr_run(void *userdata, HttpRequest *request, const RequestContext
         if (request_parse_body(request, &body, &problem) < 0)
                 answer_refused_details(request, &problem);
         else
-                submit_when_accounts_are_known(userdata, request, body, run_parsed);
+                submit_when_accounts_are_known(userdata, request, body, NULL, run_parsed);
 }
 
 void route_daggyr_stop(void *userdata, HttpRequest *request, const RequestContext *context) {

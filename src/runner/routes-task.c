@@ -42,7 +42,7 @@ void route_task_submit(void *userdata, HttpRequest *request, const RequestContex
         if (request_parse_body(request, &body, &problem) < 0)
                 http_request_answer_problem(request, &problem, NULL);
         else
-                submit_when_accounts_are_known(userdata, request, body, submit_parsed);
+                submit_when_accounts_are_known(userdata, request, body, "user", submit_parsed);
 }
 
 static Task *find_task(Runner *runner, const RequestContext *context, Problem *problem) {

@@ -188,5 +188,5 @@ void route_tasks_submit(void *userdata, HttpRequest *request, const RequestConte
         if (r < 0)
                 http_request_answer_problem(request, &problem, NULL);
         else
-                submit_when_accounts_are_known(userdata, request, TAKE_PTR(body), submit_batch);
+                submit_when_accounts_are_known(userdata, request, TAKE_PTR(body), "user", submit_batch);
 }

@@ -13,10 +13,12 @@ typedef struct Runner Runner;
 /* Carries on with a submission. BODY is the callee's to read only. */
 typedef void (*SubmitProceed)(Runner *runner, HttpRequest *request, json_object *body);
 
-/* Calls PROCEED, now or later, with BODY, which is a specification or an array of them and taken over. Takes
- * care of a client that goes away. */
+/* Calls PROCEED, now or later, with BODY, which is a specification or an array of them and taken over.
+ * USER_KEY is the member of a specification that names the account; NULL: none does. Takes care of a client
+ * that goes away. */
 void submit_when_accounts_are_known(
                 Runner *runner,
                 HttpRequest *request,
                 json_object *body,
+                const char *user_key,
                 SubmitProceed proceed);
