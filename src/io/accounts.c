@@ -16,19 +16,30 @@ void account_done(Account *account) {
         *account = (Account){};
 }
 
-static int account_copy(const struct passwd *entry, Account *ret) {
-        _cleanup_(account_done) Account account = {
-                .name = strdup(entry->pw_name),
-                .home = strdup(entry->pw_dir && *entry->pw_dir ? entry->pw_dir : "/"),
-                .shell = strdup(entry->pw_shell && *entry->pw_shell ? entry->pw_shell : "/bin/sh"),
+int account_copy(const Account *account, Account *ret) {
+        _cleanup_(account_done) Account copy = {
+                .name = strdup(account->name),
+                .home = strdup(account->home),
+                .shell = strdup(account->shell),
+                .uid = account->uid,
+                .gid = account->gid,
+        };
+        if (!copy.name || !copy.home || !copy.shell)
+                return -ENOMEM;
+        *ret = copy;
+        copy.name = copy.home = copy.shell = NULL; /* handed over */
+        return 0;
+}
+
+static int account_take(const struct passwd *entry, Account *ret) {
+        const Account account = {
+                .name = entry->pw_name,
+                .home = entry->pw_dir && *entry->pw_dir ? entry->pw_dir : (char *) "/",
+                .shell = entry->pw_shell && *entry->pw_shell ? entry->pw_shell : (char *) "/bin/sh",
                 .uid = entry->pw_uid,
                 .gid = entry->pw_gid,
         };
-        if (!account.name || !account.home || !account.shell)
-                return -ENOMEM;
-        *ret = account;
-        account.name = account.home = account.shell = NULL; /* handed over */
-        return 0;
+        return account_copy(&account, ret);
 }
 
 int account_by_name(const char *name, Account *ret) {
@@ -39,7 +50,7 @@ int account_by_name(const char *name, Account *ret) {
         int r = getpwnam_r(name, &entry, buffer, ENTRY_BYTES_MAX, &found);
         if (!found)
                 return r == 0 ? -ENOENT : -r;
-        return account_copy(found, ret);
+        return account_take(found, ret);
 }
 
 int account_by_uid(uid_t uid, Account *ret) {
@@ -50,7 +61,7 @@ int account_by_uid(uid_t uid, Account *ret) {
         int r = getpwuid_r(uid, &entry, buffer, ENTRY_BYTES_MAX, &found);
         if (!found)
                 return r == 0 ? -ENOENT : -r;
-        return account_copy(found, ret);
+        return account_take(found, ret);
 }
 
 int group_by_name(const char *name, gid_t *ret_gid) {

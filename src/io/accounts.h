@@ -15,8 +15,11 @@ typedef struct Account {
 
 void account_done(Account *account);
 
-/* Looks NAME, or UID, up. -ENOENT when there is no such account. May ask the network where the host's
- * name service does. */
+/* -ENOMEM. */
+int account_copy(const Account *account, Account *ret);
+
+/* Looks NAME, or UID, up. -ENOENT when there is no such account. Waits for as long
+ * as the host's name service takes, which may be the network's: never from a loop (io/account-lookup.h). */
 int account_by_name(const char *name, Account *ret);
 int account_by_uid(uid_t uid, Account *ret);
 

@@ -59,16 +59,36 @@ static void request_answered(HttpRequest *request, int status) {
         http_request_resume(request);
 }
 
+static void answer_too_much(HttpRequest *request) {
+        Problem problem = {};
+        (void) problem_set_for_now(&problem, 503, 1, "too many answers wait for their clients to read them");
+        http_request_answer_problem(request, &problem, NULL);
+}
+
+void http_request_answer_text(HttpRequest *request, int status, const char *content_type, Text *text) {
+        _cleanup_(freep) char *bytes = text->data;
+        size_t size = text->size;
+        *text = (Text){};
+        int r = http_body_new(request->server, &bytes, size, &request->kept, &request->response);
+        if (r < 0 && r != -ENOMEM) {
+                answer_too_much(request);
+                return;
+        }
+        if (r < 0 || response_add_headers(request, content_type) < 0)
+                request->abort = true;
+        request_answered(request, status);
+}
+
 void http_request_answer(
                 HttpRequest *request,
                 int status,
                 const char *content_type,
                 const void *body,
                 size_t size) {
-        request->response = MHD_create_response_from_buffer(size, (void *) body, MHD_RESPMEM_MUST_COPY);
-        if (!request->response || response_add_headers(request, content_type) < 0)
+        Text text = {};
+        if (text_append_bytes(&text, body ?: "", size) < 0)
                 request->abort = true;
-        request_answered(request, status);
+        http_request_answer_text(request, status, content_type, &text);
 }
 
 /* A client is to know when something is missing. To libmicrohttpd every end is an orderly one: after an error
@@ -119,10 +139,9 @@ void http_request_stream_wake(HttpRequest *request) {
 
 void http_request_answer_json(HttpRequest *request, int status, json_object *object) {
         _cleanup_(json_putp) json_object *owned = object;
-        _cleanup_(freep) char *text = NULL;
-        size_t size = 0;
-        if (owned && json_format(owned, &text, &size) >= 0) {
-                http_request_answer(request, status, "application/json", text, size);
+        Text text = {};
+        if (owned && json_format(owned, &text.data, &text.size) >= 0) {
+                http_request_answer_text(request, status, "application/json", &text);
                 return;
         }
         Problem problem = {};
@@ -130,7 +149,7 @@ void http_request_answer_json(HttpRequest *request, int status, json_object *obj
         http_request_answer_problem(request, &problem, NULL);
 }
 
-int http_answer_new_json(const HttpServer *server, json_object *object, HttpAnswer **ret) {
+int http_answer_new_json(HttpServer *server, json_object *object, HttpAnswer **ret) {
         _cleanup_(json_putp) json_object *owned = object;
         _cleanup_(http_answer_unrefp) HttpAnswer *answer = calloc(1, sizeof(*answer));
         _cleanup_(freep) char *text = NULL;
@@ -138,11 +157,10 @@ int http_answer_new_json(const HttpServer *server, json_object *object, HttpAnsw
         if (!owned || !answer || json_format(owned, &text, &size) < 0)
                 return -ENOMEM;
         answer->n_references = 1;
-        answer->response = MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE);
-        if (!answer->response)
-                return -ENOMEM;
-        answer->text = TAKE_PTR(text);
-        answer->size = size;
+        answer->server = server;
+        int r = http_body_new(server, &text, size, &answer->kept, &answer->response);
+        if (r < 0)
+                return r;
         if (response_add_common_headers(
                             answer->response, "application/json", http_server_is_crowded(server)) < 0)
                 return -ENOMEM;
@@ -155,13 +173,18 @@ HttpAnswer *http_answer_unref(HttpAnswer *answer) {
                 return NULL;
         if (answer->response)
                 MHD_destroy_response(answer->response);
+        if (answer->server)
+                http_body_done(answer->server, &answer->kept);
         free(answer);
         return NULL;
 }
 
 void http_request_answer_shared(HttpRequest *request, int status, HttpAnswer *answer) {
         if (request->must_close) { /* rare, and the others' connections stay */
-                http_request_answer(request, status, "application/json", answer->text, answer->size);
+                if (http_body_respond_again(&answer->kept, &request->response) < 0 ||
+                    response_add_headers(request, "application/json") < 0)
+                        request->abort = true;
+                request_answered(request, status);
                 return;
         }
         answer->n_references++;

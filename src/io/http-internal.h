@@ -80,9 +80,17 @@ struct HttpServer {
         HttpConnection *connections;
         unsigned n_connections;
         size_t bodies_bytes;
-        HttpRequest *requests; /* all there are, for tear-down */
+        size_t answers_bytes, answers_file_bytes; /* of all answers that are not sent yet */
+        HttpRequest *requests;                    /* all there are, for tear-down */
         bool accepting, stopping;
 };
+
+/* The bytes of an answer, as far as they are counted; they are the response's. */
+typedef struct HttpBody {
+        const char *text;         /* weak; NULL when they are in a file */
+        int fd;                   /* weak: of that file */
+        size_t bytes, file_bytes; /* in memory, in a file */
+} HttpBody;
 
 typedef enum RequestState {
         REQUEST_READING,
@@ -109,6 +117,7 @@ struct HttpRequest {
         Problem problem; /* with REQUEST_REFUSED */
         int status;
         struct MHD_Response *response;
+        HttpBody kept;      /* RESPONSE's, unless it is a stream */
         HttpAnswer *shared; /* instead of RESPONSE, where many get the same */
         size_t n_headers;
         char *header_names[HTTP_ANSWER_HEADERS_MAX], *header_values[HTTP_ANSWER_HEADERS_MAX];
@@ -123,9 +132,9 @@ struct HttpRequest {
 };
 
 struct HttpAnswer {
+        HttpServer *server; /* weak */
         struct MHD_Response *response;
-        const char *text; /* weak: the response's */
-        size_t size;
+        HttpBody kept;
         unsigned n_references;
 };
 
@@ -195,6 +204,22 @@ int http_check_layout(
                 const char *method,
                 const char *version,
                 Problem *reterr_problem);
+
+/* Makes a response of the SIZE bytes at *BODY, from malloc(), in memory or, when there is not enough left for
+ * answers, in a file. *BODY is NULL afterwards when it was taken over. -ENOSPC when the files are too much as
+ * well; -ENOMEM and so on. */
+int http_body_new(
+                HttpServer *server,
+                char **body,
+                size_t size,
+                HttpBody *ret,
+                struct MHD_Response **ret_response);
+
+/* Another response with the same bytes. */
+int http_body_respond_again(const HttpBody *body, struct MHD_Response **ret);
+
+/* Counts it no more; its response is the caller's to destroy. */
+void http_body_done(HttpServer *server, HttpBody *body);
 
 /* libmicrohttpd's callbacks about a request, with the HttpServer as USERDATA. */
 void *http_on_target(void *userdata, const char *target, struct MHD_Connection *connection);

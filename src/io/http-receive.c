@@ -25,6 +25,7 @@ static void request_free(HttpRequest *request) {
         event_source_dropp(&request->hangup_source);
         if (request->response)
                 MHD_destroy_response(request->response);
+        http_body_done(server, &request->kept);
         http_answer_unref(request->shared);
         if (request->stream_release)
                 request->stream_release(request->stream_userdata);

@@ -12,14 +12,18 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "core/json/problem.h"
 
 typedef struct HttpServer HttpServer;
 typedef struct HttpRequest HttpRequest;
 
 typedef struct HttpServerOptions {
-        size_t body_bytes_max;   /* of one request: 413 above */
-        size_t bodies_bytes_max; /* of all requests that are being read: 503 above */
+        size_t body_bytes_max;           /* of one request: 413 above */
+        size_t bodies_bytes_max;         /* of all requests that are being read: 503 above */
+        size_t answers_bytes_max;        /* of all answers that clients have not read yet, in memory … */
+        uint64_t answers_file_bytes_max; /* … and beyond that in files without a name: 503 above */
+        const char *answers_directory;   /* for these; must stay. NULL: no files */
         unsigned connections_max;
         unsigned idle_timeout_sec; /* a connection on which nothing moves; parked requests do not count */
 } HttpServerOptions;
@@ -150,13 +154,17 @@ void http_request_on_hangup(HttpRequest *request, HttpHangupHandler handler, voi
 int http_request_add_header(HttpRequest *request, const char *name, const char *value);
 
 /* Answers. BODY may be NULL (empty) and is copied; a NULL CONTENT_TYPE leaves the header out. The request
- * must not be touched afterwards. Out of memory closes the connection. */
+ * must not be touched afterwards. Out of memory closes the connection. When all answers under way are too
+ * much (HttpServerOptions), it is a 503 instead. */
 void http_request_answer(
                 HttpRequest *request,
                 int status,
                 const char *content_type,
                 const void *body,
                 size_t size);
+
+/* The same with the content of TEXT, which it takes over. */
+void http_request_answer_text(HttpRequest *request, int status, const char *content_type, Text *text);
 
 /* Answers with OBJECT as application/json and drops it; NULL stands for "out of memory" and becomes a 503. */
 void http_request_answer_json(HttpRequest *request, int status, json_object *object);
@@ -168,9 +176,9 @@ void http_request_answer_problem(HttpRequest *request, const Problem *problem, j
 /* One answer to many requests: thousands may wait for the same, and each copy would count. */
 typedef struct HttpAnswer HttpAnswer;
 
-/* Makes an answer of OBJECT, which it drops; -ENOMEM, also for NULL. The caller unrefs it; so does each
- * request in the end. */
-int http_answer_new_json(const HttpServer *server, json_object *object, HttpAnswer **ret);
+/* Makes an answer of OBJECT, which it drops; -ENOMEM, also for NULL; -ENOSPC when all answers are too much.
+ * The caller unrefs it; so does each request in the end. */
+int http_answer_new_json(HttpServer *server, json_object *object, HttpAnswer **ret);
 HttpAnswer *http_answer_unref(HttpAnswer *answer);
 DEFINE_POINTER_CLEANUP(HttpAnswer, http_answer_unref)
 

@@ -9,18 +9,16 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "base/text.h"
-#include "io/file.h"
 #include "io/loop.h"
+#include "io/unit-cgroup.h"
 
 /* Holds the burst that the journal's rate limit lets pass (see core/task/journal-entry.h) at ordinary line
  * lengths. */
 #define FEED_PENDING_MAX (2 * 1024 * 1024)
-
-/* /proc/PID/cgroup has a line for each hierarchy, 13 at most. */
-#define CGROUP_LINES_MAX (64 * 1024)
 
 struct LeaderProcess {
         SpawnCall *spawn_call; /* until it is there */
@@ -39,7 +37,7 @@ struct LeaderProcess {
         void *userdata;
 };
 
-/* An anonymous file with these bytes, for reading only from its start. */
+/* An anonymous file with these bytes, for reading only from its start, and by its owner only. */
 static int sealed_file(const char *name, const void *bytes, size_t size) {
         _cleanup_(fd_close) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
@@ -50,6 +48,8 @@ static int sealed_file(const char *name, const void *bytes, size_t size) {
                         return -errno;
                 done += (size_t) n;
         }
+        if (fchmod(fd, 0400) < 0) /* the kernel's default is everybody's */
+                return -errno;
         if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
                 return -errno;
         return TAKE_FD(fd);
@@ -265,14 +265,8 @@ int leader_process_pid_fd(const LeaderProcess *leader) {
         return leader->pid_fd;
 }
 
-bool leader_process_is_in(const LeaderProcess *leader, const char *unit) {
-        char path[sizeof("/proc//cgroup") + 3 * sizeof(leader->pid)];
-        (void) snprintf(path, sizeof(path), "/proc/%d/cgroup", (int) leader->pid);
-        _cleanup_(text_done) Text lines = {};
-        if (file_read_all(path, CGROUP_LINES_MAX, &lines) < 0)
-                return false;
-        const char *found = strstr(lines.data, unit);
-        return found && found > lines.data && found[-1] == '/' && found[strlen(unit)] == '\n';
+bool leader_process_is_in(const LeaderProcess *leader, const char *slice, const char *unit) {
+        return unit_cgroup_has(slice, unit, leader->pid);
 }
 
 int leader_process_go(LeaderProcess *leader) {

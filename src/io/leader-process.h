@@ -49,8 +49,8 @@ DEFINE_POINTER_CLEANUP(LeaderProcess, leader_process_free)
 pid_t leader_process_pid(const LeaderProcess *leader);
 int leader_process_pid_fd(const LeaderProcess *leader); /* stays the leader's */
 
-/* Whether systemd has put it into the unit. */
-bool leader_process_is_in(const LeaderProcess *leader, const char *unit);
+/* Whether systemd has put it into UNIT, which is in SLICE of the manager that daggyr itself runs under. */
+bool leader_process_is_in(const LeaderProcess *leader, const char *slice, const char *unit);
 
 /* Negative errno when the leader cannot be told, which means that it is gone or about to be. */
 int leader_process_go(LeaderProcess *leader);

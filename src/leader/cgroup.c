@@ -19,6 +19,9 @@
 #define CGROUP_READ_MAX  (1024 * 1024)
 #define CGROUP_DEPTH_MAX 32
 
+/* Processes that are signalled together: a leader has few descriptors. */
+#define SIGNAL_BATCH_MAX 64
+
 /* On cgroup v1 every controller has a tree of its own; on v2 all of these are one directory. */
 typedef enum Tree {
         TREE_PROCESSES,
@@ -171,42 +174,73 @@ int cgroup_open_own(const char *unit, Cgroup **ret) {
         return 0;
 }
 
-typedef int (*ProcessVisitor)(Cgroup *cgroup, pid_t pid, void *userdata);
+typedef struct PidList {
+        pid_t *pids;
+        size_t n, n_allocated;
+} PidList;
 
-static int visit_listed(Cgroup *cgroup, char *list, ProcessVisitor visitor, void *userdata) {
+static void pid_list_done(PidList *list) {
+        free(list->pids);
+        *list = (PidList){};
+}
+
+static int pid_list_add(PidList *list, pid_t pid) {
+        if (list->n == list->n_allocated) {
+                size_t n = list->n_allocated > 0 ? 2 * list->n_allocated : 16;
+                pid_t *pids = reallocarray(list->pids, n, sizeof(*pids));
+                if (!pids)
+                        return -ENOMEM;
+                list->pids = pids;
+                list->n_allocated = n;
+        }
+        list->pids[list->n++] = pid;
+        return 0;
+}
+
+static bool pid_list_has(const PidList *list, pid_t pid) {
+        for (size_t i = 0; i < list->n; i++)
+                if (list->pids[i] == pid)
+                        return true;
+        return false;
+}
+
+static int pid_list_parse(char *lines, PidList *ret) {
         char *saved = NULL;
-        for (char *line = strtok_r(list, "\n", &saved); line; line = strtok_r(NULL, "\n", &saved)) {
+        for (char *line = strtok_r(lines, "\n", &saved); line; line = strtok_r(NULL, "\n", &saved)) {
                 uint64_t pid;
                 if (text_parse_u64(line, 0, INT32_MAX, &pid) < 0)
                         return -EBADMSG;
                 /* 0 stands for a process of another pid namespace: no way to reach it from here. */
-                if (pid == 0 || (pid_t) pid == getpid())
-                        continue;
-                int r = visitor(cgroup, (pid_t) pid, userdata);
-                if (r != 0)
+                int r = pid == 0 || (pid_t) pid == getpid() ? 0 : pid_list_add(ret, (pid_t) pid);
+                if (r < 0)
                         return r;
         }
         return 0;
 }
 
-/* Calls VISITOR for every process but this one, in the directory and all below it (root tasks can
- * make cgroups of their own); stops at the first result that is not 0 and returns it. */
-static int visit_others(
-                Cgroup *cgroup,
-                int directory_fd,
-                unsigned depth,
-                ProcessVisitor visitor,
-                void *userdata) {
+/* The processes but this one in the directory itself. Only the kernel's own list is asked: a /proc mounted
+ * with hidepid= shows no process of another account. */
+static int read_others(int directory_fd, PidList *ret) {
+        _cleanup_(text_done) Text lines = {};
+        int r = file_read(directory_fd, "cgroup.procs", &lines);
+        if (r == -ENOENT || r == -ENODEV)
+                return 0; /* a subgroup that has just been removed */
+        return r < 0 ? r : pid_list_parse(lines.data, ret);
+}
+
+/* Called with the processes but this one of one directory. */
+typedef int (*DirectoryVisitor)(int directory_fd, const PidList *others, void *userdata);
+
+/* Calls VISITOR for the directory and all below it (root tasks can make cgroups of their own); stops at the
+ * first result that is not 0 and returns it. */
+static int visit_others(int directory_fd, unsigned depth, DirectoryVisitor visitor, void *userdata) {
         if (depth > CGROUP_DEPTH_MAX)
                 return -ELOOP;
 
-        _cleanup_(text_done) Text list = {};
-        int r = file_read(directory_fd, "cgroup.procs", &list);
-        if (r == -ENOENT || r == -ENODEV)
-                return 0; /* a subgroup that has just been removed */
-        if (r < 0)
-                return r;
-        r = visit_listed(cgroup, list.data, visitor, userdata);
+        _cleanup_(pid_list_done) PidList others = {};
+        int r = read_others(directory_fd, &others);
+        if (r >= 0)
+                r = visitor(directory_fd, &others, userdata);
         if (r != 0)
                 return r;
 
@@ -224,41 +258,56 @@ static int visit_others(
                         continue;
                 _cleanup_(fd_close) int below = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
                 if (below >= 0)
-                        r = visit_others(cgroup, below, depth + 1, visitor, userdata);
+                        r = visit_others(below, depth + 1, visitor, userdata);
         }
         closedir(directory);
         return r;
 }
 
-static int visitor_found(Cgroup *cgroup, pid_t pid, void *userdata) {
-        return 1;
+static int visitor_found(int directory_fd, const PidList *others, void *userdata) {
+        return others->n > 0;
 }
 
 int cgroup_is_ours_alone(Cgroup *cgroup) {
-        int r = visit_others(cgroup, cgroup->trees[TREE_PROCESSES], 0, visitor_found, NULL);
+        int r = visit_others(cgroup->trees[TREE_PROCESSES], 0, visitor_found, NULL);
         return r < 0 ? r : r == 0;
 }
 
-/* Whether PID is (still) a process of the scope: the list it came from may be older than the pid. */
-static bool process_is_in_unit(const Cgroup *cgroup, pid_t pid) {
-        char path[sizeof("/proc//cgroup") + 3 * sizeof(pid)];
-        (void) snprintf(path, sizeof(path), "/proc/%d/cgroup", (int) pid);
-        _cleanup_(text_done) Text lines = {};
-        return file_read(AT_FDCWD, path, &lines) >= 0 && strstr(lines.data, cgroup->unit);
+/* A pid may have been given to a stranger since it was listed. So each is held by a pidfd first, and then has
+ * to be listed once more: whatever has it now either is of the cgroup, or is not the process that the pidfd
+ * holds, which has ended then and hears nothing. */
+static int signal_batch(int directory_fd, const pid_t *pids, size_t n, int signal) {
+        int fds[SIGNAL_BATCH_MAX];
+        for (size_t i = 0; i < n; i++)
+                fds[i] = (int) syscall(SYS_pidfd_open, pids[i], 0);
+
+        _cleanup_(pid_list_done) PidList still = {};
+        int r = read_others(directory_fd, &still);
+        for (size_t i = 0; i < n; i++) {
+                if (r >= 0 && fds[i] >= 0 && pid_list_has(&still, pids[i]))
+                        (void) syscall(SYS_pidfd_send_signal, fds[i], signal, NULL, 0);
+                fd_close(&fds[i]);
+        }
+        return r;
 }
 
-static int visitor_signal(Cgroup *cgroup, pid_t pid, void *userdata) {
+static int visitor_signal(int directory_fd, const PidList *others, void *userdata) {
         const int *signal = userdata;
-        _cleanup_(fd_close) int fd = (int) syscall(SYS_pidfd_open, pid, 0);
-        if (fd < 0)
-                return 0;
-        if (process_is_in_unit(cgroup, pid))
-                (void) syscall(SYS_pidfd_send_signal, fd, *signal, NULL, 0);
+        for (size_t start = 0; start < others->n; start += SIGNAL_BATCH_MAX) {
+                size_t n = others->n - start;
+                int r = signal_batch(
+                                directory_fd,
+                                others->pids + start,
+                                n < SIGNAL_BATCH_MAX ? n : SIGNAL_BATCH_MAX,
+                                *signal);
+                if (r < 0)
+                        return r;
+        }
         return 0;
 }
 
 int cgroup_signal_others(Cgroup *cgroup, int signal) {
-        return visit_others(cgroup, cgroup->trees[TREE_PROCESSES], 0, visitor_signal, &signal);
+        return visit_others(cgroup->trees[TREE_PROCESSES], 0, visitor_signal, &signal);
 }
 
 /* The number after KEY at the start of a line, as in "oom_kill 3"; 0 when there is none. */

@@ -9,6 +9,7 @@
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -135,6 +136,24 @@ static int child_streams(void) {
         return 0;
 }
 
+/* Whether FD is a pipe or an anonymous file, which daggyr has made for this task, and nothing of the host's
+ * that others use as well, such as /dev/null. */
+static bool is_made_for_task(int fd) {
+        struct stat st;
+        return fstat(fd, &st) >= 0 && (S_ISFIFO(st.st_mode) || (S_ISREG(st.st_mode) && st.st_nlink == 0));
+}
+
+/* A program that opens /dev/stdout opens the pipe anew, which only its owner may. Daggyr has made it, but it
+ * is to be the task's account's, and nobody else's. */
+static int child_own_streams(const LeaderOrder *order) {
+        if (order->uid == UINT32_MAX)
+                return 0;
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (is_made_for_task(fd) && fchown(fd, order->uid, order->gid) < 0)
+                        return -errno;
+        return 0;
+}
+
 static const char *environment_get(char *const *environment, const char *name) {
         for (; *environment; environment++) {
                 const char *value = text_after(*environment, name);
@@ -174,6 +193,8 @@ static int child_execute(const LeaderOrder *order) {
  * calls to the kernel and what takes a stack. */
 static Failure child_become(const LeaderOrder *order) {
         int r = child_streams();
+        if (r >= 0)
+                r = child_own_streams(order);
         if (r < 0)
                 return (Failure){ LEADER_STEP_STDIO, -r };
         sigset_t none;

@@ -25,20 +25,22 @@ int runner_config_load(const char *path, RunnerConfig **ret) {
         return r;
 }
 
-int runner_config_check_task_user(const char *path, const RunnerConfig *config) {
-        _cleanup_(account_done) Account account = {};
-        int r = account_by_name(config->task_user, &account);
-        if (r == -ENOENT) {
+int runner_config_check_account(
+                const char *path,
+                const RunnerConfig *config,
+                int error,
+                const Account *account) {
+        if (error == -ENOENT) {
                 log_line(LOG_ERR,
                          "%s: /task_user: there is no account \"%s\": create it (systemd-sysusers does, from the "
                          "file that comes with daggyr) or name another",
                          config_file_name(path),
                          config->task_user);
-                return r;
+                return error;
         }
-        if (r < 0)
-                return log_errno(LOG_ERR, r, "Cannot look up the account \"%s\"", config->task_user);
-        if (account.uid == geteuid() || account.uid == 0) {
+        if (error < 0)
+                return log_errno(LOG_ERR, error, "Cannot look up the account \"%s\"", config->task_user);
+        if (account->uid == geteuid() || account->uid == 0) {
                 log_line(LOG_ERR,
                          "%s: /task_user: \"%s\" is an account that may talk to systemd, which tasks must not be",
                          config_file_name(path),
@@ -46,4 +48,10 @@ int runner_config_check_task_user(const char *path, const RunnerConfig *config) 
                 return -EPERM;
         }
         return 0;
+}
+
+int runner_config_check_task_user(const char *path, const RunnerConfig *config) {
+        _cleanup_(account_done) Account account = {};
+        int r = account_by_name(config->task_user, &account);
+        return runner_config_check_account(path, config, r, &account);
 }

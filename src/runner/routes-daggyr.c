@@ -16,6 +16,7 @@
 #include "core/text/unit-name.h"
 #include "runner/routes.h"
 #include "runner/runner.h"
+#include "runner/submit-wait.h"
 #include "runner/task-run.h"
 #include "runner/task-submit.h"
 
@@ -95,15 +96,13 @@ const EndpointStyle daggyr_style = {
 static int submit_details(
                 Runner *runner,
                 HttpRequest *request,
+                json_object *body,
                 const char *task_id,
                 TaskSubmission *ret,
                 Problem *problem) {
         TaskDefaults defaults = { .resources = runner->config->default_resources };
-        _cleanup_(json_putp) json_object *body = NULL;
         TaskSpec *spec = NULL;
-        int r = request_parse_body(request, &body, problem);
-        if (r >= 0)
-                r = task_spec_parse_daggyr(body, task_id, &defaults, &spec, problem);
+        int r = task_spec_parse_daggyr(body, task_id, &defaults, &spec, problem);
         if (r < 0)
                 return r;
         /* A DaggyR server retries under the same name: what has ended runs anew. */
@@ -122,20 +121,28 @@ static void answer_refused_details(HttpRequest *request, const Problem *problem)
         answer_error(request, 409, 0, message ?: problem->detail);
 }
 
-void route_daggyr_run(void *userdata, HttpRequest *request, const RequestContext *context) {
-        Runner *runner = userdata;
+static void run_parsed(Runner *runner, HttpRequest *request, json_object *body) {
         Problem problem = {};
         TaskSubmission submission = {};
         _cleanup_(freep) char *task_id = NULL;
-        int r = daggyr_task_id(context, &task_id);
+        int r = daggyr_task_id(http_request_context(request), &task_id);
         if (r < 0)
                 (void) problem_from_errno(&problem, r);
         else
-                r = submit_details(runner, request, task_id, &submission, &problem);
+                r = submit_details(runner, request, body, task_id, &submission, &problem);
         if (r < 0)
                 answer_refused_details(request, &problem);
         else
                 task_wait_add(submission.task, request, 200, OUTPUT_DAGGYR, USEC_INFINITY);
+}
+
+void route_daggyr_run(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        json_object *body = NULL;
+        if (request_parse_body(request, &body, &problem) < 0)
+                answer_refused_details(request, &problem);
+        else
+                submit_when_accounts_are_known(userdata, request, body, NULL, run_parsed);
 }
 
 void route_daggyr_stop(void *userdata, HttpRequest *request, const RequestContext *context) {

@@ -4,6 +4,7 @@
 #include "core/task/task-request.h"
 #include "runner/routes.h"
 #include "runner/runner.h"
+#include "runner/submit-wait.h"
 #include "runner/task-output.h"
 #include "runner/task-run.h"
 #include "runner/task-submit.h"
@@ -17,26 +18,31 @@ static void answer_submission(HttpRequest *request, const TaskSubmission *submis
                         request, submission->is_new ? 202 : 200, task_to_json(submission->task, OUTPUT_FULL));
 }
 
-void route_task_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
-        Runner *runner = userdata;
+static void submit_parsed(Runner *runner, HttpRequest *request, json_object *body) {
+        const RequestContext *context = http_request_context(request);
         Problem problem = {};
         TaskSubmission submission = {};
-        _cleanup_(json_putp) json_object *body = NULL;
-        const char *task_id = context->match.n_parameters > 0 ? context->match.parameters[0] : NULL;
-        int r = request_parse_body(request, &body, &problem);
-        if (r >= 0)
-                r = task_submit_json(
-                                runner,
-                                body,
-                                task_id,
-                                http_request_header(request, "Daggyr-Lease"),
-                                &submission,
-                                &problem);
+        int r = task_submit_json(
+                        runner,
+                        body,
+                        context->match.n_parameters > 0 ? context->match.parameters[0] : NULL,
+                        http_request_header(request, "Daggyr-Lease"),
+                        &submission,
+                        &problem);
         if (r < 0)
                 http_request_answer_problem(
                                 request, &problem, submission.is_full ? capacity_brief(runner) : NULL);
         else
                 answer_submission(request, &submission);
+}
+
+void route_task_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Problem problem = {};
+        json_object *body = NULL;
+        if (request_parse_body(request, &body, &problem) < 0)
+                http_request_answer_problem(request, &problem, NULL);
+        else
+                submit_when_accounts_are_known(userdata, request, body, "user", submit_parsed);
 }
 
 static Task *find_task(Runner *runner, const RequestContext *context, Problem *problem) {

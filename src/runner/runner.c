@@ -13,6 +13,7 @@
 #include "runner/config-load.h"
 #include "runner/lease-journal.h"
 #include "runner/routes.h"
+#include "runner/task-order.h"
 #include "runner/task-run.h"
 #include "runner/task.h"
 #include "service/config-file.h"
@@ -148,10 +149,20 @@ void runner_shortage(Runner *runner) {
         admit_later(runner, &runner->shortage_source, SHORTAGE_PAUSE_USEC, "runner-shortage");
 }
 
+static void on_account_news(void *userdata) {
+        runner_admit_soon(userdata);
+}
+
+static void release_held(AdmissionQueue *queue) {
+        for (AdmissionEntry *entry = queue->first; entry; entry = entry->next)
+                entry->held = false;
+}
+
 void runner_admit(Runner *runner) {
         if (!runner_is_ready(runner) || runner->waiting.n_entries == 0 ||
             usec_now(CLOCK_BOOTTIME) < runner->shortage_until_usec)
                 return;
+        release_held(&runner->waiting);
         for (;;) {
                 Resources free_amounts;
                 capacity_pool_free_amounts(&runner->pool, &free_amounts);
@@ -160,6 +171,10 @@ void runner_admit(Runner *runner) {
                 if (!entry)
                         break;
                 Task *task = (Task *) ((char *) entry - offsetof(Task, waiting));
+                if (!task_account_is_settled(runner, task->spec)) {
+                        entry->held = true; /* until there is news of accounts, or at the next look */
+                        continue;
+                }
                 if (task_start(task) == -EAGAIN) {
                         runner_shortage(runner);
                         return;
@@ -326,16 +341,11 @@ static void runner_apply_limits(Runner *runner) {
         };
 }
 
-/* What listens, and how, stays as it is until a restart. Tasks are not touched. */
-static int on_reload(void *userdata) {
-        Runner *runner = userdata;
-        _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
+/* What listens, and how, stays as it is until a restart. Tasks are not touched. CONFIG is taken over. */
+static int runner_take_config(Runner *runner, RunnerConfig *new_config) {
+        _cleanup_(runner_config_freep) RunnerConfig *config = new_config;
         _cleanup_(freep) char *token = NULL;
-        int r = runner_config_load(runner->config_path, &config);
-        if (r >= 0 && !runner->user_mode)
-                r = runner_config_check_task_user(runner->config_path, config);
-        if (r >= 0)
-                r = config_file_read_token(PROGRAM_NAME, &config->service, &token);
+        int r = config_file_read_token(PROGRAM_NAME, &config->service, &token);
         if (r >= 0)
                 r = listen_reload(
                                 runner->http,
@@ -353,6 +363,46 @@ static int on_reload(void *userdata) {
         runner_update_capacity(runner);
         runner_admit_soon(runner);
         return 0;
+}
+
+static int runner_take_next_config(Runner *runner) {
+        _cleanup_(runner_config_freep) RunnerConfig *config = TAKE_PTR(runner->next_config);
+        if (!runner->user_mode) {
+                _cleanup_(account_done) Account account = {};
+                int r = task_accounts_get(runner->accounts, config->task_user, &account);
+                r = runner_config_check_account(runner->config_path, config, r, &account);
+                if (r < 0)
+                        return r;
+        }
+        return runner_take_config(runner, TAKE_PTR(config));
+}
+
+static void on_next_account(void *userdata) {
+        Runner *runner = userdata;
+        runner->next_account = NULL;
+        process_reload_done(runner_take_next_config(runner));
+}
+
+static int on_reload(void *userdata) {
+        Runner *runner = userdata;
+        runner->next_account = accounts_wait_free(runner->next_account);
+        runner->next_config = runner_config_free(runner->next_config);
+        int r = runner_config_load(runner->config_path, &runner->next_config);
+        if (r < 0)
+                return r;
+        const char *name = runner->next_config->task_user;
+        r = runner->user_mode ? -EALREADY :
+                                task_accounts_wait(
+                                                runner->accounts,
+                                                &name,
+                                                1,
+                                                on_next_account,
+                                                NULL,
+                                                runner,
+                                                &runner->next_account);
+        if (r >= 0)
+                return -EINPROGRESS;
+        return r == -EALREADY ? runner_take_next_config(runner) : r;
 }
 
 static void on_going_down(bool going_down, void *userdata) {
@@ -401,6 +451,9 @@ static int runner_init(Runner *runner) {
         r = account_by_uid(geteuid(), &runner->daemon_account);
         if (r < 0)
                 return r;
+        r = task_accounts_new(runner->event, ACCOUNT_PATH, on_account_news, runner, &runner->accounts);
+        if (r < 0)
+                return r;
         const char *spawner_path = runner->user_mode ? NULL : getenv("DAGGYR_SPAWNER");
         r = spawner_new(runner->event, LEADER_PATH, spawner_path, &runner->spawner);
         if (r < 0)
@@ -412,6 +465,9 @@ static int runner_init(Runner *runner) {
         if (r < 0)
                 return r;
         r = event_stream_new(runner->event, &runner->events);
+        if (r < 0)
+                return r;
+        r = long_jobs_new(runner->event, &runner->long_jobs);
         if (r < 0)
                 return r;
         r = process_watch_signals(runner->event, &process_handlers, runner, &runner->signals);
@@ -470,9 +526,11 @@ Runner *runner_free(Runner *runner) {
                 return NULL;
         event_stream_end(runner->events);
         http_server_free(runner->http); /* before all that requests point to */
+        long_jobs_free(runner->long_jobs);
         router_free(runner->router);
         task_table_done(&runner->tasks);
         event_stream_free(runner->events);
+        task_accounts_free(runner->accounts);
         stale_scopes_free(runner->stale_scopes);
         own_unit_free(runner->own_unit);
         capacity_watch_free(runner->capacity_watch);
@@ -493,6 +551,7 @@ Runner *runner_free(Runner *runner) {
         free(runner->output_directory);
         access_done(&runner->access);
         runner_config_free(runner->config);
+        runner_config_free(runner->next_config);
         sd_event_unref(runner->event);
         free(runner);
         return NULL;

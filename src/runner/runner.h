@@ -25,9 +25,11 @@
 #include "runner/oom-watch.h"
 #include "runner/own-unit.h"
 #include "runner/stale-scopes.h"
+#include "runner/task-accounts.h"
 #include "runner/task-table.h"
 #include "service/access.h"
 #include "service/event-stream.h"
+#include "service/long-jobs.h"
 #include "service/process.h"
 #include "service/router.h"
 
@@ -45,6 +47,9 @@ struct Runner {
         sd_event *event;
         HostFacts facts;
         Account daemon_account;
+        TaskAccounts *accounts;    /* whom tasks run as */
+        RunnerConfig *next_config; /* read on SIGHUP, while its task_user is looked up */
+        AccountsWait *next_account;
         bool checking;          /* only asks for the capacity */
         uint16_t port;          /* where it listens; 0 with sockets from systemd */
         Spawner *spawner;       /* where leaders come from */
@@ -60,6 +65,7 @@ struct Runner {
         Access access;
         Router *router;
         HttpServer *http;
+        LongJobs *long_jobs; /* answers in the making */
 
         CapacityPool pool;
         OomWatch oom_watch;

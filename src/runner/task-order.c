@@ -9,25 +9,55 @@
 
 #define TASK_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-int task_account(const Runner *runner, const TaskSpec *spec, Account *ret, Problem *reterr_problem) {
-        const char *name = spec->user ?: runner->config->task_user;
-        if (runner->user_mode) {
-                if (spec->user && !streq(spec->user, runner->daemon_account.name))
-                        return problem_set(
-                                        reterr_problem,
-                                        403,
-                                        "/user",
-                                        "this runner runs all tasks as its own user");
-                name = runner->daemon_account.name;
-        } else if (spec->user && !streq(spec->user, runner->config->task_user) &&
-                   !text_list_has(runner->config->allowed_users, spec->user))
-                return problem_set(reterr_problem, 403, "/user", "this runner runs no tasks as that user");
+/* How soon a client may ask again that was told that the name service is silent. */
+#define NAME_SERVICE_RETRY_SEC 5
 
-        int r = account_by_name(name, ret);
+const char *task_account_name(const Runner *runner, const char *user) {
+        if (runner->user_mode)
+                return NULL;
+        if (!user)
+                return runner->config->task_user;
+        return streq(user, runner->config->task_user) || text_list_has(runner->config->allowed_users, user) ?
+                        user :
+                        NULL;
+}
+
+static int own_account(const Runner *runner, const TaskSpec *spec, Account *ret, Problem *problem) {
+        if (spec->user && !streq(spec->user, runner->daemon_account.name))
+                return problem_set(problem, 403, "/user", "this runner runs all tasks as its own user");
+        return account_copy(&runner->daemon_account, ret);
+}
+
+int task_account(const Runner *runner, const TaskSpec *spec, Account *ret, Problem *reterr_problem) {
+        if (runner->user_mode)
+                return own_account(runner, spec, ret, reterr_problem);
+        const char *name = task_account_name(runner, spec->user);
+        if (!name)
+                return problem_set(reterr_problem, 403, "/user", "this runner runs no tasks as that user");
+        int r = task_accounts_get(runner->accounts, name, ret);
         if (r == -ENOENT)
                 return problem_set(
                                 reterr_problem, 422, "/user", "there is no user \"%s\" on this host", name);
+        if (r == -ETIMEDOUT || r == -EINPROGRESS) {
+                (void) problem_set_for_now(
+                                reterr_problem,
+                                503,
+                                NAME_SERVICE_RETRY_SEC,
+                                "the host's name service has not said yet who the user is");
+                return r;
+        }
         return r < 0 ? problem_from_errno(reterr_problem, r) : 0;
+}
+
+bool task_account_is_settled(const Runner *runner, const TaskSpec *spec) {
+        _cleanup_(account_done) Account account = {};
+        const char *name = task_account_name(runner, spec->user);
+        if (!name) /* one's own user, or none that is allowed any more */
+                return true;
+        if (!task_accounts_is_fresh(runner->accounts, name))
+                return false;
+        int r = task_accounts_get(runner->accounts, name, &account);
+        return r >= 0 || r == -ENOENT;
 }
 
 typedef struct Environment {

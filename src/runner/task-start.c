@@ -227,7 +227,7 @@ static void on_scope_started(int error, const char *message, void *userdata) {
         /* Asked twice because the first answer was lost: it is our own scope that exists (systemd's answer), or
          * our own leader that is in one (the broker's). */
         if ((error == -EEXIST || error == -EPERM) && !leader_process_has_exited(task->leader) &&
-            leader_process_is_in(task->leader, task->unit))
+            leader_process_is_in(task->leader, TASK_SLICE, task->unit))
                 error = 0;
         task->scope = scope_after_answer(task->scope, error);
         if (leader_process_has_exited(task->leader)) { /* stopped meanwhile */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
@@ -17,6 +18,11 @@
 #define PEM_BYTES_MAX       ((size_t) 1024 * 1024)
 #define CONNECTIONS_MAX     4096
 #define CONNECTION_IDLE_SEC 30
+
+/* Whoever reads slowly costs no more memory than that, however many they are; then disk, and in the end is
+ * told to come again. A page of a list or an attempt with its output is a few megabytes at most. */
+#define ANSWERS_BYTES_MAX      ((size_t) 16 * 1024 * 1024)
+#define ANSWERS_FILE_BYTES_MAX ((uint64_t) 512 * 1024 * 1024)
 
 static int pem_read(const char *path, Text *ret) {
         int r = file_read_all(path, PEM_BYTES_MAX, ret);
@@ -63,6 +69,11 @@ int listen_server_new(
                         &(HttpServerOptions){
                                         .body_bytes_max = config->body_max_bytes,
                                         .bodies_bytes_max = config->body_max_bytes * config->web_threads,
+                                        .answers_bytes_max = ANSWERS_BYTES_MAX,
+                                        .answers_file_bytes_max = ANSWERS_FILE_BYTES_MAX,
+                                        .answers_directory = getenv("CACHE_DIRECTORY") ?:
+                                                        getenv("TMPDIR")               ?:
+                                                                                         "/var/tmp",
                                         .connections_max = connections < CONNECTIONS_MAX ?
                                                         (unsigned) connections :
                                                         CONNECTIONS_MAX,

@@ -33,9 +33,14 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
         ProcessSignals *signals = userdata;
         (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, usec_now(CLOCK_MONOTONIC));
         int r = signals->handlers->reload(signals->userdata);
-        log_line(LOG_INFO, r < 0 ? "Keeping the configuration as it was" : "Configuration reloaded");
-        (void) sd_notify(false, "READY=1");
+        if (r != -EINPROGRESS)
+                process_reload_done(r);
         return 0;
+}
+
+void process_reload_done(int error) {
+        log_line(LOG_INFO, error < 0 ? "Keeping the configuration as it was" : "Configuration reloaded");
+        (void) sd_notify(false, "READY=1");
 }
 
 static int watch_signal(

@@ -13,8 +13,12 @@ typedef struct ProcessSignals ProcessSignals;
 
 typedef struct ProcessHandlers {
         void (*stop)(void *userdata);  /* SIGTERM or SIGINT, each time */
-        int (*reload)(void *userdata); /* SIGHUP; negative, logged, when everything stays as it was */
+        int (*reload)(void *userdata); /* SIGHUP; negative, logged, when everything stays as it was;
+                                          -EINPROGRESS when process_reload_done() will tell */
 } ProcessHandlers;
+
+/* What came of a reload that has taken its time, as its handler would have returned it. Tells systemd. */
+void process_reload_done(int error);
 
 /* Watches the signals, tells systemd of reloading, and has SIGPIPE ignored. HANDLERS must stay. */
 int process_watch_signals(

@@ -5,11 +5,25 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
+import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from bedlib import CAP_SYS_RESOURCE, PYTHON, ROOMY, Runner, init_has, open_folder, run, scope_of, task_id
+from bedlib import (
+    CAP_SYS_RESOURCE,
+    PYTHON,
+    ROOMY,
+    Runner,
+    await_that,
+    init_has,
+    open_folder,
+    processes_of,
+    run,
+    scope_of,
+    task_id,
+)
 
 TASK_USER = "daggyr-task"
 
@@ -123,6 +137,50 @@ def test_a_task_reads_what_was_given_as_stdin(runner: Runner, text: str) -> None
 def test_stdin_that_is_not_read_harms_nobody(runner: Runner) -> None:
     """Lost: a task that ignores its input would hang or die of a broken pipe."""
     assert runner.run(["true"], stdin="x" * 500_000)["succeeded"]
+
+
+BY_NAME = """
+echo a >/dev/stdout; echo b >/dev/stderr; echo c | tee /dev/stderr; echo d >/proc/self/fd/1; cat /dev/stdin; cat /dev/fd/0
+"""
+
+
+@pytest.mark.parametrize("fields", [{}, {"user": "games"}], ids=["task_user", "user"])
+def test_a_task_opens_its_streams_by_name(start_runner: Callable[..., Runner], fields: dict[str, str]) -> None:
+    """Lost: the many programs and images that log to /dev/stdout or /dev/stderr fail."""
+    runner = start_runner(ROOMY | {"allowed_users": ["games"]})
+    attempt = runner.run(["sh", "-ec", BY_NAME], stdin="in\n", **fields)
+    assert (attempt["output"], attempt["error"]) == ("a\nc\nd\nin\nin\n", "b\nc\n")
+    assert attempt["succeeded"]
+    assert runner.run(["sh", "-ec", "cat /dev/stdin"], **fields)["succeeded"]
+
+
+def test_nobody_else_opens_the_streams_of_a_task(runner: Runner) -> None:
+    """Lost: whoever got hold of a stream reads another account's input, or steals its output."""
+    id = runner.submit(["sleep", "infinity"], stdin="secret")
+    pid = await_that(lambda: processes_of(id), what="the command")[0]
+    account = pwd.getpwnam(TASK_USER)
+    for fd, flags in ((0, os.O_RDONLY), (1, os.O_RDWR), (2, os.O_RDWR)):
+        found = os.stat(f"/proc/{pid}/fd/{fd}")
+        assert (found.st_uid, found.st_gid) == (account.pw_uid, account.pw_gid), fd
+        assert stat.S_IMODE(found.st_mode) & 0o077 == 0, fd
+        held = os.open(f"/proc/{pid}/fd/{fd}", os.O_PATH)
+        script = f"import os; os.open('/proc/self/fd/{held}', {flags})"
+        for stranger in ("games", "daggyr"):
+            rights = ["setpriv", f"--reuid={stranger}", f"--regid={stranger}", "--clear-groups"]
+            opened = subprocess.run(
+                [*rights, PYTHON, "-c", script], pass_fds=[held], check=False, capture_output=True, text=True
+            )
+            assert "PermissionError" in opened.stderr, (fd, stranger, opened)
+        os.close(held)
+    runner.delete(f"/api/v1/task/{id}")
+
+
+def test_no_device_of_the_host_is_given_away(runner: Runner) -> None:
+    """Lost: /dev/null becomes a task's, as the stdin of one that was given none."""
+    before = os.stat("/dev/null")
+    assert runner.run(["cat"])["succeeded"]
+    after = os.stat("/dev/null")
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_the_spawner_has_the_capabilities_it_needs_and_no_other(start_runner: Ca
     status = Path(f"/proc/{pid}/status").read_text()
     assert f"Uid:\t{pwd.getpwnam('daggyr').pw_uid}\t" in status
     capabilities = {int(found, 16) for found in re.findall(r"^Cap(?:Prm|Eff|Amb):\t(\w+)", status, re.M)}
-    expected = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8  # KILL, SETGID, SETUID, SETPCAP
+    expected = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8  # CHOWN, KILL, SETGID, SETUID, SETPCAP
     if init_has(CAP_SYS_RESOURCE):
         expected |= 1 << CAP_SYS_RESOURCE
     assert capabilities == {expected}

@@ -127,6 +127,13 @@ def test_the_first_client_starts_the_service(bob: Bob) -> None:
     assert run("ps", "-o", "user=", "-p", user_property(SERVICE, "MainPID")).strip() == NAME
 
 
+def test_a_task_opens_its_streams_by_name(bob: Bob) -> None:
+    """Lost: programs that log to /dev/stdout or /dev/stderr fail for users."""
+    script = "echo a >/dev/stdout; echo b >/dev/stderr; echo c | tee /dev/stderr; cat /dev/stdin"
+    attempt = bob.wait(bob.submit(["sh", "-ec", script], stdin="in\n"))
+    assert (attempt["output"], attempt["error"], attempt["result"]) == ("a\nc\nin\n", "b\nc\n", "success")
+
+
 def test_nobody_else_reaches_it(bob: Bob) -> None:
     """Lost: any user of the machine could run commands as this one."""
     path = RUNTIME / "daggyr.sock"

@@ -4,7 +4,7 @@
 # Usage: includes.sh SRC
 #
 # Quoted includes go down this line only: base <- core <- io <- service <- a program. The leader makes do with
-# base and core. Programs know nothing of one another, and the service nothing of any of them. The rooms of the
+# base and core, the look into the user database with a file of io. Programs know nothing of one another, and the service nothing of any of them. The rooms of the
 # core are a line as well: each includes itself and the rooms before it.
 
 set -eu
@@ -31,6 +31,7 @@ for folder in */; do
         core) ;;
         leader) check_folder leader "base|$core|leader" ;;
         io) check_folder io "base|$core|io" ;;
+        account) check_folder account 'base|io' ;;
         service) check_folder service "base|$core|io|service" ;;
         runner | queue | ctl | broker) check_folder "$layer" "base|$core|io|service|$layer" ;;
         *)

@@ -179,6 +179,20 @@ static void one_that_comes_back_has_its_old_place(void **state) {
         assert_null(queue.last);
 }
 
+static void nobody_waits_for_one_that_is_held(void **state) {
+        AdmissionQueue queue = { 0 };
+        AdmissionEntry entries[2] = { 0 };
+
+        append(&queue, &entries[0], 9, 0);
+        append(&queue, &entries[1], 1, 0);
+        entries[0].held = true;
+        assert_ptr_equal(next(&queue, 9, 0), &entries[1]);
+        assert_ptr_equal(next(&queue, 1, ADMISSION_PATIENCE_USEC), &entries[1]);
+        entries[0].held = false;
+        assert_ptr_equal(next(&queue, 9, 0), &entries[0]);
+        assert_null(next(&queue, 1, ADMISSION_PATIENCE_USEC));
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_empty_queue_has_no_next),
@@ -190,6 +204,7 @@ int main(void) {
                 cmocka_unit_test(removing_twice_or_what_never_waited_does_nothing),
                 cmocka_unit_test(what_waits_is_taken_off_what_is_free),
                 cmocka_unit_test(one_that_comes_back_has_its_old_place),
+                cmocka_unit_test(nobody_waits_for_one_that_is_held),
         };
 
         return cmocka_run_group_tests_name("admission", tests, NULL, NULL);

@@ -161,6 +161,38 @@ static void pages_are_written(void **state) {
         assert_null(task_page_to_json(NULL, 1));
 }
 
+static void check_page(const char *name, TaskPage *page, uint64_t next, const char *expected) {
+        assert_int_equal(task_page_end(page, next), 0);
+        if (!streq(page->text.data, expected))
+                fail_msg("%s: %s instead of %s", name, page->text.data, expected);
+        task_page_done(page);
+}
+
+static void pages_are_written_task_by_task(void **state) {
+        TaskPage page = {};
+        check_page("empty", &page, UINT64_MAX, "{\"tasks\":[],\"next\":null}");
+        assert_int_equal(task_page_add(&page, NULL), -ENOMEM);
+        assert_int_equal(task_page_add(&page, json_of("{\"a\":1}")), 0);
+        assert_int_equal(page.n_tasks, 1);
+        assert_false(task_page_is_full(&page, 2));
+        assert_true(task_page_is_full(&page, 1));
+        assert_int_equal(task_page_add(&page, json_of("{\"b\":2}")), 0);
+        check_page("two", &page, 7, "{\"tasks\":[{\"a\":1},{\"b\":2}],\"next\":\"7\"}");
+}
+
+static void pages_end_after_so_many_bytes(void **state) {
+        TaskPage page = {};
+        _cleanup_(freep) char *large = malloc(TASK_PAGE_BYTES_MAX);
+        assert_non_null(large);
+        memset(large, 'x', TASK_PAGE_BYTES_MAX);
+        large[TASK_PAGE_BYTES_MAX - 1] = '\0';
+        assert_int_equal(task_page_add(&page, json_object_new_string("x")), 0);
+        assert_false(task_page_is_full(&page, TASK_LIST_MAX));
+        assert_int_equal(task_page_add(&page, json_object_new_string(large)), 0);
+        assert_true(task_page_is_full(&page, TASK_LIST_MAX));
+        task_page_done(&page);
+}
+
 static void batches_are_arrays(void **state) {
         static const struct {
                 const char *body;
@@ -249,6 +281,8 @@ int main(void) {
                 cmocka_unit_test(bad_requests_for_lists_are_refused),
                 cmocka_unit_test(a_query_full_of_labels_fits),
                 cmocka_unit_test(pages_are_written),
+                cmocka_unit_test(pages_are_written_task_by_task),
+                cmocka_unit_test(pages_end_after_so_many_bytes),
                 cmocka_unit_test(batches_are_arrays),
                 cmocka_unit_test(ids_in_batches_are_found),
                 cmocka_unit_test(outcomes_of_batches_are_written),

@@ -68,6 +68,8 @@ AdmissionEntry *admission_queue_next(
                 const Resources *free_amounts,
                 usec_t now_usec) {
         for (AdmissionEntry *entry = queue->first; entry; entry = entry->next) {
+                if (entry->held)
+                        continue;
                 if (resources_fit(&entry->want, free_amounts))
                         return entry;
                 if (usec_subtract(now_usec, entry->since_usec) >= ADMISSION_PATIENCE_USEC)

@@ -21,6 +21,7 @@ typedef struct AdmissionEntry AdmissionEntry;
 struct AdmissionEntry {
         Resources want;
         usec_t since_usec; /* CLOCK_BOOTTIME of arrival */
+        bool held;         /* cannot start for reasons of its own: nobody waits for it */
         AdmissionQueue *queue;
         AdmissionEntry *previous, *next;
 };

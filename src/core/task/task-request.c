@@ -127,6 +127,37 @@ json_object *task_page_to_json(json_object *tasks, uint64_t next) {
         return r < 0 ? NULL : TAKE_PTR(page);
 }
 
+void task_page_done(TaskPage *page) {
+        text_done(&page->text);
+        *page = (TaskPage){};
+}
+
+bool task_page_is_full(const TaskPage *page, uint64_t limit) {
+        return page->n_tasks >= limit || page->text.size >= TASK_PAGE_BYTES_MAX;
+}
+
+int task_page_add(TaskPage *page, json_object *task) {
+        _cleanup_(json_putp) json_object *owned = task;
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0;
+        int r = owned ? json_format(owned, &text, &size) : -ENOMEM;
+        if (r >= 0)
+                r = text_append(&page->text, page->n_tasks == 0 ? "{\"tasks\":[" : ",");
+        if (r >= 0)
+                r = text_append_bytes(&page->text, text, size);
+        page->n_tasks += r >= 0;
+        return r;
+}
+
+int task_page_end(TaskPage *page, uint64_t next) {
+        int r = page->n_tasks == 0 ? text_append(&page->text, "{\"tasks\":[") : 0;
+        if (r >= 0 && next == UINT64_MAX)
+                r = text_append(&page->text, "],\"next\":null}");
+        else if (r >= 0)
+                r = text_appendf(&page->text, "],\"next\":\"%" PRIu64 "\"}", next);
+        return r;
+}
+
 int task_batch_check(json_object *body, Problem *reterr_problem) {
         if (json_object_is_type(body, json_type_array) && json_object_array_length(body) <= TASK_BATCH_MAX)
                 return 0;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/text.h"
 #include "base/usec.h"
 #include "core/http/query.h"
 #include "core/json/problem.h"
@@ -15,6 +16,10 @@
 #define TASK_WAIT_SEC_MAX 300.0
 #define TASK_LIST_MAX     1000 /* tasks on a page */
 #define TASK_BATCH_MAX    1000
+
+/* A thousand ordinary tasks are less. */
+#define TASK_PAGE_BYTES_MAX ((size_t) 2 * 1024 * 1024)
+
 #define OUTPUT_TAIL_BYTES (8 * 1024) /* of each stream, with OUTPUT_TAIL */
 
 /* The names in the queries that are read here, each NULL-terminated. */
@@ -69,6 +74,24 @@ int task_list_request_parse(
 /* The answer, a page: {"tasks","next"}. Takes TASKS over. NEXT is the "after" of the next page, or UINT64_MAX
  * at the end. NULL when out of memory, or TASKS is NULL. */
 json_object *task_page_to_json(json_object *tasks, uint64_t next);
+
+/* The same page as text, made a task at a time, so that it is bounded in bytes as well: TASK_PAGE_BYTES_MAX
+ * and one task more. Zero-initialise it; task_page_done(). */
+typedef struct TaskPage {
+        Text text;
+        uint64_t n_tasks;
+} TaskPage;
+
+void task_page_done(TaskPage *page);
+
+/* Whether it takes no more of tasks, of which LIMIT are wanted. */
+bool task_page_is_full(const TaskPage *page, uint64_t limit);
+
+/* Appends TASK, which it drops. -ENOMEM, also for NULL. */
+int task_page_add(TaskPage *page, json_object *task);
+
+/* Completes the text; NEXT as for task_page_to_json(). -ENOMEM. */
+int task_page_end(TaskPage *page, uint64_t next);
 
 /* 400 unless BODY is an array of no more than TASK_BATCH_MAX. */
 int task_batch_check(json_object *body, Problem *reterr_problem);
