@@ -62,6 +62,12 @@ int text_to_utf8_lossy(const void *bytes, size_t size, char **ret, size_t *ret_s
 /* The length of S when at most SIZE_MAX of its bytes are to be kept and no UTF-8 sequence is to be split. */
 size_t text_cut(const char *s, size_t size_max);
 
+/* For SIZE bytes out of the middle of a longer text: how many at their beginning belong to a character that
+ * was cut off, and how many are left when such a one at their end is left out. Both leave alone what is no
+ * UTF-8 wherever it is cut, but for at most three bytes. */
+size_t text_cut_off_begin(const void *bytes, size_t size);
+size_t text_cut_off_end(const void *bytes, size_t size);
+
 /* FNV-1a, 64 bits: for names, not for secrets. The same on every machine and in every version, as queues
  * compare what comes of it. */
 uint64_t text_hash(const char *s);
