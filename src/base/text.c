@@ -318,6 +318,14 @@ size_t text_cut(const char *s, size_t size_max) {
         return size;
 }
 
+size_t text_n_characters(const char *s) {
+        size_t n = 0;
+
+        for (; *s; s++)
+                n += !is_continuation((unsigned char) *s);
+        return n;
+}
+
 size_t text_cut_off_begin(const void *bytes, size_t size) {
         const unsigned char *s = bytes;
         size_t n = 0;

@@ -54,6 +54,9 @@ int text_percent_encode(const char *s, const char *keep, char **ret);
 /* Whether the SIZE bytes at S are well-formed UTF-8 (no surrogates, nothing above U+10FFFF). */
 bool text_is_utf8(const char *s, size_t size);
 
+/* How many characters S has, which is UTF-8. */
+size_t text_n_characters(const char *s);
+
 /* Copies SIZE bytes with every maximal ill-formed sequence and every NUL replaced by U+FFFD, as
  * Unicode recommends (section 3.9, "U+FFFD Substitution of Maximal Subparts"). *ret is
  * NUL-terminated and freed by the caller. -ENOMEM. */

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -71,6 +72,9 @@ int task_properties_parse(
                 const char *path,
                 TaskProperties **ret,
                 Problem *reterr_problem);
+
+/* Whether both (either may be NULL) mean the same, however it was written and in whatever order. */
+bool task_properties_equal(const TaskProperties *a, const TaskProperties *b);
 
 /* About how many bytes PROPERTIES (may be NULL) holds. */
 size_t task_properties_size(const TaskProperties *properties);
