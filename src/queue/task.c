@@ -67,7 +67,7 @@ int task_parse_spec(const Queue *queue, const char *text, const char *task_id, Q
         _cleanup_(json_putp) json_object *body = NULL;
         Problem problem = {};
         int r = json_parse(text, strlen(text), &body, &problem);
-        return r < 0 ? r : queue_spec_parse(body, task_id, &defaults, ret, &problem);
+        return r < 0 ? r : queue_spec_parse_stored(body, task_id, &defaults, ret, &problem);
 }
 
 int task_read_spec(const Task *task, QueueSpec **ret) {
