@@ -10,7 +10,8 @@
 
 #include "base/cleanup.h"
 
-#define TEXT_ALLOCATION_MIN 64
+#define TEXT_ALLOCATION_MIN    64
+#define UTF8_CONTINUATIONS_MAX 3
 
 static const char replacement_character[] = "\xef\xbf\xbd"; /* U+FFFD */
 
@@ -300,6 +301,10 @@ bool text_is_utf8(const char *s, size_t size) {
         return true;
 }
 
+static bool is_continuation(unsigned char c) {
+        return (c & 0xc0) == 0x80;
+}
+
 size_t text_cut(const char *s, size_t size_max) {
         size_t size = strnlen(s, size_max);
 
@@ -308,9 +313,40 @@ size_t text_cut(const char *s, size_t size_max) {
 
         /* The byte after the cut decides: only a continuation byte belongs to what stands before it. */
         for (size_t back = 0; back < 4 && back <= size; back++)
-                if (((unsigned char) s[size - back] & 0xc0) != 0x80)
+                if (!is_continuation((unsigned char) s[size - back]))
                         return size - back;
         return size;
+}
+
+size_t text_n_characters(const char *s) {
+        size_t n = 0;
+
+        for (; *s; s++)
+                n += !is_continuation((unsigned char) *s);
+        return n;
+}
+
+size_t text_cut_off_begin(const void *bytes, size_t size) {
+        const unsigned char *s = bytes;
+        size_t n = 0;
+
+        while (n < size && n < UTF8_CONTINUATIONS_MAX && is_continuation(s[n]))
+                n++;
+        return n;
+}
+
+size_t text_cut_off_end(const void *bytes, size_t size) {
+        const unsigned char *s = bytes;
+        size_t n = 1;
+        unsigned char min, max;
+        bool valid;
+
+        while (n < size && n < UTF8_CONTINUATIONS_MAX && is_continuation(s[size - n]))
+                n++;
+        if (size == 0 || n >= utf8_expected(s[size - n], &min, &max))
+                return size;
+
+        return utf8_sequence(s + size - n, n, &valid) == n ? size - n : size;
 }
 
 int text_to_utf8_lossy(const void *bytes, size_t size, char **ret, size_t *ret_size) {

@@ -54,6 +54,9 @@ int text_percent_encode(const char *s, const char *keep, char **ret);
 /* Whether the SIZE bytes at S are well-formed UTF-8 (no surrogates, nothing above U+10FFFF). */
 bool text_is_utf8(const char *s, size_t size);
 
+/* How many characters S has, which is UTF-8. */
+size_t text_n_characters(const char *s);
+
 /* Copies SIZE bytes with every maximal ill-formed sequence and every NUL replaced by U+FFFD, as
  * Unicode recommends (section 3.9, "U+FFFD Substitution of Maximal Subparts"). *ret is
  * NUL-terminated and freed by the caller. -ENOMEM. */
@@ -61,6 +64,12 @@ int text_to_utf8_lossy(const void *bytes, size_t size, char **ret, size_t *ret_s
 
 /* The length of S when at most SIZE_MAX of its bytes are to be kept and no UTF-8 sequence is to be split. */
 size_t text_cut(const char *s, size_t size_max);
+
+/* For SIZE bytes out of the middle of a longer text: how many at their beginning belong to a character that
+ * was cut off, and how many are left when such a one at their end is left out. Both leave alone what is no
+ * UTF-8 wherever it is cut, but for at most three bytes. */
+size_t text_cut_off_begin(const void *bytes, size_t size);
+size_t text_cut_off_end(const void *bytes, size_t size);
 
 /* FNV-1a, 64 bits: for names, not for secrets. The same on every machine and in every version, as queues
  * compare what comes of it. */

@@ -3,6 +3,7 @@
 #include "ctl/attempt.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "base/text.h"
@@ -21,13 +22,14 @@ static int ask_for_task(
                 const char *method,
                 const char *path,
                 unsigned wait_sec,
+                bool once,
                 Answer *ret) {
         return session_ask(
                         session,
                         &(Ask){ .method = method,
                                 .path = path,
                                 .extra_usec = wait_sec * USEC_PER_SEC,
-                                .once = streq(method, "DELETE") },
+                                .once = once },
                         ret);
 }
 
@@ -35,7 +37,21 @@ int attempt_get(Session *session, const char *task_id, const char *output, Answe
         _cleanup_(freep) char *path = NULL;
         if (path_format(&path, task_id, "?output=%s", output) < 0)
                 return SHELL_STATUS_REFUSED;
-        return ask_for_task(session, "GET", path, 0, ret);
+        return ask_for_task(session, "GET", path, 0, false, ret);
+}
+
+/* As "wait" has it, which hears of the shutdown. */
+int attempt_say_gone(const char *task_id) {
+        say("%s is gone: its runner was restarted, which ends its tasks, or it was forgotten", task_id);
+        return SHELL_STATUS_SIGNAL + SIGTERM;
+}
+
+int attempt_get_submitted(Session *session, const char *task_id, Answer *ret) {
+        _cleanup_(freep) char *path = NULL;
+        if (path_format(&path, task_id, "?output=none") < 0)
+                return SHELL_STATUS_REFUSED;
+        int status = session_ask(session, &(Ask){ .method = "GET", .path = path, .expected = 404 }, ret);
+        return status == 0 && ret->status == 404 ? attempt_say_gone(task_id) : status;
 }
 
 int attempt_await(Session *session, const char *task_id, const char *output, usec_t when_usec, Answer *ret) {
@@ -46,7 +62,7 @@ int attempt_await(Session *session, const char *task_id, const char *output, use
                 unsigned wait_sec = left_sec < POLL_SEC ? (unsigned) left_sec + 1 : POLL_SEC;
                 if (path_format(&path, task_id, "?wait=%u&output=%s", wait_sec, output) < 0)
                         return SHELL_STATUS_REFUSED;
-                int status = ask_for_task(session, "GET", path, wait_sec, &answer);
+                int status = ask_for_task(session, "GET", path, wait_sec, false, &answer);
                 if (status != 0)
                         return status;
                 if (!attempt_is_live(answer.json)) {
@@ -61,11 +77,18 @@ int attempt_await(Session *session, const char *task_id, const char *output, use
         }
 }
 
-int attempt_delete(Session *session, const char *task_id, Answer *ret) {
+int attempt_stop(Session *session, const char *task_id, Answer *ret) {
+        _cleanup_(freep) char *path = NULL;
+        if (path_format(&path, task_id, "%s", ATTEMPT_STOP_QUERY) < 0)
+                return SHELL_STATUS_REFUSED;
+        return ask_for_task(session, "DELETE", path, 0, false, ret);
+}
+
+int attempt_forget(Session *session, const char *task_id, Answer *ret) {
         _cleanup_(freep) char *path = NULL;
         if (path_format(&path, task_id, "%s", "") < 0)
                 return SHELL_STATUS_REFUSED;
-        return ask_for_task(session, "DELETE", path, 0, ret);
+        return ask_for_task(session, "DELETE", path, 0, true, ret);
 }
 
 bool attempt_is_live(json_object *attempt) {
@@ -101,13 +124,57 @@ int attempt_state_text(json_object *attempt, char **ret) {
         return 0;
 }
 
-/* As a shell would have it, more or less: what holds a space or nothing at all is quoted. */
+/* As a shell reads it: between apostrophes nothing is special but the apostrophe itself, which stands
+ * outside. */
+static int append_quoted(Text *text, const char *argument) {
+        int r = text_append(text, "'");
+        for (const char *c = argument; r >= 0 && *c; c++)
+                r = *c == '\'' ? text_append(text, "'\\''") : text_append_bytes(text, c, 1);
+        return r < 0 ? r : text_append(text, "'");
+}
+
+/* What a terminal must not get is written in the form that bash, ksh and zsh read. */
+static int append_escaped(Text *text, const char *argument) {
+        int r = text_append(text, "$'");
+        for (const char *c = argument; r >= 0 && *c; c++) {
+                unsigned char byte = (unsigned char) *c;
+                bool is_c1 = byte == 0xc2 && ((unsigned char) c[1] & 0xe0) == 0x80;
+                if (*c == '\'' || *c == '\\')
+                        r = text_appendf(text, "\\%c", *c);
+                else if (*c == '\n' || *c == '\t')
+                        r = text_append(text, *c == '\n' ? "\\n" : "\\t");
+                else if (is_c1) {
+                        r = text_appendf(text, "\\%03o\\%03o", byte, (unsigned char) c[1]);
+                        c++;
+                } else if (byte < ' ' || byte == 0x7f)
+                        r = text_appendf(text, "\\%03o", byte);
+                else
+                        r = text_append_bytes(text, c, 1);
+        }
+        return r < 0 ? r : text_append(text, "'");
+}
+
+static bool has_controls(const char *s) {
+        for (; *s; s++)
+                if ((unsigned char) *s < ' ' || *s == 0x7f ||
+                    ((unsigned char) *s == 0xc2 && ((unsigned char) s[1] & 0xe0) == 0x80))
+                        return true;
+        return false;
+}
+
+/* What can be pasted into a shell again. */
 static int command_text(json_object *command, Text *ret) {
         int r = text_append(ret, "");
         for (size_t i = 0; r >= 0 && i < element_count(command); i++) {
                 const char *argument = json_object_get_string(element(command, i)) ?: "";
-                bool plain = *argument && !strpbrk(argument, " \t\n'\"\\$`|&;<>()*?[]{}~#!");
-                r = text_appendf(ret, plain ? "%s%s" : "%s'%s'", i > 0 ? " " : "", argument);
+                if (i > 0)
+                        r = text_append(ret, " ");
+                if (r >= 0 && has_controls(argument))
+                        r = append_escaped(ret, argument);
+                else if (r >= 0 && (!*argument || strpbrk(argument, " '\"\\$`|&;<>()*?[]{}~#!^=")))
+                        r = append_quoted(ret, argument);
+                else if (r >= 0)
+                        r = text_append(ret, argument);
         }
         return r;
 }

@@ -6,15 +6,27 @@
 #include "core/text/text-table.h"
 #include "ctl/session.h"
 
+/* Behind the path of a task, DELETE then never forgets it. */
+#define ATTEMPT_STOP_QUERY "?keep=true"
+
 /* GET of the task; OUTPUT is "none", "tail" or "full". Like session_ask(). */
 int attempt_get(Session *session, const char *task_id, const char *output, Answer *ret);
+
+/* The same of a task that was there before: a runner that does not know it any more has ended it, by its own
+ * end, which is said, and is an exit status as of SIGTERM. */
+int attempt_get_submitted(Session *session, const char *task_id, Answer *ret);
+int attempt_say_gone(const char *task_id);
 
 /* The same, when it is finished: asks again and again until then, or until WHEN (CLOCK_BOOTTIME), which is
  * exit status SHELL_STATUS_TIMEOUT, said. */
 int attempt_await(Session *session, const char *task_id, const char *output, usec_t when_usec, Answer *ret);
 
-/* DELETE of the task. Stops a live one and forgets a finished one: look first. */
-int attempt_delete(Session *session, const char *task_id, Answer *ret);
+/* Stops the task if it is live, and never forgets it: the status of *RET is 200 when it had ended before. May
+ * be repeated, and is, like every question that does no harm. */
+int attempt_stop(Session *session, const char *task_id, Answer *ret);
+
+/* Forgets the task if it is finished, but stops a live one: look first. */
+int attempt_forget(Session *session, const char *task_id, Answer *ret);
 
 bool attempt_is_live(json_object *attempt);
 

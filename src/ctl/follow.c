@@ -14,6 +14,7 @@
 
 #include "base/text.h"
 #include "core/task/shell-status.h"
+#include "ctl/attempt.h"
 #include "ctl/path.h"
 #include "ctl/say.h"
 #include "io/loop.h"
@@ -33,6 +34,7 @@ typedef struct Stream {
         Text buffer; /* from WRITTEN on not yet written */
         size_t written;
         bool paused;
+        bool was_there; /* there was an answer once, so the task was known */
         unsigned n_failures;
         usec_t failing_since_usec; /* 0: it does not */
         bool ended;                /* nothing more comes */
@@ -150,7 +152,8 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
 static void stream_broke(Stream *stream, const HttpOutcome *outcome) {
         Follow *follow = stream->follow;
         usec_t now = usec_now(CLOCK_BOOTTIME);
-        if (outcome->status == 200) { /* it was there */
+        if (outcome->status == 200) {
+                stream->was_there = true;
                 stream->failing_since_usec = 0;
                 stream->n_failures = 0;
         }
@@ -184,7 +187,9 @@ static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) 
         else if (outcome->status == 200) {
                 stream->ended = true;
                 follow_check_done(follow);
-        } else {
+        } else if (outcome->status == 404 && stream->was_there)
+                fail(follow, attempt_say_gone(follow->task_id));
+        else {
                 session_say_problem(follow->session, outcome->status, outcome->body, outcome->body_size);
                 fail(follow, SHELL_STATUS_REFUSED);
         }

@@ -2,7 +2,10 @@
 
 /* daggyctl: the table of verbs, and what help says of it. */
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "core/task/shell-status.h"
@@ -120,16 +123,36 @@ static bool help_was_asked_for(const Options *options) {
         return true;
 }
 
+/* A descriptor that was closed would become that of the next file or socket, and what is printed would go
+ * there. In its place comes one on which what it is for fails. */
+static bool standard_streams_are_open(void) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 &&
+                    open("/dev/null", (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) | O_NOCTTY) != fd)
+                        return false;
+        return true;
+}
+
+/* stdio tells only now whether help went anywhere. */
+static int status_of_help(void) {
+        if (fflush(stdout) == 0)
+                return 0;
+        say("cannot write to standard output: %s", strerror(errno));
+        return SHELL_STATUS_REFUSED;
+}
+
 int main(int argc, char *argv[]) {
         static char name[] = "daggyctl";
         static Session session = {};
+        if (!standard_streams_are_open())
+                return SHELL_STATUS_REFUSED;
         if (argc > 0)
                 argv[0] = name; /* for getopt's messages */
         int first = options_parse(&session.options, argc, argv, false);
         if (first < 0)
                 return SHELL_STATUS_USAGE;
         if (help_was_asked_for(&session.options))
-                return 0;
+                return status_of_help();
         const Verb *verb = first < argc ? verb_find(argv[first]) : NULL;
         if (!verb) {
                 say(first < argc ? "there is no verb \"%s\"; see daggyctl --help" :
@@ -144,7 +167,7 @@ int main(int argc, char *argv[]) {
         if (first < 0)
                 return SHELL_STATUS_USAGE;
         if (help_was_asked_for(&session.options))
-                return 0;
+                return status_of_help();
         int status = carry_out(&session, verb, n - first, rest + first);
         session_done(&session);
         return status;

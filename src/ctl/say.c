@@ -30,8 +30,12 @@ int print_bytes(const void *bytes, size_t size) {
                 ssize_t n = write(STDOUT_FILENO, rest, size);
                 if (n < 0 && errno == EINTR)
                         continue;
-                if (n < 0)
-                        return -errno;
+                if (n < 0) {
+                        int r = -errno;
+                        if (r != -EPIPE)
+                                say("cannot write to standard output: %s", strerror(-r));
+                        return r;
+                }
                 rest += n;
                 size -= (size_t) n;
         }

@@ -12,7 +12,8 @@
 /* One line "daggyctl: …" to stderr, control characters replaced. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Writes SIZE bytes to stdout. -errno; the caller need not tell: say_write_failed() is for that. */
+/* Writes SIZE bytes to stdout. -errno, which is said, unless the reader is gone (-EPIPE), as nobody is told
+ * of that who ends a pipe early. */
 int print_bytes(const void *bytes, size_t size);
 
 /* The same, and a line's end if there is none. */

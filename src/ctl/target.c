@@ -58,6 +58,21 @@ static int set_host(Target *target, const char *scheme, const char *host, unsign
         return set_url(target, "%s://%s:%u", scheme, *host ? host : "127.0.0.1", port);
 }
 
+/* SCHEME://HOST[:PORT][/PREFIX]: without a port it is the daemon's, and not that of the web. */
+static int set_given_url(Target *target, const char *url, unsigned port) {
+        size_t scheme_size = (size_t) (strstr(url, "://") - url);
+        const char *authority = url + scheme_size + strlen("://");
+        size_t size = strcspn(authority, "/?#");
+        _cleanup_(freep) char *scheme = strndup(url, scheme_size), *host = strndup(authority, size);
+        if (!scheme || !host)
+                return -ENOMEM;
+        int r = set_host(target, scheme, host, port);
+        if (r < 0 || !authority[size])
+                return r;
+        _cleanup_(freep) char *base = TAKE_PTR(target->url);
+        return set_url(target, "%s%s", base, authority + size);
+}
+
 static int set_by_default(Target *target) {
         const char *runtime = getenv("XDG_RUNTIME_DIR");
         _cleanup_(freep) char *own = NULL;
@@ -83,7 +98,7 @@ static int set_place(Target *target, const Options *options) {
         if (path)
                 return set_unix(target, path);
         if (host && strstr(host, "://"))
-                return set_url(target, "%s", host);
+                return set_given_url(target, host, is_queue ? QUEUE_PORT : RUNNER_PORT);
         /* Whoever names a certificate means TLS. */
         return set_host(target,
                         target->has_tls ? "https" : "http",

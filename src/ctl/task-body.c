@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <systemd/sd-id128.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "core/json/json.h"
@@ -55,7 +56,8 @@ static int add_text(json_object *object, const char *key, const char *value) {
         return text_is_utf8(value, strlen(value)) ? json_add_string(object, key, value) : -EILSEQ;
 }
 
-/* Properties that the API wants as a list or an object are given as JSON; the rest as systemd writes them. */
+/* Properties that the API wants as a list or an object are given as JSON; the rest as systemd writes them, of
+ * which only weights are numbers: "0" is a set of CPUs, and amounts are understood in either form. */
 static int add_property(json_object *object, const char *key, const char *value) {
         json_object *json = NULL;
         Problem problem = {};
@@ -72,12 +74,20 @@ static int add_property(json_object *object, const char *key, const char *value)
                 }
                 return json_add(object, key, json);
         }
-        return add_integer(object, key, value) >= 0 ? 0 : add_text(object, key, value);
+        bool is_number = streq(key, "CPUWeight") || streq(key, "IOWeight");
+        return is_number ? add_integer(object, key, value) : add_text(object, key, value);
+}
+
+/* "-" is standard input as it was handed to us, from where it stands. To open it by its name would begin a
+ * file anew, and fail with sockets and with pipes of other accounts. */
+static int read_input(const char *path, Text *ret) {
+        return streq(path, "-") ? file_read_rest(STDIN_FILENO, FILE_BYTES_MAX, ret) :
+                                  file_read_all(path, FILE_BYTES_MAX, ret);
 }
 
 static int add_stdin(json_object *object, const char *key, const char *path) {
         _cleanup_(text_done) Text text = {};
-        int r = file_read_all(streq(path, "-") ? "/dev/stdin" : path, FILE_BYTES_MAX, &text);
+        int r = read_input(path, &text);
         if (r < 0)
                 return r;
         if (!text_is_utf8(text.data, text.size) || strlen(text.data) < text.size)
@@ -191,7 +201,7 @@ int task_body_from_options(const Options *options, char *const *command, json_ob
 int task_body_from_file(const char *path, json_object **ret) {
         _cleanup_(text_done) Text text = {};
         Problem problem = {};
-        int r = file_read_all(streq(path, "-") ? "/dev/stdin" : path, FILE_BYTES_MAX, &text);
+        int r = read_input(path, &text);
         if (r < 0) {
                 say("cannot read %s: %s", path, strerror(-r));
                 return r;

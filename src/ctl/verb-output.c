@@ -61,6 +61,14 @@ static int print_other_event(Text *line, const ParsedEvent *event) {
         return text_append_bytes(line, event->data, event->data_size);
 }
 
+/* There is no use in going on when nothing can be told. */
+static int print_event(Watch *watch, const char *line, size_t size) {
+        int r = print_line(line, size);
+        if (r < 0)
+                watch->status = r == -EPIPE ? SHELL_STATUS_SIGNAL + SIGPIPE : SHELL_STATUS_REFUSED;
+        return r;
+}
+
 static int on_event(const ParsedEvent *event, void *userdata) {
         Watch *watch = userdata;
         _cleanup_(json_putp) json_object *json = NULL;
@@ -68,7 +76,7 @@ static int on_event(const ParsedEvent *event, void *userdata) {
         Problem problem = {};
         (void) snprintf(watch->last_id, sizeof(watch->last_id), "%s", event->id);
         if (watch->session->json)
-                return print_line(event->data, event->data_size);
+                return print_event(watch, event->data, event->data_size);
         int r = json_parse(event->data, event->data_size, &json, &problem);
         if (r == -ENOMEM)
                 return r;
@@ -78,7 +86,7 @@ static int on_event(const ParsedEvent *event, void *userdata) {
                                                  print_other_event(&line, event);
         if (r >= 0)
                 r = text_append_printable(&printable, line.data, line.size, "");
-        return r < 0 ? r : print_line(printable.data, printable.size);
+        return r < 0 ? r : print_event(watch, printable.data, printable.size);
 }
 
 static int on_event_data(HttpCall *call, const void *bytes, size_t size, void *userdata) {
@@ -94,9 +102,7 @@ static void on_events_done(HttpCall *call, const HttpOutcome *outcome, void *use
         watch->answered |= outcome->status == 200;
         free(watch->error_text);
         watch->error_text = strdup(outcome->error_text);
-        if (outcome->error == -EPIPE)
-                watch->status = SHELL_STATUS_SIGNAL + SIGPIPE;
-        else if (outcome->error == 0 && outcome->status != 200) {
+        if (watch->status == 0 && outcome->error == 0 && outcome->status != 200) {
                 session_say_problem(watch->session, outcome->status, outcome->body, outcome->body_size);
                 watch->status = SHELL_STATUS_REFUSED;
         }

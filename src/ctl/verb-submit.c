@@ -74,8 +74,10 @@ static int report_batch(Session *session, json_object *rows) {
                 if (problem) {
                         say("%s: %s %s", id, member_text(problem, "field"), member_text(problem, "detail"));
                         status = status ?: SHELL_STATUS_REFUSED;
-                } else if (!session->json)
-                        (void) print_line(id, strlen(id));
+                } else if (!session->json && print_line(id, strlen(id)) < 0) {
+                        say("%s is submitted", id);
+                        status = status ?: SHELL_STATUS_REFUSED;
+                }
         }
         for (size_t i = 0; options_has(&session->options, OPTION_WAIT) && i < element_count(rows); i++)
                 if (!member(element(rows, i), "problem")) {
@@ -106,9 +108,12 @@ static int submit_batch(Session *session, json_object *body) {
                         session, &(Ask){ .method = "POST", .path = "/api/v1/tasks", .body = text }, &answer);
         if (status != 0)
                 return status;
-        if (session->json)
-                (void) session_print_json(session, &answer);
-        return report_batch(session, answer.json);
+        bool is_told = !session->json || session_print_json(session, &answer) == 0;
+        for (size_t i = 0; !is_told && i < element_count(answer.json); i++)
+                if (!member(element(answer.json, i), "problem"))
+                        say("%s is submitted", member_text(element(answer.json, i), "task_id"));
+        status = report_batch(session, answer.json);
+        return is_told ? status : status ?: SHELL_STATUS_REFUSED;
 }
 
 int verb_submit(Session *session, char **arguments) {
@@ -127,8 +132,10 @@ int verb_submit(Session *session, char **arguments) {
         if (status != 0)
                 return status;
         r = session->json ? session_print_json(session, &answer) : print_line(id, strlen(id));
-        if (r != 0)
+        if (r != 0) {
+                say("%s is submitted", id);
                 return SHELL_STATUS_REFUSED;
+        }
         return options_has(&session->options, OPTION_WAIT) ? status_when_finished(session, id) : 0;
 }
 
@@ -153,11 +160,10 @@ static void run_send_stop(Run *run) {
         _cleanup_(freep) char *path = NULL, *url = NULL;
         HttpCallOptions options;
         run->stop_sent = true;
-        if (path_format(&path, run->id, "%s", "") < 0 ||
+        if (path_format(&path, run->id, "%s", ATTEMPT_STOP_QUERY) < 0 ||
             session_prepare(run->session, "DELETE", path, &options, &url) < 0)
                 return;
         options.total_usec = PATIENCE_USEC;
-        options.fresh_connection = true; /* the second DELETE of a finished task forgets it */
         options.on_done = on_stop_answered;
         options.userdata = run;
         int r = http_call_new(run->session->client, &options, NULL);
@@ -174,10 +180,8 @@ static void on_interrupt(void *userdata) {
 
 /* Whoever read our output is gone, as from "run … | head": a local command would have been ended by that. */
 static int run_stop_unread(Run *run) {
-        _cleanup_(answer_done) Answer answer = {}, ignored = {};
-        int status = attempt_get(run->session, run->id, "none", &answer);
-        if (status == 0 && attempt_is_live(answer.json))
-                (void) attempt_delete(run->session, run->id, &ignored);
+        _cleanup_(answer_done) Answer ignored = {};
+        (void) attempt_stop(run->session, run->id, &ignored);
         return SHELL_STATUS_SIGNAL + SIGPIPE;
 }
 
@@ -226,7 +230,7 @@ static int run_follow(Run *run) {
                 int status = same ? 0 : follow_streams(run->session, run->id, run->streams, 2, true);
                 bool waited = same;
                 if (status == 0)
-                        status = attempt_get(run->session, run->id, "none", &answer);
+                        status = attempt_get_submitted(run->session, run->id, &answer);
                 if (status == 0 && !attempt_is_live(answer.json))
                         status = run_end(run, answer.json);
                 else if (status == 0) {

@@ -122,17 +122,13 @@ int verb_wait(Session *session, char **arguments) {
         return first_status;
 }
 
-/* The daemon's DELETE would forget a task that is finished: what is not asked for here. */
 static int stop_one(Session *session, const char *id) {
-        _cleanup_(answer_done) Answer before = {}, answer = {};
-        int status = attempt_get(session, id, "none", &before);
-        if (status != 0)
-                return status;
-        if (!attempt_is_live(before.json)) {
-                say("%s is not running: %s", id, member_text(before.json, "state"));
-                return session->json ? session_print_json(session, &before) : 0;
+        _cleanup_(answer_done) Answer answer = {};
+        int status = attempt_stop(session, id, &answer);
+        if (status == 0 && answer.status == 200) {
+                say("%s is not running: %s", id, member_text(answer.json, "state"));
+                return session->json ? session_print_json(session, &answer) : 0;
         }
-        status = attempt_delete(session, id, &answer);
         if (status == 0 && session->json && !options_has(&session->options, OPTION_WAIT))
                 status = session_print_json(session, &answer);
         return status;
@@ -163,7 +159,7 @@ static int forget_one(Session *session, const char *id) {
                 say("%s is %s: stop it first", id, member_text(before.json, "state"));
                 return SHELL_STATUS_REFUSED;
         }
-        return attempt_delete(session, id, &answer);
+        return attempt_forget(session, id, &answer);
 }
 
 int verb_forget(Session *session, char **arguments) {

@@ -9,3 +9,6 @@
 
 /* Appends all of the file at PATH. -EFBIG when it is larger than SIZE_MAX_BYTES, -EISDIR and so on. */
 int file_read_all(const char *path, size_t size_max_bytes, Text *ret);
+
+/* The same of what is left to read at FD, which stays the caller's. */
+int file_read_rest(int fd, size_t size_max_bytes, Text *ret);

@@ -113,6 +113,20 @@ static ssize_t on_stream_read(void *userdata, uint64_t position, char *buffer, s
         return n;
 }
 
+static ssize_t on_no_stream_read(void *userdata, uint64_t position, char *buffer, size_t size) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+/* The header of a stream alone, as HEAD asks for it. libmicrohttpd (0.9.75) would end the chunks that it does
+ * not send, and so begin the next answer with "0": there must be neither chunks nor a next answer. */
+static struct MHD_Response *stream_header_new(void) {
+        struct MHD_Response *response = MHD_create_response_from_callback(
+                        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_no_stream_read, NULL, NULL);
+        if (response)
+                (void) MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+        return response;
+}
+
 void http_request_answer_stream(
                 HttpRequest *request,
                 int status,
@@ -123,8 +137,10 @@ void http_request_answer_stream(
         request->stream_read = read;
         request->stream_release = release;
         request->stream_userdata = userdata;
-        request->response = MHD_create_response_from_callback(
-                        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_stream_read, request, NULL);
+        request->response = streq(request->method, "HEAD") ?
+                        stream_header_new() :
+                        MHD_create_response_from_callback(
+                                        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_stream_read, request, NULL);
         if (!request->response || response_add_headers(request, content_type) < 0)
                 request->abort = true;
         request_answered(request, status);

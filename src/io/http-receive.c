@@ -180,10 +180,12 @@ static bool announced_size(const HttpRequest *request, uint64_t *ret) {
 
 /* A client that is still sending when the connection is closed may never see the answer. So a body of
  * bearable size is read to its end and thrown away, unless the client waits for our word before it sends one.
- */
+ * Where there is none, there is nothing to wait for, and the connection is kept. */
 static bool body_is_worth_reading(const HttpRequest *request) {
         uint64_t size;
-        if (!http_request_has_body(request) || http_request_header(request, MHD_HTTP_HEADER_EXPECT))
+        if (!http_request_has_body(request))
+                return true;
+        if (http_request_header(request, MHD_HTTP_HEADER_EXPECT))
                 return false;
         return !announced_size(request, &size) ||
                         size / DISCARD_FACTOR <= request->server->options.body_bytes_max;
@@ -207,6 +209,7 @@ static int request_check_framing(
         int r = http_check_layout(request, url, request->method, version, reterr_problem);
         if (r >= 0)
                 r = framing_check_target(
+                                request->method,
                                 request->target,
                                 http_request_header(request, MHD_HTTP_HEADER_HOST),
                                 &path_offset,

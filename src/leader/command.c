@@ -163,8 +163,8 @@ static const char *environment_get(char *const *environment, const char *name) {
         return NULL;
 }
 
-/* As execvpe() with the task's own PATH, but without its last resort of handing the file to a shell. Returns
- * errno. */
+/* As execvpe() with the task's own PATH, but without its last resort of handing the file to a shell. An empty
+ * directory in PATH is the current one, as POSIX has it. Returns errno. */
 static int child_execute(const LeaderOrder *order) {
         const char *name = order->command[0];
         if (strchr(name, '/') || !*name) {
@@ -173,11 +173,17 @@ static int child_execute(const LeaderOrder *order) {
         }
         int error = ENOENT;
         const char *directories = environment_get(order->environment, "PATH") ?: "";
-        for (const char *p = directories; *p;) {
+        for (const char *p = directories; p;) {
                 size_t length = strcspn(p, ":");
                 char path[PATH_MAX];
-                int n = snprintf(path, sizeof(path), "%.*s/%s", (int) length, p, name);
-                p += length + (p[length] == ':');
+                int n = snprintf(
+                                path,
+                                sizeof(path),
+                                "%.*s/%s",
+                                length > 0 ? (int) length : 1,
+                                length > 0 ? p : ".",
+                                name);
+                p = p[length] ? p + length + 1 : NULL;
                 if (n < 0 || (size_t) n >= sizeof(path))
                         continue;
                 (void) execve(path, order->command, order->environment);

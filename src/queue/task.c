@@ -67,7 +67,7 @@ int task_parse_spec(const Queue *queue, const char *text, const char *task_id, Q
         _cleanup_(json_putp) json_object *body = NULL;
         Problem problem = {};
         int r = json_parse(text, strlen(text), &body, &problem);
-        return r < 0 ? r : queue_spec_parse(body, task_id, &defaults, ret, &problem);
+        return r < 0 ? r : queue_spec_parse_stored(body, task_id, &defaults, ret, &problem);
 }
 
 int task_read_spec(const Task *task, QueueSpec **ret) {
@@ -172,7 +172,7 @@ static int add_output(
                 const char *key,
                 StoredStream stream,
                 OutputMode mode) {
-        json_object *number_value;
+        json_object *number_value, *truncated;
         uint64_t number = 0, size = 0, bytes_max = queue->config->inline_output_bytes;
         if (json_object_object_get_ex(object, "attempt_number", &number_value))
                 (void) json_get_u64(number_value, 0, UINT64_MAX - 1, &number);
@@ -202,7 +202,16 @@ static int add_output(
                         break;
                 n += (size_t) k;
         }
-        return queue_attempt_add_output(object, key, bytes, n, n < size);
+        bool is_error = stream == STORED_STDERR;
+        bool is_whole = json_object_object_get_ex(
+                                        object,
+                                        is_error ? "error_truncated" : "output_truncated",
+                                        &truncated) &&
+                        !json_object_get_boolean(truncated);
+        bool is_end = offset + n == size && is_whole;
+        size_t begin = offset > 0 ? text_cut_off_begin(bytes, n) : 0;
+        size_t end = is_end ? n : text_cut_off_end(bytes, n);
+        return queue_attempt_add_output(object, key, bytes + begin, end - begin, n < size);
 }
 
 static int on_stored_row(const StoredTask *row, void *userdata) {

@@ -7,7 +7,8 @@
 #include "base/text.h"
 #include "runner/runner.h"
 
-#define TASK_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define DEFAULT_SHELL "/bin/sh"
+#define TASK_PATH     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* How soon a client may ask again that was told that the name service is silent. */
 #define NAME_SERVICE_RETRY_SEC 5
@@ -95,6 +96,16 @@ static void environment_done(Environment *environment) {
         environment->list = text_list_free(environment->list);
 }
 
+/* Programs start $SHELL to run commands, which an account may do that cannot log in. */
+static const char *account_shell(const Account *account) {
+        static const char *const refusals[] = { "nologin", "false", "true" };
+        const char *slash = strrchr(account->shell, '/');
+        for (size_t i = 0; slash && i < sizeof(refusals) / sizeof(*refusals); i++)
+                if (streq(slash + 1, refusals[i]))
+                        return DEFAULT_SHELL;
+        return *account->shell ? account->shell : DEFAULT_SHELL;
+}
+
 static int set_base(
                 Environment *environment,
                 const TaskSpec *spec,
@@ -105,7 +116,7 @@ static int set_base(
                 { "HOME", account->home },
                 { "USER", account->name },
                 { "LOGNAME", account->name },
-                { "SHELL", account->shell },
+                { "SHELL", account_shell(account) },
                 { "LANG", "C.UTF-8" },
                 { "DAGGYR_TASK_ID", spec->task_id },
                 { "DAGGYR_UNIT", unit },

@@ -224,8 +224,8 @@ static int task_release(Task *task) {
 static void on_scope_started(int error, const char *message, void *userdata) {
         Task *task = userdata;
         task->scope_call = NULL;
-        /* Asked twice because the first answer was lost: it is our own scope that exists (systemd's answer), or
-         * our own leader that is in one (the broker's). */
+        /* Asked twice because the first answer was lost: it is our own scope that exists (systemd's answer),
+         * or our own leader that is in one (the broker's). */
         if ((error == -EEXIST || error == -EPERM) && !leader_process_has_exited(task->leader) &&
             leader_process_is_in(task->leader, TASK_SLICE, task->unit))
                 error = 0;

@@ -85,8 +85,10 @@ usec_t task_clock(const Task *task, usec_t now_boottime_usec) {
         return usec_add(task->submit_usec, usec_subtract(now_boottime_usec, task->submit_boottime_usec));
 }
 
-/* Copies what MODE embeds of a stream to *RET_BYTES, which the caller frees, and describes it. */
+/* Copies what MODE embeds of a stream to *RET_BYTES, which the caller frees, and describes it. Characters
+ * that the cuts at its ends go through, or that the task has not written to their ends, are left out. */
 static int output_view(
+                const Task *task,
                 const Capture *capture,
                 OutputMode mode,
                 uint64_t bytes_max,
@@ -122,7 +124,10 @@ static int output_view(
                 }
                 ret->size += (size_t) n;
         }
-        ret->bytes = bytes;
+        bool is_end = !task_is_live(task) && offset + ret->size == store->bytes_total;
+        size_t begin = offset > 0 ? text_cut_off_begin(bytes, ret->size) : 0;
+        ret->bytes = bytes + begin;
+        ret->size = (is_end ? ret->size : text_cut_off_end(bytes, ret->size)) - begin;
         return 0;
 }
 
@@ -143,8 +148,9 @@ json_object *task_to_json(const Task *task, OutputMode mode) {
                 .notes = task->notes,
                 .with_output = mode != OUTPUT_NONE,
         };
-        if (output_view(task->output, mode, config->inline_output_bytes, &output, &attempt.output) < 0 ||
-            output_view(task->error, mode, config->inline_output_bytes, &error, &attempt.error) < 0)
+        if (output_view(task, task->output, mode, config->inline_output_bytes, &output, &attempt.output) <
+                            0 ||
+            output_view(task, task->error, mode, config->inline_output_bytes, &error, &attempt.error) < 0)
                 return NULL;
         json_object *object = NULL;
         int r = mode == OUTPUT_DAGGYR ? task_attempt_to_json_daggyr(&attempt, &object) :

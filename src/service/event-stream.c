@@ -150,8 +150,11 @@ void event_stream_answer(EventStream *stream, HttpRequest *request) {
                 .next_id = stream->log.next_id,
                 .heartbeat_due = true, /* so that the client sees at once that it is connected */
         };
-        if (last_event_id && text_parse_u64(last_event_id, 0, UINT64_MAX, &last_id) >= 0)
-                listener->next_id = event_log_after(&stream->log, last_id);
+        /* An empty one is what a client has that has heard nothing yet. */
+        if (last_event_id && *last_event_id)
+                listener->next_id = text_parse_u64(last_event_id, 0, UINT64_MAX, &last_id) >= 0 ?
+                                event_log_after(&stream->log, last_id) :
+                                stream->log.first_id;
         if (listener->next)
                 listener->next->previous = listener;
         stream->listeners = listener;

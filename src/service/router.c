@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/http/request-framing.h"
 #include "core/http/request-guard.h"
 #include "core/http/request-metrics.h"
 #include "core/json/json.h"
@@ -74,11 +75,26 @@ static int read_query(const HttpRequest *request, RequestContext *context, Probl
         return r;
 }
 
+/* "OPTIONS *" is about the server as a whole. */
+static void answer_server_options(void *userdata, HttpRequest *request, const RequestContext *context) {
+        (void) http_request_add_header(request, "Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+        http_request_answer(request, 204, NULL, NULL, 0);
+}
+
+static const Endpoint server_endpoint = { "OPTIONS",
+                                          FRAMING_TARGET_SERVER,
+                                          ACCESS_PUBLIC,
+                                          answer_server_options };
+
 static int find_endpoint(
                 const Router *router,
                 HttpRequest *request,
                 RequestContext *context,
                 Problem *problem) {
+        if (streq(http_request_path(request), FRAMING_TARGET_SERVER)) {
+                context->endpoint = &server_endpoint;
+                return 0;
+        }
         int r = route_find(
                         router->routes,
                         router->n_endpoints,
@@ -92,6 +108,18 @@ static int find_endpoint(
                 return r;
         context->endpoint = &router->endpoints[context->match.id];
         return read_query(request, context, problem);
+}
+
+static int check_demands(HttpRequest *request, Problem *reterr_problem) {
+        const GuardDemands demands = {
+                .content_encoding = http_request_header(request, "Content-Encoding"),
+                .content_range = http_request_header(request, "Content-Range"),
+                .if_match = http_request_header(request, "If-Match"),
+        };
+        int r = guard_check_demands(&demands, reterr_problem);
+        if (r < 0 && reterr_problem->status == 415)
+                (void) http_request_add_header(request, "Accept-Encoding", "identity");
+        return r;
 }
 
 static int on_header(HttpRequest *request, void *userdata, Problem *reterr_problem) {
@@ -110,6 +138,8 @@ static int on_header(HttpRequest *request, void *userdata, Problem *reterr_probl
                 *reterr_problem = route_problem;
                 r = found;
         }
+        if (r >= 0)
+                r = check_demands(request, reterr_problem);
         if (r < 0)
                 return r;
         const EndpointStyle *style = style_of(context);

@@ -14,7 +14,7 @@ static QueueSpec *parse_stored(const char *text) {
         QueueSpec *spec = NULL;
         Problem problem = {};
         FUZZ_CHECK(json_parse(text, strlen(text), &body, &problem) >= 0);
-        FUZZ_CHECK(queue_spec_parse(body, "id", &defaults, &spec, &problem) >= 0);
+        FUZZ_CHECK(queue_spec_parse_stored(body, "id", &defaults, &spec, &problem) >= 0);
         return spec;
 }
 

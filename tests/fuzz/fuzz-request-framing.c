@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "core/http/request-framing.h"
 #include "fuzz.h"
 
@@ -15,11 +16,12 @@ static const int target_statuses[] = { 400, 414, 0 };
 static void check_target(const char *target, const char *host) {
         Problem problem = {};
         size_t offset = SIZE_MAX;
-        int r = framing_check_target(target, host, &offset, &problem);
+        int r = framing_check_target("OPTIONS", target, host, &offset, &problem);
         fuzz_check_problem(r, &problem, target_statuses);
         if (r < 0)
                 return;
-        FUZZ_CHECK(offset <= strlen(target) && (target[offset] == '/' || !target[offset]));
+        FUZZ_CHECK(offset <= strlen(target) &&
+                   (target[offset] == '/' || !target[offset] || streq(target, FRAMING_TARGET_SERVER)));
         FUZZ_CHECK(strcspn(target, " \t\r\n\x7f") == strlen(target));
         FUZZ_CHECK(offset == 0 || (host && strlen(target) >= strlen("http://") + strlen(host)));
 }

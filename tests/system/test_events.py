@@ -303,6 +303,15 @@ def test_quiet_streams_end_in_order_as_well(runner: Runner) -> None:
         quiet.rest()
 
 
+@pytest.mark.parametrize("last_id", ["9999999999999999", "18446744073709551616", "an-id-of-another-server", "-1"])
+def test_who_comes_with_an_unknown_id_misses_nothing(runner: Runner, last_id: str) -> None:
+    """Lost: what a restarted daggyr has told already, whenever its clock was set back before."""
+    missed = runner.run(["true"])["task_id"]
+    with Listener(runner, last_id) as listener:
+        runner.run(["true"])
+        assert listener.next_of("task").data["task_id"] == missed
+
+
 def test_listeners_that_leave_are_forgotten(runner: Runner) -> None:
     """Lost: each page that was closed would cost a descriptor for as long as daggyr runs."""
     runner.run(["true"])

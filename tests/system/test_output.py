@@ -144,3 +144,25 @@ def test_a_task_that_writes_much_to_one_stream_is_not_blocked(runner: Runner) ->
     """Lost: a program that fills one pipe while the other is silent would hang."""
     attempt = runner.run([PYTHON, "-c", "import sys; sys.stderr.write('e' * 3_000_000)"], timeout=60)
     assert (attempt["result"], attempt["error_bytes"]) == ("success", 3_000_000)
+
+
+def test_what_is_shown_of_long_output_is_cut_at_characters(runner: Runner) -> None:
+    """Lost: the first or last character of what is shown, in place of which U+FFFD would accuse the task."""
+    script = "import sys; sys.stdout.write('xx' + 600000 * '€'); sys.stderr.write(600000 * '🐋')"
+    id = runner.submit([PYTHON, "-X", "utf8", "-c", script])
+    full = runner.wait(id)
+    tail = runner.attempt(id, output="tail")
+    for attempt in (full, tail):
+        assert attempt["output_truncated"] and attempt["error_truncated"]
+        assert "\ufffd" not in attempt["output"] + attempt["error"]
+    assert full["output"].startswith("xx€") and full["output"].endswith("€")
+    assert len(full["output"].encode()) > 1048576 - 4
+    assert set(tail["output"]) == {"€"} and len(tail["output"].encode()) > 8192 - 4
+    assert set(tail["error"]) == {"🐋"} and len(tail["error"].encode()) > 8192 - 4
+
+
+def test_what_was_cut_inside_a_character_is_all_that_is_cut(runner: Runner) -> None:
+    """Lost: bytes that are wrong of themselves, which the cut must not hide."""
+    script = "import os; os.write(1, b'\\x80' * 20000)"
+    tail = runner.attempt(runner.run([PYTHON, "-c", script])["task_id"], output="tail")
+    assert set(tail["output"]) == {"\ufffd"} and len(tail["output"]) > 8000

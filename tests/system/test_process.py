@@ -8,6 +8,7 @@ import pwd
 import stat
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -40,12 +41,13 @@ def environment_of(attempt: dict[str, str]) -> dict[str, str]:
 
 def clean_base(id: str, user: str) -> dict[str, str]:
     account = pwd.getpwnam(user)
+    assert Path(account.pw_shell).name == "nologin", "this account was to be one that cannot log in"
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": account.pw_dir,
         "USER": user,
         "LOGNAME": user,
-        "SHELL": account.pw_shell,
+        "SHELL": "/bin/sh",
         "LANG": "C.UTF-8",
         "DAGGYR_TASK_ID": id,
         "DAGGYR_UNIT": scope_of(id),
@@ -60,6 +62,27 @@ def test_the_environment_is_the_clean_base_and_what_was_asked_for(runner: Runner
         "LANG": "C",
         "B": "x=y z",
     }
+
+
+def test_programs_that_start_a_shell_find_one(start_runner: Callable[..., Runner]) -> None:
+    """Lost: script, ssh's ProxyCommand, vim and others, which run $SHELL: "This account is currently not available"."""
+    user = task_id("s").replace(".", "-")
+    run("useradd", "--system", "--no-create-home", "--shell", "/bin/bash", user)
+    runner = start_runner(ROOMY | {"allowed_users": [user]})
+    attempt = runner.run(["script", "-qec", "echo hi", "/dev/null"])
+    assert (attempt["exit_code"], attempt["output"].strip()) == (0, "hi"), attempt
+    assert runner.run(["sh", "-c", "echo $SHELL"], user=user)["output"] == "/bin/bash\n"
+
+
+@pytest.mark.parametrize("path", [":/usr/bin:/bin", "/usr/bin:", "/nowhere::/usr/bin", ""])
+def test_an_empty_directory_in_path_is_the_current_one(runner: Runner, path: str) -> None:
+    """Lost: commands that POSIX finds; and a program of the root directory would be run in their place."""
+    folder = open_folder()
+    command = folder / "here"
+    command.write_text("#!/bin/sh\necho found\n")
+    command.chmod(0o755)
+    attempt = runner.run(["here"], environment={"PATH": path}, working_directory=str(folder))
+    assert (attempt["result"], attempt["output"]) == ("success", "found\n"), attempt
 
 
 def test_variables_are_passed_on_when_configured(start_runner: Callable[..., Runner]) -> None:

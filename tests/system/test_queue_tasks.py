@@ -340,3 +340,13 @@ def test_a_slow_follower_costs_no_memory(start_runner: Starter, start_queue: Sta
                     break
         assert resident_kib(queue.main_pid) - before < 12 * 1024 * SLOWNESS
     queue.delete(f"/api/v1/task/{id}", params={"wait": 20})
+
+
+def test_a_stop_that_comes_too_late_keeps_the_result(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: a result, because its task ended in the moment in which somebody stopped it."""
+    queue = start_queue({"w": start_runner(ROOMY)})
+    id = queue.run(["true"])["task_id"]
+    stopped = queue.delete(f"/api/v1/task/{id}?keep=true")
+    assert (stopped.status_code, stopped.json()["result"]) == (200, "success")
+    assert queue.attempt(id)["result"] == "success"
+    assert queue.delete(f"/api/v1/task/{id}").status_code == 204

@@ -3,7 +3,7 @@
 #
 # Usage: named-tests.sh PROJECT
 #
-# docs/security.md says which test shows each of its claims, as `test_file.py` or `test_file.py::test_name`: they exist.
+# Some documents say which test shows each of their claims, as `test_file.py` or `test_file.py::test_name`: they exist.
 
 set -eu
 
@@ -11,8 +11,12 @@ set -eu
 cd "$1"
 
 failed=0
-names=$(grep -o '`test_[a-z_0-9]*\.py[^`]*`' docs/security.md | tr -d '`' | sort -u)
-[ -n "$names" ] || { echo "docs/security.md names no test at all" >&2; exit 1; }
+names=
+for document in docs/security.md docs/http.md; do
+        found=$(grep -o '`test_[a-z_0-9]*\.py[^`]*`' "$document" | tr -d '`' | sort -u)
+        [ -n "$found" ] || { echo "$document names no test at all" >&2; exit 1; }
+        names="$names $found"
+done
 for name in $names; do
         file=tests/system/${name%%::*}
         function=${name##*::}

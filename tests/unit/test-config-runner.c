@@ -148,7 +148,7 @@ static void bad_values_name_their_key(void **state) {
                 { "{\"port\":65536}", "/port" },
                 { "{\"port\":-1}", "/port" },
                 { "{\"port\":\"2504\"}", "/port" },
-                { "{\"port\":2504.0}", "/port" },
+                { "{\"port\":2504.5}", "/port" },
                 { "{\"ip\":\"example.com\"}", "/ip" },
                 { "{\"ip\":\"\"}", "/ip" },
                 { "{\"ip\":\"127.1\"}", "/ip" },

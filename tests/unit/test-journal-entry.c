@@ -80,6 +80,20 @@ static void overlong_lines_are_cut_and_nothing_of_them_lost(void **state) {
         free(text);
 }
 
+static void overlong_lines_are_cut_at_characters(void **state) {
+        static const char euro[] = "\xe2\x82\xac";
+        size_t n = JOURNAL_LINE_MAX / 3 + 5; /* JOURNAL_LINE_MAX is not a multiple of 3 */
+        LineSplitter splitter = {};
+        Lines lines = {};
+        for (size_t i = 0; i < n; i++)
+                line_splitter_feed(&splitter, euro, 3, keep, &lines);
+        line_splitter_feed(&splitter, "\n", 1, keep, &lines);
+        assert_int_equal(lines.n, 2);
+        assert_int_equal(lines.sizes[0], JOURNAL_LINE_MAX / 3 * 3);
+        assert_int_equal(lines.sizes[1], 5 * 3);
+        lines_done(&lines);
+}
+
 static void a_line_of_exactly_the_limit_is_one_line(void **state) {
         char *text = malloc(JOURNAL_LINE_MAX + 1);
         assert_non_null(text);
@@ -112,6 +126,7 @@ int main(void) {
                 cmocka_unit_test(fields_are_written_in_either_form),
                 cmocka_unit_test(pieces_become_lines_however_they_are_cut),
                 cmocka_unit_test(overlong_lines_are_cut_and_nothing_of_them_lost),
+                cmocka_unit_test(overlong_lines_are_cut_at_characters),
                 cmocka_unit_test(a_line_of_exactly_the_limit_is_one_line),
                 cmocka_unit_test(a_chatty_task_is_held_to_its_rate_and_counted),
         };

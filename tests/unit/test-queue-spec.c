@@ -105,9 +105,30 @@ static char *stored_of(const char *text) {
         return stored;
 }
 
+static QueueSpec *stored_spec_of(const char *stored) {
+        _cleanup_(json_putp) json_object *body = json_of(stored);
+        QueueSpec *spec = NULL;
+        Problem problem = {};
+        check_int(stored, queue_spec_parse_stored(body, "id", &defaults, &spec, &problem), 0);
+        return spec;
+}
+
+static void what_was_left_open_is_remembered(void **state) {
+        static const char open[] = "{\"command\":[\"true\"]}";
+        _cleanup_(freep) char *stored = stored_of(open);
+        _cleanup_(queue_spec_freep) QueueSpec *before = stored_spec_of(stored), *again = spec_of(open);
+        again->task->resources.cores_micro++; /* the default has changed */
+        assert_true(queue_spec_equal(before, again));
+        again->task->cores_by_default = false;
+        assert_false(queue_spec_equal(before, again));
+        Problem problem = {};
+        QueueSpec *forged;
+        assert_true(parse("{\"command\":[\"true\"],\"cores_by_default\":true}", &forged, &problem) < 0);
+}
+
 static void what_is_stored_is_read_back(void **state) {
         _cleanup_(freep) char *stored = stored_of(FULL);
-        _cleanup_(queue_spec_freep) QueueSpec *before = spec_of(FULL), *after = spec_of(stored);
+        _cleanup_(queue_spec_freep) QueueSpec *before = spec_of(FULL), *after = stored_spec_of(stored);
         assert_true(queue_spec_equal(before, after));
         assert_null(strstr(stored, "when_full"));
         assert_non_null(strstr(stored, "512")); /* defaults may change until it is read back */
@@ -154,6 +175,7 @@ int main(void) {
                 cmocka_unit_test(what_cannot_be_is_refused),
                 cmocka_unit_test(every_field_counts_in_a_comparison),
                 cmocka_unit_test(what_is_stored_is_read_back),
+                cmocka_unit_test(what_was_left_open_is_remembered),
                 cmocka_unit_test(a_runner_gets_what_is_its),
                 cmocka_unit_test(memory_may_run_out),
         };

@@ -138,12 +138,22 @@ static void a_target_is_a_path_on_this_host(void **state) {
         for (FOREACH_ROW(row, rows)) {
                 Problem problem = {};
                 size_t offset = 0;
-                int r = framing_check_target(row->target, row->host, &offset, &problem);
+                int r = framing_check_target("GET", row->target, row->host, &offset, &problem);
                 check_int(row->target, problem.status, row->status);
                 check_true(row->target, row->status == 0 ? r == 0 : r < 0);
                 if (row->path)
                         check_text(row->target, row->target + offset, row->path);
         }
+}
+
+static void the_server_itself_is_a_target_of_options_only(void **state) {
+        Problem problem = {};
+        size_t offset = 1;
+        check_int("OPTIONS *", framing_check_target("OPTIONS", "*", "h", &offset, &problem), 0);
+        check_int("OPTIONS *", offset, 0);
+        check_true("OPTIONS **", framing_check_target("OPTIONS", "**", "h", &offset, &problem) < 0);
+        check_true("options *", framing_check_target("options", "*", "h", &offset, &problem) < 0);
+        check_int("options *", problem.status, 400);
 }
 
 static void a_target_has_a_length(void **state) {
@@ -152,9 +162,9 @@ static void a_target_has_a_length(void **state) {
         memset(target, '/', FRAMING_TARGET_BYTES_MAX);
         Problem problem = {};
         size_t offset;
-        check_int("longest", framing_check_target(target, "h", &offset, &problem), 0);
+        check_int("longest", framing_check_target("GET", target, "h", &offset, &problem), 0);
         target[FRAMING_TARGET_BYTES_MAX] = '/';
-        check_true("longer", framing_check_target(target, "h", &offset, &problem) < 0);
+        check_true("longer", framing_check_target("GET", target, "h", &offset, &problem) < 0);
         check_int("longer", problem.status, 414);
         free(target);
 }
@@ -165,6 +175,7 @@ int main(void) {
                 cmocka_unit_test(nul_bytes_are_seen),
                 cmocka_unit_test(headers_are_counted),
                 cmocka_unit_test(a_target_is_a_path_on_this_host),
+                cmocka_unit_test(the_server_itself_is_a_target_of_options_only),
                 cmocka_unit_test(a_target_has_a_length),
         };
         return cmocka_run_group_tests_name("request-framing", tests, NULL, NULL);

@@ -365,6 +365,31 @@ static void bodies_must_be_json(void **state) {
         }
 }
 
+static void what_is_not_served_is_not_ignored(void **state) {
+        static const struct {
+                const char *label;
+                GuardDemands demands;
+                int status;
+        } rows[] = {
+                { "nothing", {}, 0 },
+                { "identity", { .content_encoding = "Identity" }, 0 },
+                { "gzip", { .content_encoding = "gzip" }, 415 },
+                { "identity and gzip", { .content_encoding = "identity, gzip" }, 415 },
+                { "no coding", { .content_encoding = "" }, 415 },
+                { "a range", { .content_range = "bytes 0-1/2" }, 400 },
+                { "any version", { .if_match = "*" }, 0 },
+                { "a version", { .if_match = "\"1\"" }, 412 },
+        };
+
+        for (FOREACH_ROW(row, rows)) {
+                Problem problem = {};
+                int r = guard_check_demands(&row->demands, &problem);
+
+                check_int(row->label, problem.status, row->status);
+                check_int(row->label, r < 0, row->status != 0);
+        }
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(hosts_are_known_or_refused),
@@ -376,6 +401,7 @@ int main(void) {
                 cmocka_unit_test(fetches_from_other_sites_are_refused),
                 cmocka_unit_test(the_host_is_judged_first_and_the_origin_next),
                 cmocka_unit_test(bodies_must_be_json),
+                cmocka_unit_test(what_is_not_served_is_not_ignored),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,7 +210,7 @@ static void bad_requests_name_the_field_and_change_nothing(void **state) {
                 { "{\"memory_mb\":0}", "/r/memory_mb" },
                 { "{\"memory_mb\":-5}", "/r/memory_mb" },
                 { "{\"memory_mb\":1.5}", "/r/memory_mb" },
-                { "{\"memory_mb\":1.0}", "/r/memory_mb" },
+                { "{\"memory_mb\":1.25}", "/r/memory_mb" },
                 { "{\"memory_mb\":1000000000001}", "/r/memory_mb" },
                 { "{\"memory_mb\":18446744073709551616}", "/r/memory_mb" },
                 { "{\"gpu\":-1}", "/r/gpu" },

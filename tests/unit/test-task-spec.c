@@ -231,13 +231,13 @@ static void values_that_are_out_of_place_are_refused_with_it(void **state) {
                 { "\"umask\":\"u=rwx\"", "/umask" },
                 { "\"umask\":512", "/umask" },
                 { "\"umask\":-1", "/umask" },
-                { "\"umask\":22.0", "/umask" },
+                { "\"umask\":22.5", "/umask" },
                 { "\"umask\":null", "/umask" },
                 { "\"stdin\":7", "/stdin" },
                 { "\"stdin\":null", "/stdin" },
                 { "\"tasks_max\":0", "/tasks_max" },
                 { "\"tasks_max\":4194305", "/tasks_max" },
-                { "\"tasks_max\":1.0", "/tasks_max" },
+                { "\"tasks_max\":1.5", "/tasks_max" },
                 { "\"tasks_max\":\"1\"", "/tasks_max" },
                 { "\"properties\":[]", "/properties" },
                 { "\"properties\":{\"MemoryMax\":1}", "/properties/MemoryMax" },
@@ -451,6 +451,23 @@ static void specifications_are_equal_when_they_ask_for_the_same(void **state) {
                 { "\"resources\":{\"cores\":1}", "\"resources\":{\"memory_mb\":512}", true },
                 { "\"timeout\":1.0", "\"timeout\":1", true },
                 { "\"stdin\":\"\"", "\"tasks_max\":4096", true },
+                { "\"tasks_max\":16", "\"tasks_max\":16.0", true },
+                { "\"resources\":{\"gpu\":0}", "\"resources\":{}", true },
+                { "\"properties\":{\"MemoryHigh\":\"1G\"}",
+                  "\"properties\":{\"MemoryHigh\":1073741824}",
+                  true },
+                { "\"properties\":{\"AllowedCPUs\":\"0-1\"}",
+                  "\"properties\":{\"AllowedCPUs\":\"1,0\"}",
+                  true },
+                { "\"properties\":{\"IPAddressDeny\":[\"any\"]}",
+                  "\"properties\":{\"IPAddressDeny\":[\"::/0\",\"0.0.0.0/0\"]}",
+                  true },
+                { "\"properties\":{\"IPAddressDeny\":[\"10.0.0.0/8\"]}",
+                  "\"properties\":{\"IPAddressDeny\":[\"10.0.0.0/8\",\"10.1.2.3/8\"]}",
+                  true },
+                { "\"properties\":{\"IOReadBandwidthMax\":{\"/dev/a\":\"1M\",\"/dev/b\":1}}",
+                  "\"properties\":{\"IOReadBandwidthMax\":{\"/dev/b\":1,\"/dev/a\":1000000}}",
+                  true },
 
                 { "\"timeout\":1", "\"timeout\":2", false },
                 { "\"timeout\":0", "\"timeout\":1", false },
@@ -472,6 +489,12 @@ static void specifications_are_equal_when_they_ask_for_the_same(void **state) {
                 { "\"properties\":{\"IOWeight\":7}", "\"properties\":{}", false },
                 { "\"properties\":{\"IOWeight\":7}", "\"grace\":10", false },
                 { "\"labels\":{\"a\":\"1\"}", "\"labels\":{\"a\":\"2\"}", false },
+                { "\"properties\":{\"IPAddressDeny\":[\"any\"]}",
+                  "\"properties\":{\"IPAddressDeny\":[\"::/0\"]}",
+                  false },
+                { "\"properties\":{\"AllowedCPUs\":\"0\"}",
+                  "\"properties\":{\"AllowedCPUs\":\"0,9\"}",
+                  false },
         };
 
         for (FOREACH_ROW(row, rows)) {
@@ -483,6 +506,18 @@ static void specifications_are_equal_when_they_ask_for_the_same(void **state) {
                 check_int(row->b, task_spec_equal(b, a), row->equal);
                 check_true(row->a, task_spec_equal(a, a));
         }
+}
+
+static void what_is_left_open_twice_is_the_same(void **state) {
+        _cleanup_(task_spec_freep) TaskSpec *open = parse_good("{\"command\":[\"a\"]}", NULL);
+        _cleanup_(task_spec_freep) TaskSpec *again = parse_good("{\"command\":[\"a\"]}", NULL);
+        _cleanup_(task_spec_freep) TaskSpec *said = parse_good(
+                        "{\"command\":[\"a\"],\"resources\":{\"memory_mb\":512}}", NULL);
+
+        assert_true(task_spec_equal(open, said));
+        again->resources.memory_mb = 1024; /* as after a reload */
+        assert_true(task_spec_equal(open, again));
+        assert_false(task_spec_equal(said, again));
 }
 
 static void commands_that_differ_are_different_tasks(void **state) {
@@ -696,6 +731,7 @@ int main(void) {
                 cmocka_unit_test(long_strings_have_a_limit),
                 cmocka_unit_test(a_command_has_up_to_4096_strings),
                 cmocka_unit_test(specifications_are_equal_when_they_ask_for_the_same),
+                cmocka_unit_test(what_is_left_open_twice_is_the_same),
                 cmocka_unit_test(commands_that_differ_are_different_tasks),
                 cmocka_unit_test(the_size_grows_with_what_is_kept),
                 cmocka_unit_test(a_specification_outlives_its_body),

@@ -346,6 +346,46 @@ static int try_lossy(void *userdata) {
         return r;
 }
 
+static void a_piece_is_trimmed_to_whole_characters(void **state) {
+        static const struct {
+                const char *label, *bytes;
+                size_t begin, end;
+        } rows[] = {
+                { "nothing", "", 0, 0 },
+                { "ASCII", "abc", 0, 3 },
+                { "whole", "\xe2\x82\xac", 0, 3 },
+                { "one byte before",
+                  "\xac"
+                  "a",
+                  1,
+                  2 },
+                { "two bytes before",
+                  "\x82\xac"
+                  "a",
+                  2,
+                  3 },
+                { "one of three", "a\xe2", 0, 1 },
+                { "two of three", "a\xe2\x82", 0, 1 },
+                { "one of two", "a\xc3", 0, 1 },
+                { "one of four", "a\xf0", 0, 1 },
+                { "three of four", "a\xf0\x9f\x90", 0, 1 },
+                { "nothing but a beginning", "\xf0\x9f\x90", 0, 0 },
+                { "beginning of nothing", "a\xff", 0, 2 },
+                { "beginning of a surrogate", "a\xed\xa0", 0, 3 },
+                { "beginning with a wrong byte",
+                  "a\xe2"
+                  "a",
+                  0,
+                  3 },
+                { "continuations of nothing", "\x80\x80\x80\x80\x80", 3, 5 },
+        };
+        for (FOREACH_ROW(row, rows)) {
+                size_t size = strlen(row->bytes);
+                check_u64(row->label, text_cut_off_begin(row->bytes, size), row->begin);
+                check_u64(row->label, text_cut_off_end(row->bytes, size), row->end);
+        }
+}
+
 static void failing_allocations_leave_everything_as_it_was(void **state) {
         fail_alloc_loop(try_append, NULL);
         fail_alloc_loop(try_percent, NULL);
@@ -369,6 +409,7 @@ int main(void) {
                 cmocka_unit_test(ill_formed_utf8_is_shown_as_replacement_characters),
                 cmocka_unit_test(nul_is_shown_as_a_replacement_character),
                 cmocka_unit_test(cutting_splits_no_character),
+                cmocka_unit_test(a_piece_is_trimmed_to_whole_characters),
                 cmocka_unit_test(hashing_is_fnv_1a),
                 cmocka_unit_test(lists_are_counted_and_freed),
                 cmocka_unit_test(failing_allocations_leave_everything_as_it_was),

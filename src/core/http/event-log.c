@@ -30,9 +30,9 @@ int event_log_add(EventLog *log, const char *type, const char *data) {
 }
 
 uint64_t event_log_after(const EventLog *log, uint64_t last_id) {
-        if (last_id >= log->next_id)
-                return log->next_id;
-        return last_id < log->first_id ? log->first_id : last_id + 1;
+        bool is_kept = last_id >= log->first_id && last_id < log->next_id;
+
+        return is_kept ? last_id + 1 : log->first_id;
 }
 
 const char *event_log_get(const EventLog *log, uint64_t id) {

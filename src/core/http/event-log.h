@@ -23,8 +23,9 @@ void event_log_done(EventLog *log);
 /* Adds an event of TYPE ("task") with DATA (JSON in one line). -ENOMEM: it is left out, its id is skipped. */
 int event_log_add(EventLog *log, const char *type, const char *data);
 
-/* The id to go on with for a client that has seen LAST_ID: the one after it, or the oldest there is. An id
- * that this process never gave goes on with what comes next. */
+/* The id to go on with for a client that has seen LAST_ID: the one after it, or the oldest there is for an id
+ * that is no longer kept, or was never given: by an earlier process whose clock was ahead, by another server.
+ * To hear something twice does less harm than not to hear it. */
 uint64_t event_log_after(const EventLog *log, uint64_t last_id);
 
 /* The text of event ID, NULL when it came to nothing. ID must be one of first_id … next_id - 1. */

@@ -11,7 +11,9 @@
 
 static const char *const single_names[_FRAMING_SINGLE_MAX] = {
         [FRAMING_AUTHORIZATION] = "Authorization",
+        [FRAMING_CONTENT_ENCODING] = "Content-Encoding",
         [FRAMING_CONTENT_LENGTH] = "Content-Length",
+        [FRAMING_CONTENT_RANGE] = "Content-Range",
         [FRAMING_CONTENT_TYPE] = "Content-Type",
         [FRAMING_EXPECT] = "Expect",
         [FRAMING_HOST] = "Host",
@@ -138,7 +140,13 @@ static const char *after_scheme(const char *target) {
         return NULL;
 }
 
-int framing_check_target(const char *target, const char *host, size_t *ret_offset, Problem *reterr_problem) {
+int framing_check_target(
+                const char *method,
+                const char *target,
+                const char *host,
+                size_t *ret_offset,
+                Problem *reterr_problem) {
+        assert(method);
         assert(target);
         assert(ret_offset);
         assert(reterr_problem);
@@ -152,7 +160,8 @@ int framing_check_target(const char *target, const char *host, size_t *ret_offse
                                         400,
                                         NULL,
                                         "there are control characters in the target");
-        if (*target == '/') {
+        bool is_server = streq(target, FRAMING_TARGET_SERVER) && streq(method, "OPTIONS");
+        if (*target == '/' || is_server) {
                 *ret_offset = 0;
                 return 0;
         }

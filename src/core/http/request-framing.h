@@ -12,11 +12,14 @@
 
 #define FRAMING_TARGET_BYTES_MAX ((size_t) 8192)
 #define FRAMING_FIELDS_MAX       100
+#define FRAMING_TARGET_SERVER    "*" /* no path of the server, but the server itself */
 
 /* Names of which a request has at most one. */
 typedef enum FramingSingle {
         FRAMING_AUTHORIZATION,
+        FRAMING_CONTENT_ENCODING,
         FRAMING_CONTENT_LENGTH,
+        FRAMING_CONTENT_RANGE,
         FRAMING_CONTENT_TYPE,
         FRAMING_EXPECT,
         FRAMING_HOST,
@@ -43,5 +46,11 @@ int framing_check(const Framing *framing, bool http_1_0, Problem *reterr_problem
 
 /* Finds the path in TARGET, as it stands in the request line: a path, or http(s)://authority/path with
  * the very AUTHORITY that HOST (NULL when absent) has. *RET_OFFSET says where the path begins; for an empty
- * path it is the end of TARGET. 400 for every other form, 414 for a long one. */
-int framing_check_target(const char *target, const char *host, size_t *ret_offset, Problem *reterr_problem);
+ * path it is the end of TARGET. With the METHOD "OPTIONS", TARGET may be FRAMING_TARGET_SERVER, too. 400 for
+ * every other form, 414 for a long one. */
+int framing_check_target(
+                const char *method,
+                const char *target,
+                const char *host,
+                size_t *ret_offset,
+                Problem *reterr_problem);

@@ -213,6 +213,20 @@ static bool content_type_is_json(const char *s) {
         return (*rest == 0 || *rest == ';') && subtype_is_json(s, type_size, subtype, size);
 }
 
+int guard_check_demands(const GuardDemands *demands, Problem *reterr_problem) {
+        assert(demands);
+        assert(reterr_problem);
+
+        if (demands->content_encoding && strcasecmp(demands->content_encoding, "identity") != 0)
+                return problem_set(reterr_problem, 415, NULL, "no Content-Encoding but identity is known");
+        if (demands->content_range)
+                return problem_set(reterr_problem, 400, NULL, "a body must be whole, without Content-Range");
+        if (demands->if_match && !streq(demands->if_match, "*"))
+                return problem_set(reterr_problem, 412, NULL, "nothing here has the entity tags of If-Match");
+
+        return 0;
+}
+
 int guard_check_content_type(const char *content_type, Problem *reterr_problem) {
         assert(reterr_problem);
 

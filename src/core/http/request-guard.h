@@ -34,6 +34,18 @@ typedef struct GuardRequest {
  * foreign. 403 for a Sec-Fetch-Site other than same-origin or none. */
 int guard_check(const GuardConfig *config, const GuardRequest *request, Problem *reterr_problem);
 
+/* Headers that ask for more than is served here; NULL when absent. */
+typedef struct GuardDemands {
+        const char *content_encoding;
+        const char *content_range;
+        const char *if_match;
+} GuardDemands;
+
+/* Refuses what would be something else if such a header were ignored: 415 for a body in a coding (but
+ * "identity"), 400 for a part of one, 412 for what is to happen only to a certain version, as nothing here
+ * has versions. */
+int guard_check_demands(const GuardDemands *demands, Problem *reterr_problem);
+
 /* 415 unless CONTENT_TYPE (NULL when absent) is application/json or something/…+json, parameters allowed. Not
  * part of guard_check(), as the DaggyR endpoints answer otherwise. */
 int guard_check_content_type(const char *content_type, Problem *reterr_problem);

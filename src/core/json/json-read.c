@@ -174,7 +174,7 @@ int json_field_string(
 
         if (!json_object_is_type(value, json_type_string))
                 return problem_set(reterr_problem, 400, field_path, "must be a string");
-        size = (size_t) json_object_get_string_len(value);
+        size = text_n_characters(json_object_get_string(value));
         if (size == 0 && min == 1)
                 return problem_set(reterr_problem, 400, field_path, "must not be empty");
         if (size < min || size > max)
@@ -182,7 +182,7 @@ int json_field_string(
                                 reterr_problem,
                                 400,
                                 field_path,
-                                "must be a string of %zu to %zu bytes",
+                                "must be a string of %zu to %zu characters",
                                 min,
                                 max);
 
@@ -262,14 +262,31 @@ static bool is_clamped(json_object *integer) {
         return json_object_get_uint64(integer) == UINT64_MAX || json_object_get_int64(integer) == INT64_MIN;
 }
 
+/* To JSON Schema "16.0" and "1.6e1" are integers, too. */
+static int double_to_u64(double number, uint64_t *ret) {
+        if (floor(number) < number)
+                return -EINVAL;
+        if (!isfinite(number) || number < 0 || number >= 18446744073709551616.0)
+                return -ERANGE;
+
+        *ret = (uint64_t) number;
+        return 0;
+}
+
 int json_get_u64(json_object *value, uint64_t min, uint64_t max, uint64_t *ret) {
         uint64_t integer;
+        int r;
 
-        if (!json_object_is_type(value, json_type_int))
+        if (json_object_is_type(value, json_type_double)) {
+                r = double_to_u64(json_object_get_double(value), &integer);
+                if (r < 0)
+                        return r;
+        } else if (!json_object_is_type(value, json_type_int))
                 return -EINVAL;
-        if (json_object_get_int64(value) < 0 || is_clamped(value))
+        else if (json_object_get_int64(value) < 0 || is_clamped(value))
                 return -ERANGE;
-        integer = json_object_get_uint64(value);
+        else
+                integer = json_object_get_uint64(value);
         if (integer < min || integer > max)
                 return -ERANGE;
 

@@ -50,12 +50,12 @@ static int parse_pair(
                 return problem_set(reterr_problem, 400, pair_path, "%s", rules->key_refusal);
         if (!json_object_is_type(value, json_type_string))
                 return problem_set(reterr_problem, 400, pair_path, "must be a string");
-        if ((size_t) json_object_get_string_len(value) > rules->value_max)
+        if (text_n_characters(json_object_get_string(value)) > rules->value_max)
                 return problem_set(
                                 reterr_problem,
                                 400,
                                 pair_path,
-                                "must be a string of up to %zu bytes",
+                                "must be a string of up to %zu characters",
                                 rules->value_max);
 
         *ret = join_pair(key, json_object_get_string(value));

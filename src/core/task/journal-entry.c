@@ -2,6 +2,8 @@
 
 #include "core/task/journal-entry.h"
 
+#include "base/cleanup.h"
+
 int journal_entry_add(Text *entry, const char *field, const void *value, size_t size) {
         int r = text_append(entry, field);
         if (r < 0)
@@ -64,6 +66,22 @@ static void complete_line(
         line_splitter_done(splitter);
 }
 
+/* Hands on as much of PARTIAL + PIECE as are whole characters, and keeps the rest for the next line. */
+static void cut_line(
+                LineSplitter *splitter,
+                const char *piece,
+                size_t size,
+                LineHandler handler,
+                void *userdata) {
+        _cleanup_(text_done) Text line = splitter->partial;
+        splitter->partial = (Text){};
+        if (text_append_bytes(&line, piece, size) < 0 && line.size == 0)
+                return;
+        size_t whole = text_cut_off_end(line.data, line.size);
+        handler(line.data, whole, userdata);
+        (void) text_append_bytes(&splitter->partial, line.data + whole, line.size - whole);
+}
+
 void line_splitter_feed(
                 LineSplitter *splitter,
                 const char *bytes,
@@ -75,8 +93,10 @@ void line_splitter_feed(
                 size_t room = JOURNAL_LINE_MAX - splitter->partial.size;
                 const char *end = memchr(bytes, '\n', size <= room ? size : room + 1);
                 size_t length = end ? (size_t) (end - bytes) : size <= room ? size : room;
-                if (end || size > room)
+                if (end)
                         complete_line(splitter, bytes, length, handler, userdata);
+                else if (size > room)
+                        cut_line(splitter, bytes, length, handler, userdata);
                 else
                         (void) text_append_bytes(&splitter->partial, bytes, length);
                 length += end != NULL;

@@ -3,12 +3,17 @@
 #include "core/task/queue-spec.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "core/json/json.h"
 
 #define RETRY_BACKOFF_DEFAULT_USEC (2 * USEC_PER_SEC)
+
+/* Members that only stored bodies have, in which resources are resolved. */
+#define CORES_BY_DEFAULT  "cores_by_default"
+#define MEMORY_BY_DEFAULT "memory_by_default"
 
 /* The members that are the queue's. */
 static const char *const queue_members[] = { "retry", "priority", "retry_on_lost" };
@@ -28,8 +33,8 @@ static int parse_priority(
                 void *target,
                 Problem *reterr_problem) {
         double number;
-        if (!json_object_is_type(value, json_type_int) ||
-            json_get_double(value, -QUEUE_PRIORITY_MAX, QUEUE_PRIORITY_MAX, &number) < 0)
+        if (json_get_double(value, -QUEUE_PRIORITY_MAX, QUEUE_PRIORITY_MAX, &number) < 0 ||
+            floor(number) < number)
                 return problem_set(
                                 reterr_problem,
                                 400,
@@ -123,6 +128,24 @@ int queue_spec_parse(
         return 0;
 }
 
+int queue_spec_parse_stored(
+                json_object *body,
+                const char *task_id,
+                const TaskDefaults *defaults,
+                QueueSpec **ret,
+                Problem *reterr_problem) {
+        bool cores = json_object_get_boolean(json_object_object_get(body, CORES_BY_DEFAULT));
+        bool memory = json_object_get_boolean(json_object_object_get(body, MEMORY_BY_DEFAULT));
+        json_object_object_del(body, CORES_BY_DEFAULT);
+        json_object_object_del(body, MEMORY_BY_DEFAULT);
+        int r = queue_spec_parse(body, task_id, defaults, ret, reterr_problem);
+        if (r < 0)
+                return r;
+        (*ret)->task->cores_by_default = cores;
+        (*ret)->task->memory_by_default = memory;
+        return 0;
+}
+
 bool queue_spec_equal(const QueueSpec *a, const QueueSpec *b) {
         return a->retry_max == b->retry_max && a->retry_backoff_usec == b->retry_backoff_usec &&
                         a->priority == b->priority && a->retry_on_lost == b->retry_on_lost &&
@@ -151,6 +174,10 @@ int queue_spec_to_stored(const QueueSpec *spec, json_object *body, char **ret) {
                 r = json_add_i64(body, "priority", spec->priority);
         if (r >= 0)
                 r = json_add_bool(body, "retry_on_lost", spec->retry_on_lost);
+        if (r >= 0 && spec->task->cores_by_default)
+                r = json_add_bool(body, CORES_BY_DEFAULT, true);
+        if (r >= 0 && spec->task->memory_by_default)
+                r = json_add_bool(body, MEMORY_BY_DEFAULT, true);
         return r < 0 ? r : json_format(body, ret, NULL);
 }
 
@@ -177,6 +204,8 @@ int queue_spec_to_runner(const char *stored, const char *queue_id, char **ret, s
                 return -EINVAL;
         for (size_t i = 0; i < sizeof(queue_members) / sizeof(*queue_members); i++)
                 json_object_object_del(body, queue_members[i]);
+        json_object_object_del(body, CORES_BY_DEFAULT);
+        json_object_object_del(body, MEMORY_BY_DEFAULT);
         r = add_queue_label(body, queue_id);
         if (r >= 0)
                 r = json_add_string(body, "when_full", "reject");

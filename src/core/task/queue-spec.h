@@ -39,6 +39,14 @@ int queue_spec_parse(
                 QueueSpec **ret,
                 Problem *reterr_problem);
 
+/* The same of what queue_spec_to_stored() made. */
+int queue_spec_parse_stored(
+                json_object *body,
+                const char *task_id,
+                const TaskDefaults *defaults,
+                QueueSpec **ret,
+                Problem *reterr_problem);
+
 /* Whether both ask for the same: every field but task_id and when_full. */
 bool queue_spec_equal(const QueueSpec *a, const QueueSpec *b);
 

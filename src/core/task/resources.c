@@ -73,14 +73,23 @@ bool resources_equal(const Resources *a, const Resources *b) {
         return true;
 }
 
-bool resources_fit(const Resources *want, const Resources *have) {
-        if (want->cores_micro > have->cores_micro || want->memory_mb > have->memory_mb)
-                return false;
-
+static bool named_fit(const Resources *want, const Resources *have) {
         for (size_t i = 0; i < want->n_named; i++)
                 if (want->named[i].amount > resources_named_get(have, want->named[i].name))
                         return false;
         return true;
+}
+
+bool resources_same_request(const Resources *a, const Resources *b) {
+        return a->cores_micro == b->cores_micro && a->memory_mb == b->memory_mb && named_fit(a, b) &&
+                        named_fit(b, a);
+}
+
+bool resources_fit(const Resources *want, const Resources *have) {
+        if (want->cores_micro > have->cores_micro || want->memory_mb > have->memory_mb)
+                return false;
+
+        return named_fit(want, have);
 }
 
 static uint64_t add_saturating(uint64_t a, uint64_t b) {

@@ -42,6 +42,9 @@ int resources_named_set(Resources *resources, const char *name, uint64_t amount)
 /* The same amounts of the same names; a name with amount 0 is not the same as no such name. */
 bool resources_equal(const Resources *a, const Resources *b);
 
+/* Whether both ask for the same: none of a named capacity is the same as not to name it. */
+bool resources_same_request(const Resources *a, const Resources *b);
+
 /* Whether WANT is no more than HAVE in every kind. */
 bool resources_fit(const Resources *want, const Resources *have);
 

@@ -13,6 +13,8 @@
 #include "base/text.h"
 #include "core/json/json.h"
 
+#define AMOUNT_DIGITS_MAX 19
+
 /* Reads the first SIZE bytes at S as a decimal number. */
 static int parse_digits(const char *s, size_t size, uint64_t max, uint64_t *ret) {
         char digits[sizeof("18446744073709551615")];
@@ -25,7 +27,8 @@ static int parse_digits(const char *s, size_t size, uint64_t max, uint64_t *ret)
         return text_parse_u64(digits, 0, max, ret);
 }
 
-/* Reads "infinity", or digits with K, M, G, T or nothing behind them. */
+/* Reads "infinity", or digits with K, M, G, T or nothing behind them: at most 19, or 3 fewer for each power,
+ * which is what fits in any case. */
 static int parse_amount(const char *s, uint64_t base, uint64_t *ret) {
         static const char suffixes[] = "KMGT";
         size_t n_digits = strspn(s, "0123456789");
@@ -37,6 +40,8 @@ static int parse_amount(const char *s, uint64_t base, uint64_t *ret) {
                 return 0;
         }
 
+        if (n_digits > AMOUNT_DIGITS_MAX)
+                return -ERANGE;
         r = parse_digits(s, n_digits, UINT64_MAX - 1, &amount);
         if (r < 0)
                 return r;
@@ -46,6 +51,8 @@ static int parse_amount(const char *s, uint64_t base, uint64_t *ret) {
                 const char *suffix = strchr(suffixes, *rest);
                 if (!suffix || rest[1])
                         return -EINVAL;
+                if (n_digits + 3 * (size_t) (suffix - suffixes + 1) > AMOUNT_DIGITS_MAX)
+                        return -ERANGE;
 
                 for (const char *p = suffixes; p <= suffix; p++)
                         if (__builtin_mul_overflow(amount, base, &amount))
@@ -69,7 +76,7 @@ static int get_amount(
         if (json_object_is_type(value, json_type_string))
                 r = parse_amount(json_object_get_string(value), form->suffix_base, &amount);
         else
-                r = json_get_u64(value, 0, UINT64_MAX - 1, &amount);
+                r = json_get_u64(value, 0, INT64_MAX, &amount);
         if (r < 0 || amount < form->min)
                 return problem_set(
                                 reterr_problem,
@@ -469,4 +476,52 @@ int task_properties_parse(
 
         *ret = TAKE_PTR(properties);
         return 0;
+}
+
+static bool address_is_in(const TaskAddress *wanted, const TaskProperty *property) {
+        for (size_t i = 0; i < property->n_addresses; i++) {
+                const TaskAddress *address = &property->addresses[i];
+
+                if (address->family == wanted->family && address->n_bits == wanted->n_bits &&
+                    memcmp(address->bytes, wanted->bytes, wanted->size) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static bool limit_is_in(const TaskDeviceLimit *wanted, const TaskProperty *property) {
+        for (size_t i = 0; i < property->n_limits; i++)
+                if (streq(property->limits[i].path, wanted->path))
+                        return property->limits[i].limit == wanted->limit;
+        return false;
+}
+
+/* Whether all that A says is said by B as well; addresses may be said twice. */
+static bool property_is_in(const TaskProperty *a, const TaskProperty *b) {
+        if (!streq(a->name, b->name) || a->number != b->number || a->mask_size != b->mask_size ||
+            (a->mask_size > 0 && memcmp(a->mask, b->mask, a->mask_size) != 0))
+                return false;
+        for (size_t i = 0; i < a->n_addresses; i++)
+                if (!address_is_in(&a->addresses[i], b))
+                        return false;
+        for (size_t i = 0; i < a->n_limits; i++)
+                if (!limit_is_in(&a->limits[i], b))
+                        return false;
+        return true;
+}
+
+static bool properties_are_in(const TaskProperties *a, const TaskProperties *b) {
+        for (size_t i = 0; a && i < a->n_items; i++) {
+                bool found = false;
+
+                for (size_t j = 0; b && j < b->n_items && !found; j++)
+                        found = property_is_in(&a->items[i], &b->items[j]);
+                if (!found)
+                        return false;
+        }
+        return true;
+}
+
+bool task_properties_equal(const TaskProperties *a, const TaskProperties *b) {
+        return properties_are_in(a, b) && properties_are_in(b, a);
 }

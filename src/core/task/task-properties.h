@@ -6,6 +6,7 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <stdbool.h>
 
 #include "core/json/problem.h"
 #include "core/wire/task-property.h"
@@ -24,3 +25,6 @@ int task_properties_parse(
                 const char *path,
                 TaskProperties **ret,
                 Problem *reterr_problem);
+
+/* Whether both (either may be NULL) mean the same, however it was written and in whatever order. */
+bool task_properties_equal(const TaskProperties *a, const TaskProperties *b);

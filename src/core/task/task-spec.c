@@ -226,6 +226,8 @@ static int task_spec_new(const TaskDefaults *defaults, TaskSpec **ret) {
         *spec = (TaskSpec){
                 .standard_input = strdup(""),
                 .resources = defaults->resources,
+                .cores_by_default = true,
+                .memory_by_default = true,
                 .timeout_usec = USEC_INFINITY,
                 .grace_usec = TASK_GRACE_DEFAULT_USEC,
                 .umask = TASK_UMASK_DEFAULT,
@@ -314,6 +316,9 @@ int task_spec_parse(
         if (r < 0)
                 return r;
 
+        json_object *resources = json_object_object_get(body, "resources");
+        spec->cores_by_default = !json_object_object_get(resources, "cores");
+        spec->memory_by_default = !json_object_object_get(resources, "memory_mb");
         r = settle_task_id(spec, task_id, reterr_problem);
         if (r < 0)
                 return r;
@@ -341,7 +346,7 @@ static int parse_whole_seconds(
 }
 
 /* Takes over one amount as the DaggyR server gives it. */
-static int set_daggyr_amount(Resources *resources, const char *name, json_object *value) {
+static int set_daggyr_amount(TaskSpec *spec, const char *name, json_object *value) {
         bool is_cores = streq(name, "cores"), is_memory = streq(name, "memory_mb");
         uint64_t amount;
         int r;
@@ -354,11 +359,15 @@ static int set_daggyr_amount(Resources *resources, const char *name, json_object
                 return r;
 
         if (!is_cores && !is_memory)
-                return resources_named_set(resources, name, amount);
-        if (is_cores && amount > 0)
-                resources->cores_micro = amount * CORES_MICRO_PER_CORE;
-        if (is_memory && amount > 0)
-                resources->memory_mb = amount;
+                return resources_named_set(&spec->resources, name, amount);
+        if (is_cores && amount > 0) {
+                spec->resources.cores_micro = amount * CORES_MICRO_PER_CORE;
+                spec->cores_by_default = false;
+        }
+        if (is_memory && amount > 0) {
+                spec->resources.memory_mb = amount;
+                spec->memory_by_default = false;
+        }
 
         return 0;
 }
@@ -401,7 +410,7 @@ int task_spec_parse_daggyr(
         static const JsonField fields[] = {
                 { "command", json_field_strings, offsetof(TaskSpec, command), false, 0, TASK_COMMAND_MAX },
                 { "environment", parse_environment, offsetof(TaskSpec, environment), false, 0, 0 },
-                { "resources", parse_daggyr_resources, offsetof(TaskSpec, resources), false, 0, 0 },
+                { "resources", parse_daggyr_resources, 0, false, 0, 0 }, /* the whole TaskSpec */
                 { "timeout", parse_whole_seconds, offsetof(TaskSpec, timeout_usec), false, 0, 0 },
                 { 0 },
         };
@@ -465,15 +474,16 @@ static bool list_equal(char *const *a, char *const *b) {
         return true;
 }
 
-/* No properties and an empty object of them are the same. */
-static bool properties_equal(const TaskSpec *a, const TaskSpec *b) {
-        bool a_has = a->parsed_properties && a->parsed_properties->n_items > 0;
-        bool b_has = b->parsed_properties && b->parsed_properties->n_items > 0;
+/* What a task got at its submission is its specification, as long as nobody says otherwise. */
+static bool requests_equal(const TaskSpec *a, const TaskSpec *b) {
+        Resources other = b->resources;
 
-        if (!a_has || !b_has)
-                return a_has == b_has;
+        if (a->cores_by_default && b->cores_by_default)
+                other.cores_micro = a->resources.cores_micro;
+        if (a->memory_by_default && b->memory_by_default)
+                other.memory_mb = a->resources.memory_mb;
 
-        return json_object_equal(a->properties, b->properties);
+        return resources_same_request(&a->resources, &other);
 }
 
 bool task_spec_equal(const TaskSpec *a, const TaskSpec *b) {
@@ -481,12 +491,13 @@ bool task_spec_equal(const TaskSpec *a, const TaskSpec *b) {
         assert(b);
 
         return list_equal(a->command, b->command) && list_equal(a->environment, b->environment) &&
-                        resources_equal(&a->resources, &b->resources) && a->timeout_usec == b->timeout_usec &&
+                        requests_equal(a, b) && a->timeout_usec == b->timeout_usec &&
                         a->grace_usec == b->grace_usec &&
                         streq_null(a->working_directory, b->working_directory) &&
                         streq_null(a->user, b->user) && a->umask == b->umask &&
                         streq(a->standard_input, b->standard_input) && a->tasks_max == b->tasks_max &&
-                        list_equal(a->labels, b->labels) && properties_equal(a, b);
+                        list_equal(a->labels, b->labels) &&
+                        task_properties_equal(a->parsed_properties, b->parsed_properties);
 }
 
 static size_t string_size(const char *s) {

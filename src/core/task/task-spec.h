@@ -40,7 +40,8 @@ typedef struct TaskSpec {
         char **command;     /* NULL-terminated, at least one string; [0] may be empty: exec fails then */
         char **environment; /* "NAME=value", sorted by name; NULL for none */
         Resources resources;
-        usec_t timeout_usec; /* USEC_INFINITY: never ("timeout": 0) */
+        bool cores_by_default, memory_by_default; /* the client left it open */
+        usec_t timeout_usec;                      /* USEC_INFINITY: never ("timeout": 0) */
         usec_t grace_usec;
         char *working_directory;           /* absolute, or NULL for the account's home */
         char *user;                        /* NULL for the configured task_user */
@@ -81,7 +82,8 @@ int task_spec_parse_daggyr(
                 TaskSpec **ret,
                 Problem *reterr_problem);
 
-/* Whether both ask for the same: every field but task_id and when_full. */
+/* Whether both ask for the same: every field but task_id and when_full, each by what it means and not by how
+ * it is written. What both leave open is the same, though the defaults may have changed in between. */
 bool task_spec_equal(const TaskSpec *a, const TaskSpec *b);
 
 /* About how many bytes SPEC holds, for accounting of what is kept. */

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the documents say of a task's body is what the daemons take: bodies are generated from the schemas, at the
+edges of every field, and each is refused with 400 exactly when the document does not allow it.
+
+The daemons drain meanwhile: what is well-formed then gets 503, and nothing has to run."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+import openapi
+from bedlib import ROOMY, Runner
+
+STRINGS = ["", "a", "A", "0", "é", "a b", "a=b", "a/b", "x" * 32, "x" * 33, "x" * 63, "x" * 64, "x" * 128, "x" * 129]
+STRINGS += ["é" * 200, "é" * 255, "é" * 256, "a\n", "-a", ".a", "_a", "a$", "a$b", "%", "/", "/a", "//a", "/a/../b"]
+STRINGS += ["/" + "é" * 4094, "/" + "x" * 4095, "0022", "1022", "22", "777", "0777", "00777", "8", "00", "0000K"]
+STRINGS += ["1K", "1k", "1KB", "1 K", "+1", "1.5", "infinity", "9" * 19, "9" * 20, "9" * 7 + "T", "9" * 8 + "T"]
+STRINGS += ["9" * 16 + "K", "9" * 17 + "K", "0-3,5", "3-0", "8191", "8192", "0,", ", 1 2", "-", "1-", "10.0.0.0/8"]
+STRINGS += ["10.0.0.0/33", "::1", "::/129", "any", "localhost", "multicast", "link-local", "queue", "reject"]
+STRINGS += ["/dev/vda", "/dev/", "/dev/a/b", "/dev/disk/by-id/x", "/dev/disk/../x", "/dev/disk/x/", "/dev/a b"]
+STRINGS += ["gpu", "Gpu", "memory_mb", "cores", "g" * 32, "daggyd.x", "daggyd"]
+NUMBERS: list[Any] = [0, 1, -1, 0.5, 1.0, 1.5, 16.0, -0.0, 1e3, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, 1e300]
+OTHERS: list[Any] = [None, True, False, [], {}, [1], {"a": "b"}, {"a": 1}, ["a"]]
+FORMATS = jsonschema.FormatChecker(formats=())
+
+
+@FORMATS.checks("address-prefix")
+def is_address_prefix(value: object) -> bool:
+    try:
+        return value in ("any", "localhost", "link-local", "multicast") or bool(ipaddress.ip_network(value, False))  # type: ignore[arg-type]
+    except ValueError:
+        return False
+
+
+@FORMATS.checks("index-set")
+def is_index_set(value: object) -> bool:
+    ranges = [part.split("-") for part in str(value).replace(",", " ").split(" ") if part]
+    ends = [part for ends in ranges for part in ends]
+    if not ranges or any(len(it) > 2 for it in ranges) or not all(it.isascii() and it.isdigit() for it in ends):
+        return False
+    return all(int(it[0]) <= int(it[-1]) <= 8191 for it in ranges)
+
+
+def bounds(schema: dict[str, Any]) -> Iterator[Any]:
+    for name, step in (("minimum", -1), ("maximum", 1)):
+        if name in schema:
+            yield from (schema[name], schema[name] + step, float(schema[name]))
+
+
+def lists(schema: dict[str, Any]) -> Iterator[Any]:
+    for size in {schema.get("minItems", 0), schema.get("maxItems", 3), schema.get("maxItems", 3) + 1}:
+        yield ["::1"] * size
+    for item in edges(schema.get("items", {})):
+        yield [item]
+
+
+def objects(schema: dict[str, Any]) -> Iterator[Any]:
+    most = schema.get("maxProperties")
+    members = schema.get("additionalProperties")
+    for count in (most, most + 1) if most else ():
+        yield {f"/dev/k{i}": "1" for i in range(count)}
+        yield {f"k{i}": "1" for i in range(count)}
+    for name, member in schema.get("properties", {}).items():
+        yield from ({name: value} for value in edges(member))
+    for name in STRINGS:
+        yield {name: "1"}
+        yield {name: 1}
+    for value in edges(members if isinstance(members, dict) else {}):
+        yield {"a": value}
+        yield {"/dev/vda": value}
+
+
+def edges(schema: dict[str, Any]) -> Iterator[Any]:
+    """Values on both sides of every limit that the schema has, and of every other type."""
+    for part in schema.get("oneOf", []) + schema.get("allOf", []) + schema.get("anyOf", []):
+        yield from edges(part)
+    yield from schema.get("enum", [])
+    yield from bounds(schema)
+    if schema.get("type") == "array":
+        yield from lists(schema)
+    if schema.get("type") == "object":
+        yield from objects(schema)
+    yield from STRINGS + NUMBERS + OTHERS
+
+
+def exact(node: Any) -> Any:
+    """The schema with patterns as ECMAScript reads them: to Python "$" also stands before a last line's end."""
+    if isinstance(node, list):
+        return [exact(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    result = {}
+    for key, value in node.items():
+        if key == "pattern":
+            result[key] = value.removesuffix("$") + r"\Z" if value.endswith("$") else value
+        elif key == "patternProperties":
+            result[key] = {name.removesuffix("$") + r"\Z": exact(member) for name, member in value.items()}
+        else:
+            result[key] = exact(value)
+    return result
+
+
+def batches(bodies: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many at once as one request takes."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for body in bodies:
+        length = len(json.dumps(body)) + 2
+        if len(batch) == 1000 or size + length > 1_000_000:
+            yield batch
+            batch, size = [], 0
+        batch.append(body)
+        size += length
+    yield batch
+
+
+@pytest.mark.parametrize("program", ["runner", "queue"])
+def test_a_task_is_malformed_exactly_when_the_document_says_so(
+    program: str, start_runner: Callable[..., Runner], start_queue: Callable[..., Runner]
+) -> None:
+    """Lost: clients that are generated from the document, or that check by it what they send."""
+    daemon = start_runner(ROOMY) if program == "runner" else start_queue({})
+    document = openapi.DESCRIPTION if program == "runner" else openapi.QUEUE_DESCRIPTION
+    schema = openapi._resolved(document["components"]["schemas"]["TaskSpec"], document)
+    validator = jsonschema.Draft202012Validator(exact(schema), format_checker=FORMATS)
+    daemon.put("/api/v1/drain", json={"drain": True})
+
+    unique = {}
+    for name, field in [*schema["properties"].items(), ("unknown", {})]:
+        for value in edges(field):
+            body = {"command": ["true"]} | {name: value}
+            unique[json.dumps(body)] = body
+    bodies = list(unique.values())
+    assert len(bodies) > 2000
+    wrong = []
+    for batch in batches(bodies):
+        answer = daemon.http.post(daemon.url + "/api/v1/tasks", json=batch, timeout=60)
+        assert answer.status_code == 200, answer.text[:300]
+        for body, outcome in zip(batch, answer.json(), strict=True):
+            if (outcome["status"] != 400) != validator.is_valid(body):
+                wrong.append(f"{json.dumps(body)[:150]}: {outcome['status']} {outcome.get('problem')}")
+    assert not wrong, "\n".join(wrong[:100])
