@@ -127,6 +127,7 @@ static uint16_t listen_for_all(int epoll_fd, unsigned n_hosts) {
 static _Noreturn void run_hosts(int epoll_fd) {
         struct epoll_event events[256];
         (void) prctl(PR_SET_NAME, "bench-hosts");
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the parent gives up */
         for (;;) {
                 int n = epoll_wait(epoll_fd, events, 256, -1);
                 for (int i = 0; i < n; i++)
