@@ -19,9 +19,23 @@
 
 #define STREAM_BYTES_MAX (64 * 1024) /* kept for on_data; with what libcurl has read ahead a bit more */
 
+static CURL *take_handle(HttpClient *client) {
+        return client->n_spare > 0 ? client->spare[--client->n_spare] : curl_easy_init();
+}
+
+/* Nothing of the call is left in one that is kept. */
+static void give_handle_back(HttpClient *client, CURL *easy) {
+        if (!easy || !client || client->n_spare == SPARE_HANDLES_MAX) {
+                curl_easy_cleanup(easy);
+                return;
+        }
+        curl_easy_reset(easy);
+        client->spare[client->n_spare++] = easy;
+}
+
 HttpCall *http_call_destroy(HttpCall *call) {
         event_source_dropp(&call->timer_source);
-        curl_easy_cleanup(call->easy);
+        give_handle_back(call->client, call->easy);
         curl_slist_free_all(call->headers);
         free(call->body);
         text_done(&call->answer);
@@ -38,12 +52,12 @@ static bool status_is_success(const HttpCall *call) {
 /* Called by libcurl for each piece of the answer's body. */
 static size_t on_curl_body(char *bytes, size_t one, size_t size, void *userdata) {
         HttpCall *call = userdata;
-        bool streamed = call->on_data && status_is_success(call);
-        if (streamed && call->answer.size >= STREAM_BYTES_MAX) {
+        call->streamed = call->on_data && status_is_success(call);
+        if (call->streamed && call->answer.size >= STREAM_BYTES_MAX) {
                 call->blocked = true;
                 return CURL_WRITEFUNC_PAUSE;
         }
-        if (!streamed && size > call->answer_bytes_max - call->answer.size) {
+        if (!call->streamed && size > call->answer_bytes_max - call->answer.size) {
                 call->error = -EMSGSIZE;
                 return 0;
         }
@@ -52,8 +66,7 @@ static size_t on_curl_body(char *bytes, size_t one, size_t size, void *userdata)
                 return 0;
         }
         call->progress_usec = usec_now(CLOCK_BOOTTIME);
-        if (streamed)
-                http_client_schedule(call->client);
+        http_call_settle(call);
         return size;
 }
 
@@ -90,14 +103,12 @@ static bool header_value_valid(const char *value) {
 
 /* Adds "NAMEVALUE" as a line; NAME ends with a colon, or is empty. */
 static int call_add_header(HttpCall *call, const char *name, const char *value) {
-        _cleanup_(freep) char *line = NULL;
+        _cleanup_(text_done) Text line = {};
         if (!header_value_valid(value))
                 return -EINVAL;
-        if (asprintf(&line, "%s%s", name, value) < 0) {
-                line = NULL;
+        if (text_append(&line, name) < 0 || text_append(&line, value) < 0)
                 return -ENOMEM;
-        }
-        struct curl_slist *headers = curl_slist_append(call->headers, line);
+        struct curl_slist *headers = curl_slist_append(call->headers, line.data);
         if (!headers)
                 return -ENOMEM;
         call->headers = headers;
@@ -167,6 +178,8 @@ static int call_set_transport(HttpCall *call, const HttpCallOptions *options) {
                         !curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) &&
                         /* or dropping a call would wait for the look-up of its host's name */
                         !curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) &&
+                        /* or the end of each call walks through all the names that are kept (7.88) */
+                        !curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L) &&
                         !curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_socket) &&
                         !curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, options->unix_path) &&
                         !curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, options->fresh_connection ? 1L : 0L) &&
@@ -183,7 +196,9 @@ static int call_set_tls(HttpCall *call, const HttpClientTls *tls) {
         call->tls_unreadable = tls &&
                         (file_unreadable(tls->ca_file) || file_unreadable(tls->cert_file) ||
                          file_unreadable(tls->key_file));
-        bool ok = !curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+        bool ok = !curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) &&
+                        /* or a session from before a file changed could be taken up again */
+                        !curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
         if (tls && tls->ca_file) /* without the second the system's would be trusted as well */
                 ok = ok && !curl_easy_setopt(easy, CURLOPT_CAINFO, tls->ca_file) &&
                                 !curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
@@ -269,7 +284,7 @@ int http_call_prepare(
         call->total_deadline_usec = options->total_usec > 0 ?
                         usec_add(call->progress_usec, options->total_usec) :
                         USEC_INFINITY;
-        call->easy = curl_easy_init();
+        call->easy = take_handle(client);
         if (!call->easy)
                 return -ENOMEM;
         int r = host_key(options, &key);
@@ -341,7 +356,7 @@ void http_call_note_end(HttpCall *call, int error) {
 }
 
 bool http_call_has_data(const HttpCall *call) {
-        return call->on_data && !call->paused && call->answer.size > 0 && status_is_success(call);
+        return call->streamed && !call->paused && call->answer.size > 0;
 }
 
 int http_call_deliver_data(HttpCall *call) {
@@ -370,7 +385,7 @@ const char *http_call_answer_header(HttpCall *call, const char *name) {
 void http_call_deliver_outcome(HttpCall *call) {
         char *content_type = NULL;
         curl_off_t retry_after_sec = 0;
-        bool collected = call->answer.size > 0 && !(call->on_data && status_is_success(call));
+        bool collected = call->answer.size > 0 && !call->streamed;
         if (call->status > 0) {
                 (void) curl_easy_getinfo(call->easy, CURLINFO_CONTENT_TYPE, &content_type);
                 (void) curl_easy_getinfo(call->easy, CURLINFO_RETRY_AFTER, &retry_after_sec);

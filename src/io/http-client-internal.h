@@ -1,32 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What http-client.c (connections and the loop) and http-call.c (one request and its answer) share. */
+/* What the files of the client share: http-client.c (the life of calls, and who is called back when),
+ * http-client-hosts.c (whose call is next), http-client-multi.c (libcurl and the loop) and http-call.c (one
+ * request and its answer). */
 #pragma once
 
 #include <curl/curl.h>
+#include <sys/epoll.h>
+#include <uthash.h>
 
 #include "base/text.h"
 #include "io/http-client.h"
 
-typedef struct HttpHost HttpHost;
+#define SOCKETS_PER_TURN_MAX 64
+#define SPARE_HANDLES_MAX    64
 
-typedef struct CallList {
-        HttpCall *first, *last;
-} CallList;
+typedef struct HttpHost HttpHost;
 
 typedef enum CallState {
         CALL_WAITING,  /* for a connection; in host->waiting */
-        CALL_ACTIVE,   /* libcurl has it; in client->active */
-        CALL_ENDED,    /* its outcome is to be told; in client->ended */
-        CALL_REPORTED, /* the caller knows; in client->reported until it frees it */
-        CALL_ORPHANED, /* the client is gone; in no list */
+        CALL_ACTIVE,   /* libcurl has it */
+        CALL_ENDED,    /* its outcome is to be told */
+        CALL_REPORTED, /* the caller knows, and has still to free it */
+        CALL_ORPHANED, /* the client is gone, and the caller has still to free it */
 } CallState;
 
 struct HttpCall {
         HttpClient *client; /* weak */
         HttpHost *host;     /* weak; while waiting or active */
         CallState state;
-        HttpCall *previous, *next; /* in the list of its state */
+        bool is_ready;                         /* there is something to call back about */
+        HttpCall *prev, *next;                 /* in client->calls, or in no list when orphaned */
+        HttpCall *prev_in_line, *next_in_line; /* in host->waiting, or in client->ready */
 
         CURL *easy;
         struct curl_slist *headers;
@@ -43,8 +48,9 @@ struct HttpCall {
 
         Text answer;
         size_t answer_bytes_max;
-        bool paused;  /* by the caller */
-        bool blocked; /* libcurl was told to wait, as enough is there */
+        bool streamed; /* what came of the answer is for on_data */
+        bool paused;   /* by the caller */
+        bool blocked;  /* libcurl was told to wait, as enough is there */
 
         usec_t total_deadline_usec, idle_usec, progress_usec; /* CLOCK_BOOTTIME */
         usec_t suspected_usec, grace_deadline_usec;           /* the progress after which it seems idle */
@@ -60,30 +66,74 @@ struct HttpCall {
 struct HttpHost {
         char *key;
         unsigned n_active;
-        CallList waiting;
-        HttpHost *previous, *next;
+        HttpCall *waiting;
+        bool in_line;          /* has calls that wait, and room for one of them */
+        HttpHost *prev, *next; /* in client->line */
+        UT_hash_handle hh;
 };
 
 struct HttpClient {
         sd_event *event;
         HttpClientOptions options;
         char *user_agent;
-        CURLM *multi;
-        sd_event_source *timer_source; /* libcurl's */
         sd_event_source *pump_source;
-        bool kicked; /* libcurl wants to be called at once */
         bool in_callback;
 
-        HttpHost *hosts, *hosts_last;
-        CallList active, ended, reported;
-        unsigned n_calls, n_active;
+        CURLM *multi;
+        sd_event_source *timer_source; /* libcurl's */
+        bool kicked;                   /* libcurl wants to be called at once */
+        int epoll_fd;                  /* of all its sockets */
+        sd_event_source *epoll_source;
+        struct epoll_event sockets[SOCKETS_PER_TURN_MAX]; /* that are being served */
+        int n_sockets;
+
+        HttpHost *hosts; /* by key */
+        HttpHost *line;  /* of those whose turn it may be, the next one first */
+        HttpCall *calls; /* all of them */
+        HttpCall *ready; /* in the order in which there was something to tell */
+        unsigned n_calls, n_active, n_ready;
+
+        CURL *spare[SPARE_HANDLES_MAX]; /* of calls that are over: they have their buffers already */
+        unsigned n_spare;
 };
 
-void call_list_append(CallList *list, HttpCall *call);
-void call_list_remove(CallList *list, HttpCall *call);
+/* http-client.c */
 
 /* Lets the client look after its calls in the next turn of the loop. */
 void http_client_schedule(HttpClient *client);
+
+/* Starts what may start, and calls back about what is there. */
+void http_client_turn(HttpClient *client);
+
+/* Takes note of what libcurl is done with. */
+void http_client_collect(HttpClient *client);
+
+bool http_client_is_exiting(const HttpClient *client);
+
+/* Puts the call among the ready ones or takes it out: to be called after each change to what there is to tell
+ * of it. */
+void http_call_settle(HttpCall *call);
+
+/* http-client-hosts.c */
+
+/* The host of that key, made if there is none yet. -ENOMEM. */
+int http_host_find_or_add(HttpClient *client, const char *key, HttpHost **ret);
+
+/* Queues the host where it belongs, or frees it: to be called after each change to it. One that is in line
+ * keeps its place. */
+void http_host_settle(HttpClient *client, HttpHost *host);
+
+/* To be called before http_host_settle() when its turn is over. */
+void http_host_leave_line(HttpClient *client, HttpHost *host);
+
+/* http-client-multi.c */
+
+/* Makes what libcurl needs. On failure http_multi_free() undoes the rest. Negative errno. */
+int http_multi_new(HttpClient *client);
+void http_multi_free(HttpClient *client);
+
+/* Lets libcurl do what it wanted to do at once. */
+void http_multi_kick(HttpClient *client);
 
 /* http-call.c */
 

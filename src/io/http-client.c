@@ -1,150 +1,106 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* libcurl's multi interface without its own loop: it says which descriptors it watches (a source each) and
- * when it wants to be woken (one timer), and is told what happened. Whatever ends or arrives is noted, and
- * told to the callers from one deferred source, a callback each turn.
- *
- * Which call may start is decided here and not by libcurl (7.88), whose own waiting list stops at the first
- * call whose host is busy and whose connect timeout runs while a call waits in it. */
+/* The life of calls: waiting, with libcurl, ended, told. Whatever ends or arrives is noted first, and told to
+ * the callers when libcurl has returned: all that has come together, in order of arrival, in one turn of the
+ * loop. */
 
 #include "io/http-client.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
-#include <linux/close_range.h>
-#include <sys/epoll.h>
+#include <utlist.h>
 
 #include "io/http-client-internal.h"
 #include "io/loop.h"
 
-#define IDLE_GRACE_USEC (20 * USEC_PER_MSEC)
+#define IDLE_GRACE_USEC        (200 * USEC_PER_MSEC) /* for a thousand sockets that have something to read */
+#define CALLBACKS_PER_TURN_MAX 64                    /* what else there is in the loop has its turn then */
 
-void call_list_append(CallList *list, HttpCall *call) {
-        call->previous = list->last;
-        call->next = NULL;
-        if (list->last)
-                list->last->next = call;
-        else
-                list->first = call;
-        list->last = call;
+/* NOLINTBEGIN(clang-analyzer-core.NullDereference): the analyzer does not know what such a list keeps true.
+ */
+
+static void line_append(HttpCall **line, HttpCall *call) {
+        DL_APPEND2(*line, call, prev_in_line, next_in_line);
 }
 
-void call_list_remove(CallList *list, HttpCall *call) {
-        if (call->previous)
-                call->previous->next = call->next;
-        else
-                list->first = call->next;
-        if (call->next)
-                call->next->previous = call->previous;
-        else
-                list->last = call->previous;
-        call->previous = call->next = NULL;
+static void line_remove(HttpCall **line, HttpCall *call) {
+        DL_DELETE2(*line, call, prev_in_line, next_in_line);
 }
 
-static void host_unlink(HttpClient *client, HttpHost *host) {
-        if (host->previous)
-                host->previous->next = host->next;
-        else
-                client->hosts = host->next;
-        if (host->next)
-                host->next->previous = host->previous;
-        else
-                client->hosts_last = host->previous;
-}
-
-static void host_append(HttpClient *client, HttpHost *host) {
-        host->previous = client->hosts_last;
-        host->next = NULL;
-        if (client->hosts_last)
-                client->hosts_last->next = host;
-        else
-                client->hosts = host;
-        client->hosts_last = host;
-}
-
-static int host_find_or_add(HttpClient *client, char *key, HttpHost **ret) {
-        for (HttpHost *host = client->hosts; host; host = host->next)
-                if (streq(host->key, key)) {
-                        *ret = host;
-                        return 0;
-                }
-        HttpHost *host = calloc(1, sizeof(*host));
-        if (!host)
-                return -ENOMEM;
-        host->key = strdup(key);
-        if (!host->key) {
-                free(host);
-                return -ENOMEM;
-        }
-        host_append(client, host);
-        *ret = host;
-        return 0;
-}
-
-static void host_drop_if_unused(HttpClient *client, HttpHost *host) {
-        if (host->n_active > 0 || host->waiting.first)
-                return;
-        host_unlink(client, host);
-        free(host->key);
-        free(host);
-}
+/* NOLINTEND(clang-analyzer-core.NullDereference) */
 
 void http_client_schedule(HttpClient *client) {
         (void) sd_event_source_set_enabled(client->pump_source, SD_EVENT_ONESHOT);
 }
 
-static bool exit_was_asked_for(const HttpClient *client) {
+bool http_client_is_exiting(const HttpClient *client) {
         int code;
         return sd_event_get_exit_code(client->event, &code) >= 0;
 }
 
-static CallList *call_list(HttpCall *call) {
-        switch (call->state) {
-        case CALL_WAITING:
-                return &call->host->waiting;
-        case CALL_ACTIVE:
-                return &call->client->active;
-        case CALL_ENDED:
-                return &call->client->ended;
-        case CALL_REPORTED:
-                return &call->client->reported;
-        case CALL_ORPHANED:
-                break;
-        }
-        return NULL;
+/* One whose caller does not want to hear more for now waits, unless it failed. */
+static bool call_has_news(const HttpCall *call) {
+        if (call->state == CALL_ENDED)
+                return !call->on_data || call->error < 0 || !call->paused;
+        return call->state == CALL_ACTIVE && http_call_has_data(call);
 }
 
-/* Takes the call out of its list, from libcurl and from its host. */
-static void call_detach(HttpCall *call) {
-        HttpClient *client = call->client;
-        CallList *list = call_list(call);
-        if (!list)
+static void call_leave_ready(HttpCall *call) {
+        if (!call->is_ready)
                 return;
-        call_list_remove(list, call);
-        if (call->state != CALL_REPORTED)
-                client->n_calls--;
-        if (call->state == CALL_ACTIVE) {
+        line_remove(&call->client->ready, call);
+        call->is_ready = false;
+        call->client->n_ready--;
+}
+
+void http_call_settle(HttpCall *call) {
+        HttpClient *client = call->client;
+        if (!call_has_news(call))
+                call_leave_ready(call);
+        else if (!call->is_ready) {
+                line_append(&client->ready, call);
+                call->is_ready = true;
+                client->n_ready++;
+                http_client_schedule(client);
+        }
+}
+
+/* Takes the call from its host and from libcurl, if they have it. */
+static void call_stop(HttpCall *call) {
+        HttpClient *client = call->client;
+        HttpHost *host = call->host;
+        if (!host)
+                return;
+        if (call->state == CALL_WAITING)
+                line_remove(&host->waiting, call);
+        else {
                 (void) curl_multi_remove_handle(client->multi, call->easy);
-                call->host->n_active--;
+                host->n_active--;
                 client->n_active--;
         }
-        if (call->host)
-                host_drop_if_unused(client, call->host);
         call->host = NULL;
+        http_host_settle(client, host);
+}
+
+static void call_detach(HttpCall *call) {
+        HttpClient *client = call->client;
+        if (call->state == CALL_ORPHANED)
+                return;
+        call_stop(call);
+        call_leave_ready(call);
+        DL_DELETE(client->calls, call);
+        client->n_calls -= call->state != CALL_REPORTED;
         call->state = CALL_ORPHANED;
 }
 
-/* The outcome is told in a later turn. */
+/* The outcome is told later in this turn or in the next. */
 static void call_end(HttpCall *call, int error) {
-        HttpClient *client = call->client;
         http_call_note_end(call, error);
-        call_detach(call);
+        call_stop(call);
         event_source_dropp(&call->timer_source);
         call->state = CALL_ENDED;
-        call_list_append(&client->ended, call);
-        client->n_calls++;
-        http_client_schedule(client);
+        http_call_settle(call);
+        http_client_schedule(call->client); /* another may start */
 }
 
 /* Of the answer, once the request is on its way. What has come may not have been read, if it was this process
@@ -160,7 +116,7 @@ static int call_set_timer(HttpCall *call);
 
 static int on_call_time(sd_event_source *source, uint64_t usec, void *userdata) {
         HttpCall *call = userdata;
-        if (exit_was_asked_for(call->client))
+        if (http_client_is_exiting(call->client))
                 return 0;
         usec_t now = usec_now(CLOCK_BOOTTIME);
         bool idle = now >= call_idle_deadline(call);
@@ -190,35 +146,22 @@ static int call_set_timer(HttpCall *call) {
 
 static void call_start(HttpCall *call) {
         HttpClient *client = call->client;
-        assert(call->host);
-        call_list_remove(&call->host->waiting, call);
+        HttpHost *host = call->host;
+        assert(host && host->in_line);
+        line_remove(&host->waiting, call);
         call->state = CALL_ACTIVE;
-        call_list_append(&client->active, call);
-        call->host->n_active++;
+        host->n_active++;
         client->n_active++;
+        http_host_leave_line(client, host); /* to its end */
+        http_host_settle(client, host);
         call->progress_usec = usec_now(CLOCK_BOOTTIME);
         if (curl_multi_add_handle(client->multi, call->easy) != CURLM_OK || call_set_timer(call) < 0)
                 call_end(call, -ENOMEM);
 }
 
-/* Hosts take turns: one that was served goes to the end of the line. */
-static HttpHost *client_next_host(HttpClient *client) {
-        for (HttpHost *host = client->hosts; host; host = host->next)
-                if (host->waiting.first && host->n_active < client->options.connections_per_host_max) {
-                        host_unlink(client, host);
-                        host_append(client, host);
-                        return host;
-                }
-        return NULL;
-}
-
 static void client_start_calls(HttpClient *client) {
-        while (client->n_active < client->options.connections_max) {
-                HttpHost *host = client_next_host(client);
-                if (!host)
-                        break;
-                call_start(host->waiting.first);
-        }
+        while (client->line && client->n_active < client->options.connections_max)
+                call_start(client->line->waiting);
 }
 
 int http_call_new(HttpClient *client, const HttpCallOptions *options, HttpCall **ret_call) {
@@ -230,7 +173,7 @@ int http_call_new(HttpClient *client, const HttpCallOptions *options, HttpCall *
         if (r < 0)
                 return r;
         HttpHost *host;
-        r = host_find_or_add(client, key, &host);
+        r = http_host_find_or_add(client, key, &host);
         if (r < 0)
                 return r;
         r = loop_set_timer(
@@ -241,12 +184,14 @@ int http_call_new(HttpClient *client, const HttpCallOptions *options, HttpCall *
                         call,
                         "http-call-deadline");
         if (r < 0) {
-                host_drop_if_unused(client, host);
+                http_host_settle(client, host); /* it may be there for this call only */
                 return r;
         }
         call->host = host;
         call->state = CALL_WAITING;
-        call_list_append(&host->waiting, call);
+        DL_APPEND(client->calls, call);
+        line_append(&host->waiting, call);
+        http_host_settle(client, host);
         client->n_calls++;
         call->floating = !ret_call;
         if (ret_call)
@@ -271,6 +216,8 @@ HttpCall *http_call_free(HttpCall *call) {
 
 void http_call_pause(HttpCall *call) {
         call->paused = true;
+        if (call->client)
+                http_call_settle(call);
 }
 
 void http_call_resume(HttpCall *call) {
@@ -282,15 +229,14 @@ void http_call_resume(HttpCall *call) {
         call->progress_usec = usec_now(CLOCK_BOOTTIME);
         if (call->state == CALL_ACTIVE)
                 (void) call_set_timer(call);
-        http_client_schedule(call->client);
+        http_call_settle(call);
 }
 
 unsigned http_client_n_calls(const HttpClient *client) {
         return client->n_calls;
 }
 
-/* Takes note of what libcurl is done with. */
-static void client_collect(HttpClient *client) {
+void http_client_collect(HttpClient *client) {
         CURLMsg *message;
         int n_left;
         while ((message = curl_multi_info_read(client->multi, &n_left))) {
@@ -303,157 +249,57 @@ static void client_collect(HttpClient *client) {
         }
 }
 
-static void client_act(HttpClient *client, curl_socket_t fd, int what) {
-        int n_running;
-        (void) curl_multi_socket_action(client->multi, fd, what, &n_running);
-        client_collect(client);
-}
-
-static int on_socket_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        HttpClient *client = userdata;
-        if (exit_was_asked_for(client))
-                return 0;
-        int what = 0;
-        if (revents & EPOLLIN)
-                what |= CURL_CSELECT_IN;
-        if (revents & EPOLLOUT)
-                what |= CURL_CSELECT_OUT;
-        if (revents & (EPOLLERR | EPOLLHUP))
-                what |= CURL_CSELECT_ERR;
-        client_act(client, fd, what);
-        return 0;
-}
-
-/* libcurl wants FD watched for WHAT; SOCKET_DATA is what we kept for it last time, the source. */
-static int on_curl_watch(CURL *easy, curl_socket_t fd, int what, void *userdata, void *socket_data) {
-        HttpClient *client = userdata;
-        sd_event_source *source = socket_data;
-        uint32_t events = (what == CURL_POLL_IN || what == CURL_POLL_INOUT ? EPOLLIN : 0) |
-                        (what == CURL_POLL_OUT || what == CURL_POLL_INOUT ? EPOLLOUT : 0);
-        if (what == CURL_POLL_REMOVE) {
-                (void) curl_multi_assign(client->multi, fd, NULL);
-                event_source_dropp(&source);
-                return 0;
-        }
-        if (source)
-                return sd_event_source_set_io_events(source, events) < 0 ? -1 : 0;
-        if (sd_event_add_io(client->event, &source, fd, events, on_socket_io, client) < 0)
-                return -1;
-        (void) sd_event_source_set_description(source, "http-client-socket");
-        (void) curl_multi_assign(client->multi, fd, source);
-        return 0;
-}
-
-static int on_client_time(sd_event_source *source, uint64_t usec, void *userdata) {
-        HttpClient *client = userdata;
-        if (!exit_was_asked_for(client))
-                client_act(client, CURL_SOCKET_TIMEOUT, 0);
-        return 0;
-}
-
-/* libcurl wants to be called in so many milliseconds. At once is a matter of the next turn: a timer would be
- * up to its accuracy late. */
-static int on_curl_timeout(CURLM *multi, long msec, void *userdata) {
-        HttpClient *client = userdata;
-        usec_t when = USEC_INFINITY;
-        client->kicked = msec == 0;
-        if (client->kicked)
-                http_client_schedule(client);
-        else if (msec > 0)
-                when = usec_add(usec_now(CLOCK_BOOTTIME), (usec_t) msec * USEC_PER_MSEC);
-        return loop_set_timer(client->event,
-                              &client->timer_source,
-                              when,
-                              on_client_time,
-                              client,
-                              "http-client-timer") < 0 ?
-                        -1 :
-                        0;
-}
-
-static HttpCall *first_with_data(const CallList *list) {
-        for (HttpCall *call = list->first; call; call = call->next)
-                if (http_call_has_data(call))
-                        return call;
-        return NULL;
-}
-
-/* One whose caller does not want to hear more for now keeps its place. */
-static HttpCall *first_to_report(const CallList *list) {
-        for (HttpCall *call = list->first; call; call = call->next)
-                if (!call->on_data || call->error < 0 || !call->paused)
-                        return call;
-        return NULL;
-}
-
-static void client_deliver_data(CallList *list, HttpCall *call) {
-        call_list_remove(list, call);
-        call_list_append(list, call); /* the others first, next time */
+static void call_tell_data(HttpCall *call) {
         int r = http_call_deliver_data(call);
-        if (call->freed)
+        if (call->freed) {
                 http_call_free(call);
-        else if (r < 0 && call->state == CALL_ACTIVE)
+                return;
+        }
+        if (r < 0 && call->state == CALL_ACTIVE)
                 call_end(call, r);
         else if (r < 0)
                 call->error = r;
+        http_call_settle(call);
 }
 
-static void client_report(HttpClient *client, HttpCall *call) {
-        call_list_remove(&client->ended, call);
+static void call_tell_outcome(HttpCall *call) {
         call->state = CALL_REPORTED;
-        call_list_append(&client->reported, call);
-        client->n_calls--;
+        call->client->n_calls--;
         http_call_deliver_outcome(call);
         if (call->freed || call->floating)
                 http_call_free(call);
 }
 
-/* Returns whether there was something to deliver. */
-static bool client_deliver(HttpClient *client) {
-        HttpCall *call;
+/* A callback may free any call, and may end the loop. */
+static void client_call_back(HttpClient *client) {
+        unsigned n = client->n_ready < CALLBACKS_PER_TURN_MAX ? client->n_ready : CALLBACKS_PER_TURN_MAX;
         client->in_callback = true;
-        if ((call = first_with_data(&client->active)))
-                client_deliver_data(&client->active, call);
-        else if ((call = first_with_data(&client->ended)))
-                client_deliver_data(&client->ended, call);
-        else if ((call = first_to_report(&client->ended)))
-                client_report(client, call);
+        for (; n > 0 && client->ready && !http_client_is_exiting(client); n--) {
+                HttpCall *call = client->ready;
+                call_leave_ready(call);
+                if (http_call_has_data(call))
+                        call_tell_data(call);
+                else
+                        call_tell_outcome(call);
+        }
         client->in_callback = false;
-        return call;
+}
+
+void http_client_turn(HttpClient *client) {
+        client_call_back(client);
+        if (http_client_is_exiting(client))
+                return;
+        client_start_calls(client);
+        http_multi_kick(client);
+        bool has_more = client->ready || client->kicked ||
+                        (client->line && client->n_active < client->options.connections_max);
+        (void) sd_event_source_set_enabled(client->pump_source, has_more ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
 }
 
 static int on_pump(sd_event_source *source, void *userdata) {
         HttpClient *client = userdata;
-        if (exit_was_asked_for(client))
-                return 0;
-        if (client->kicked) {
-                client->kicked = false;
-                client_act(client, CURL_SOCKET_TIMEOUT, 0);
-        }
-        client_start_calls(client);
-        if (client_deliver(client))
-                http_client_schedule(client);
-        return 0;
-}
-
-static int client_new_multi(HttpClient *client) {
-        client->multi = curl_multi_init();
-        if (!client->multi)
-                return -ENOMEM;
-        /* The descriptors by which libcurl (7.88) wakes itself are not CLOEXEC, and nobody says which they
-         * are. All of ours are to be. */
-        (void) close_range(3, UINT_MAX, CLOSE_RANGE_CLOEXEC);
-
-        /* Idle connections are closed to make room for new ones. */
-        long connections = (long) client->options.connections_max;
-        if (curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, connections) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_curl_watch) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_curl_timeout) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client) != CURLM_OK)
-                return -ENOMEM;
+        if (!http_client_is_exiting(client))
+                http_client_turn(client);
         return 0;
 }
 
@@ -467,6 +313,7 @@ int http_client_new(sd_event *event, const HttpClientOptions *options, HttpClien
                 return -ENOMEM;
         }
         _cleanup_(http_client_freep) HttpClient *owned = client;
+        client->epoll_fd = -EBADF;
         client->event = sd_event_ref(event);
         client->options = *options;
         if (options->user_agent && !(client->user_agent = strdup(options->user_agent)))
@@ -477,7 +324,7 @@ int http_client_new(sd_event *event, const HttpClientOptions *options, HttpClien
         if (r >= 0)
                 r = sd_event_source_set_enabled(client->pump_source, SD_EVENT_OFF);
         if (r >= 0)
-                r = client_new_multi(client);
+                r = http_multi_new(client);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(owned);
@@ -497,17 +344,11 @@ HttpClient *http_client_free(HttpClient *client) {
         if (!client)
                 return NULL;
         assert(!client->in_callback);
-        while (client->active.first)
-                client_drop_call(client->active.first);
-        while (client->hosts) /* those left have waiting calls, and go with the last one */
-                client_drop_call(client->hosts->waiting.first);
-        while (client->ended.first)
-                client_drop_call(client->ended.first);
-        while (client->reported.first)
-                client_drop_call(client->reported.first);
-        if (client->multi)
-                (void) curl_multi_cleanup(client->multi);
-        event_source_dropp(&client->timer_source);
+        while (client->calls)
+                client_drop_call(client->calls);
+        while (client->n_spare > 0)
+                curl_easy_cleanup(client->spare[--client->n_spare]);
+        http_multi_free(client);
         event_source_dropp(&client->pump_source);
         free(client->user_agent);
         sd_event_unref(client->event);

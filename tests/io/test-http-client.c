@@ -6,9 +6,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -34,7 +37,10 @@ typedef struct Seen {
         unsigned n_pieces;
         bool free_when_done, free_on_data, pause_on_data;
         int data_result;
-        HttpCall *victim;  /* freed when this one is done */
+        unsigned *n_told;  /* counts callbacks of several calls */
+        unsigned turn;     /* the number of this one's first */
+        sd_event *exits;   /* ended in the first callback */
+        HttpCall *victim;  /* freed in the first callback */
         HttpClient *again; /* started anew when done, and counted down */
         const HttpCallOptions *again_options;
         unsigned n_again;
@@ -248,8 +254,18 @@ static void seen_done(Seen *seen) {
         *seen = (Seen){};
 }
 
+static void note_callback(Seen *seen) {
+        if (seen->n_told && seen->n_done + seen->n_pieces == 0)
+                seen->turn = ++*seen->n_told;
+        if (seen->victim)
+                seen->victim = http_call_free(seen->victim);
+        if (seen->exits)
+                assert_int_equal(sd_event_exit(seen->exits, 0), 0);
+}
+
 static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
         Seen *seen = userdata;
+        note_callback(seen);
         seen->n_done++;
         seen->error = outcome->error;
         seen->status = outcome->status;
@@ -264,8 +280,6 @@ static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) 
         assert_int_equal(outcome->error != 0, seen->has_error_text);
         if (seen->free_when_done)
                 seen->call = http_call_free(call);
-        if (seen->victim)
-                seen->victim = http_call_free(seen->victim);
         if (seen->n_again > 0) {
                 seen->n_again--;
                 assert_int_equal(http_call_new(seen->again, seen->again_options, NULL), 0);
@@ -274,6 +288,7 @@ static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) 
 
 static int on_data(HttpCall *call, const void *bytes, size_t size, void *userdata) {
         Seen *seen = userdata;
+        note_callback(seen);
         seen->n_pieces++;
         assert_true(size > 0);
         assert_int_equal(text_append_bytes(&seen->data, bytes, size), 0);
@@ -820,6 +835,56 @@ static void a_busy_host_does_not_hold_up_another(void **state) {
         seen_done(&seen);
 }
 
+static void hosts_take_turns(void **state) {
+        Fixture *fixture = *state;
+        static const char *const labels[] = { "the first host's", "the second's" };
+        Seen seen[6] = {};
+        unsigned n_told = 0;
+        fixture->raw_answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        start_peer(fixture, answer_and_stay);
+        use_client(fixture,
+                   &(HttpClientOptions){
+                                   .connections_max = 1, .connections_per_host_max = 1, .calls_max = 10 });
+        for (size_t i = 0; i < N_ELEMENTS(seen); i++) { /* three of one host, then three of the other */
+                HttpCallOptions options = get(i < 3 ? url_of(fixture, "/x") : fixture->peer_url, &seen[i]);
+                seen[i].n_told = &n_told;
+                start(fixture, &options, &seen[i]);
+        }
+        AWAIT(fixture, http_client_n_calls(fixture->client) == 0);
+        for (unsigned i = 0; i < N_ELEMENTS(seen); i++) {
+                check_int(labels[i / 3], seen[i].turn, 2 * (i % 3) + i / 3 + 1);
+                check_int(labels[i / 3], seen[i].error, 0);
+                seen_done(&seen[i]);
+        }
+}
+
+static void nothing_of_a_call_is_left_for_the_next(void **state) {
+        Fixture *fixture = *state;
+        Seen seen = {};
+        HttpCallOptions plain = get(url_of(fixture, "/x"), &seen);
+        HttpCallOptions rich = plain;
+        rich.method = "POST";
+        rich.token = "secret";
+        rich.lease_id = "0123";
+        rich.content_type = "application/json";
+        rich.headers = (const char *const[]){ "X-More: yes", NULL };
+        rich.body = "{}";
+        rich.body_size = 2;
+        HttpCallOptions nowhere = plain, head = plain;
+        nowhere.unix_path = "/nonexistent/socket";
+        head.method = "HEAD";
+        const HttpCallOptions *const before[] = { &rich, &nowhere, &head };
+        for (size_t i = 0; i < N_ELEMENTS(before); i++) {
+                run(fixture, before[i], &seen);
+                seen_done(&seen);
+                run(fixture, &plain, &seen);
+                assert_int_equal(seen.error, 0);
+                assert_int_equal(seen.status, 200);
+                assert_string_equal(seen.body.data, "GET /x?\nbody: 0\nUser-Agent: daggyd/1\n");
+                seen_done(&seen);
+        }
+}
+
 static void idle_connections_make_room(void **state) {
         Fixture *fixture = *state;
         Seen seen = {};
@@ -876,6 +941,96 @@ static void a_paused_stream_holds_its_peer_up(void **state) {
         assert_int_equal(seen.body.size, 0);
         check_stream_order(&seen.data);
         seen_done(&seen);
+}
+
+/* N streams to the raw peer, each of which was told its first byte already. */
+static void open_streams(Fixture *fixture, Seen *seen, unsigned n) {
+        fixture->raw_answer = "HTTP/1.1 200 OK\r\n\r\na";
+        start_peer(fixture, answer_and_stay);
+        use_client(fixture,
+                   &(HttpClientOptions){
+                                   .connections_max = n, .connections_per_host_max = n, .calls_max = n });
+        for (unsigned i = 0; i < n; i++) {
+                HttpCallOptions options = get(fixture->peer_url, &seen[i]);
+                options.total_usec = 0;
+                options.on_data = on_data;
+                start(fixture, &options, &seen[i]);
+                AWAIT(fixture, seen[i].n_pieces == 1);
+                seen[i].n_pieces = 0;
+                seen[i].data.size = 0;
+        }
+}
+
+/* When it returns, all has arrived. */
+static void send_to_all(const Fixture *fixture, const char *text) {
+        for (RawConnection *connection = fixture->peer.connections; connection; connection = connection->next)
+                raw_send(connection, text);
+        for (const RawConnection *connection = fixture->peer.connections; connection;
+             connection = connection->next)
+                for (int n_on_the_way = 1; n_on_the_way > 0; (void) poll(NULL, 0, n_on_the_way > 0))
+                        assert_int_equal(ioctl(connection->fd, SIOCOUTQ, &n_on_the_way), 0);
+}
+
+static void many_streams_are_served_together(void **state) {
+        Fixture *fixture = *state;
+        enum {
+                N = 300
+        };
+        static Seen seen[N];
+        unsigned n_told = 0, n_turns = 0, at_once = 0;
+        open_streams(fixture, seen, N);
+        for (unsigned i = 0; i < N; i++)
+                seen[i].n_told = &n_told;
+        send_to_all(fixture, "b");
+        while (n_told < N) {
+                unsigned before = n_told;
+                assert_true(sd_event_run(fixture->event, AWAIT_USEC) >= 0);
+                n_turns++;
+                if (n_told - before > at_once)
+                        at_once = n_told - before;
+        }
+        assert_true(n_turns < N / 5); /* rather than some for each */
+        assert_true(at_once < N / 2); /* others in the loop have their turns in between */
+        for (unsigned i = 0; i < N; i++) {
+                assert_string_equal(seen[i].data.data, "b");
+                seen_done(&seen[i]);
+        }
+}
+
+static void a_call_that_is_dropped_by_one_told_with_it_hears_nothing(void **state) {
+        Fixture *fixture = *state;
+        Seen seen[2] = {};
+        open_streams(fixture, seen, 2);
+        for (unsigned i = 0; i < 2; i++)
+                seen[i].victim = seen[1 - i].call;
+        for (RawConnection *connection = fixture->peer.connections; connection;
+             connection = connection->next) {
+                raw_send(connection, "b");
+                raw_close(connection);
+        }
+        AWAIT(fixture, seen[0].n_done + seen[1].n_done > 0);
+        settle(fixture, 20 * USEC_PER_MSEC);
+        unsigned survivor = seen[0].n_done > 0 ? 0 : 1;
+        assert_string_equal(seen[survivor].data.data, "b");
+        assert_int_equal(seen[survivor].n_done, 1);
+        assert_int_equal(seen[1 - survivor].n_pieces + seen[1 - survivor].n_done, 0);
+        seen[1 - survivor].call = NULL;
+        for (unsigned i = 0; i < 2; i++)
+                seen_done(&seen[i]);
+}
+
+static void nothing_is_told_after_a_callback_that_ends_the_loop(void **state) {
+        Fixture *fixture = *state;
+        Seen seen[2] = {};
+        open_streams(fixture, seen, 2);
+        for (unsigned i = 0; i < 2; i++)
+                seen[i].exits = fixture->event;
+        send_to_all(fixture, "b");
+        while (sd_event_get_state(fixture->event) != SD_EVENT_FINISHED)
+                assert_true(sd_event_run(fixture->event, AWAIT_USEC) >= 0);
+        assert_int_equal(seen[0].n_pieces + seen[1].n_pieces, 1);
+        for (unsigned i = 0; i < 2; i++)
+                seen_done(&seen[i]);
 }
 
 static void a_stream_that_ended_while_paused_is_told_to_its_end(void **state) {
@@ -1053,8 +1208,13 @@ int main(void) {
                 TEST(a_client_may_go_before_its_calls),
                 TEST(a_thousand_calls_share_few_connections),
                 TEST(a_busy_host_does_not_hold_up_another),
+                TEST(hosts_take_turns),
+                TEST(nothing_of_a_call_is_left_for_the_next),
                 TEST(idle_connections_make_room),
                 TEST(a_paused_stream_holds_its_peer_up),
+                TEST(many_streams_are_served_together),
+                TEST(a_call_that_is_dropped_by_one_told_with_it_hears_nothing),
+                TEST(nothing_is_told_after_a_callback_that_ends_the_loop),
                 TEST(a_stream_that_ended_while_paused_is_told_to_its_end),
                 TEST(a_stream_that_falls_silent_is_given_up),
                 TEST(a_stream_that_breaks_says_so),
