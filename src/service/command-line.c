@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "io/accounts.h"
+#include "service/config-file.h"
 
 typedef enum Scope {
         SCOPE_AUTOMATIC,
@@ -23,6 +24,8 @@ static void print_help(const Program *program) {
         (void) printf("%s [OPTION…]\n\n"
                       "%s\n\n"
                       "  -c, --config=FILE  read the configuration from FILE (JSON)\n"
+                      "                     (default with --system, where it exists:\n"
+                      "                     " CONFIG_FILE_DEFAULT ")\n"
                       "  -d, --daemonize    go to the background; returns when %s is ready\n"
                       "      --system       use the system's service manager\n"
                       "      --user         use the calling user's service manager\n"
@@ -32,6 +35,7 @@ static void print_help(const Program *program) {
                       "  -h, --help         print this help\n",
                       program->name,
                       program->description,
+                      program->name,
                       program->name,
                       program->account,
                       program->check);
@@ -62,6 +66,7 @@ static int parse_options(const Program *program, int argc, char *argv[], Command
                 switch (c) {
                 case 'c':
                         ret->config_path = optarg;
+                        ret->config_is_named = true;
                         break;
                 case 'd':
                         ret->daemonize = true;
@@ -99,11 +104,13 @@ int command_line_parse(const Program *program, int argc, char *argv[], CommandLi
         }
         ret->daemonize &= !ret->check;
         ret->user_mode = is_user_mode(program, scope);
+        if (!ret->config_is_named && !ret->user_mode)
+                ret->config_path = config_file_default_path(program->name);
         return 1;
 }
 
 int command_line_resolve_config(CommandLine *command_line) {
-        if (!command_line->config_path)
+        if (!command_line->config_is_named)
                 return 0;
         static char absolute[PATH_MAX];
         if (!realpath(command_line->config_path, absolute))

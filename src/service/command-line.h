@@ -14,7 +14,8 @@ typedef struct Program {
 } Program;
 
 typedef struct CommandLine {
-        const char *config_path; /* NULL: none was named */
+        const char *config_path; /* NULL: none was named, and a user's daemon has no default one */
+        bool config_is_named;    /* otherwise the path is the default one, where there need not be a file */
         bool daemonize;          /* never with CHECK */
         bool check;
         bool user_mode; /* the calling user's service manager, not the system's */
@@ -23,6 +24,6 @@ typedef struct CommandLine {
 /* 1 to go on, 0 when all is done (--help), negative when the command line is wrong, which was said. */
 int command_line_parse(const Program *program, int argc, char *argv[], CommandLine *ret);
 
-/* Makes the configuration's path absolute, so that SIGHUP finds the file again wherever the daemon is by
- * then. A negative errno, logged, when there is no such file. */
+/* Makes the path of a configuration that was named absolute, so that SIGHUP finds the file again wherever the
+ * daemon is by then. A negative errno, logged, when there is no such file. */
 int command_line_resolve_config(CommandLine *command_line);

@@ -2,6 +2,7 @@
 
 #include "service/config-file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,13 @@ static int credential_path(const char *program, char **ret) {
         return 0;
 }
 
+const char *config_file_default_path(const char *program) {
+        static char path[sizeof(CONFIG_FILE_DEFAULT) + 32];
+        int n = snprintf(path, sizeof(path), CONFIG_FILE_DEFAULT, program);
+        assert(n > 0 && (size_t) n < sizeof(path));
+        return path;
+}
+
 const char *config_file_name(const char *path) {
         return path ?: "default configuration";
 }
@@ -37,6 +45,8 @@ int config_file_read(const char *program, const char *path, Text *ret, bool *ret
         int r = credential_path(program, &credential);
         if (r >= 0 && path)
                 r = file_read_all(path, CONFIG_SIZE_MAX, ret);
+        if (r == -ENOENT && streq(path, config_file_default_path(program)))
+                r = 0;
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot read %s", config_file_name(path));
         *ret_token_given = credential != NULL;

@@ -10,8 +10,13 @@
 #include "core/config/config-service.h"
 #include "core/json/problem.h"
 
-/* Reads the file at PATH; with NULL nothing, which means the defaults. *ret_token_given: whether the unit
- * passes the credential "PROGRAM.token". */
+#define CONFIG_FILE_DEFAULT "/etc/daggyr/%s.json" /* with the program's name */
+
+/* Where PROGRAM as a service of the system has its configuration. The string is static. */
+const char *config_file_default_path(const char *program);
+
+/* Reads the file at PATH. Nothing, which means the defaults, with NULL, and when PATH is the default one and
+ * there is no file. *ret_token_given: whether the unit passes the credential "PROGRAM.token". */
 int config_file_read(const char *program, const char *path, Text *ret, bool *ret_token_given);
 
 /* How log lines name the configuration of PATH. */

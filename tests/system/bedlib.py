@@ -153,9 +153,12 @@ def await_nothing_left(*tasks: str) -> None:
 
 def open_folder(parent: str = "/tmp") -> Path:
     """A new folder that tasks, whoever they run as, may write to. What daggyr.service is to see as well (tokens,
-    certificates) has another parent than /tmp, of which it has its own."""
+    certificates) has another parent than /tmp, of which it has its own.
+
+    It is not sticky: in a sticky one, not even root opens the files of others with O_CREAT where
+    fs.protected_regular is set, as Debian does."""
     folder = Path(tempfile.mkdtemp(prefix="daggyr-test-", dir=parent))
-    folder.chmod(0o1777)
+    folder.chmod(0o777)
     return folder
 
 

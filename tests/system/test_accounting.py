@@ -79,7 +79,7 @@ def disk() -> Generator[tuple[str, Path], None, None]:
         run("mount", "-o", "loop", str(image), str(folder))
     except subprocess.CalledProcessError:
         pytest.skip("this kernel gives us no loop device")
-    folder.chmod(0o1777)
+    folder.chmod(0o777)
     yield run("findmnt", "--noheadings", "--output", "SOURCE", str(folder)).strip(), folder
     await_that(lambda: not subprocess.call(["umount", str(folder)]), what="the disk to be free")
     image.unlink()

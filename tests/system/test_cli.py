@@ -8,13 +8,15 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from bedlib import SLOWNESS, ShellRunner, await_that, open_folder
+from bedlib import SLOWNESS, ShellRunner, await_that, journal_of, open_folder, run, unit_property
 
 DAGGYR = "/usr/bin/daggyr"
 
@@ -115,6 +117,49 @@ def test_a_configuration_that_is_not_there_stops_the_start() -> None:
         done = daggyr("--config", path)
         assert (done.returncode != 0, done.stderr.count("\n")) == (True, 1)
         assert path in done.stderr
+
+
+@contextmanager
+def default_config(program: str, content: str) -> Iterator[Path]:
+    path = Path(f"/etc/daggyr/{program}.json")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    try:
+        yield path
+    finally:
+        path.unlink()
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize("program", ["daggyr", "daggyd"])
+def test_a_service_starts_without_a_configuration(program: str) -> None:
+    """Lost: a fresh installation, whose first start would fail five times and take the socket along."""
+    assert not Path(f"/etc/daggyr/{program}.json").exists()
+    unit = f"{program}.service"
+    try:
+        run("systemctl", "start", unit)
+        assert unit_property(unit, "ActiveState") == "active"
+        with default_config(program, '{"prot": 1}') as path:
+            done = subprocess.run(["systemctl", "reload", unit], text=True, capture_output=True)
+            assert unit_property(unit, "ActiveState") == "active", done.stderr
+            await_that(lambda: f"{path}: /prot" in journal_of(unit), what="a word on the bad file")
+        seen = journal_of(unit).count("Configuration reloaded")
+        run("systemctl", "reload", unit)
+        await_that(lambda: journal_of(unit).count("Configuration reloaded") > seen, what="the defaults again")
+    finally:
+        run("systemctl", "stop", f"{program}.socket", unit, check=False, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.serial
+def test_the_default_configuration_is_read_where_no_other_is_named() -> None:
+    """Lost: the limits that somebody wrote down, in a daemon started by hand; or a user's, to the system's file."""
+    with default_config("daggyr", '{"capacity_overrides": {"gpu": 2}}'), default_config("daggyd", "[]") as bad:
+        assert json.loads(daggyr("--check").stdout)["gpu"] == 2
+        assert "gpu" not in daggyr("--check", "--user").stdout
+        assert "gpu" not in daggyr("--check", "--config", config_file("{}")).stdout
+        done = subprocess.run(["/usr/bin/daggyd", "--check"], text=True, capture_output=True)
+        assert (done.returncode != 0, done.stderr.count("\n")) == (True, 1)
+        assert str(bad) in done.stderr
 
 
 @pytest.mark.parametrize("content", ["", "{}"])

@@ -185,6 +185,8 @@ def test_without_polkit_strangers_wait_a_little_and_others_not_at_all(outage: st
     """Lost: the daemon, whenever polkit is gone or hangs; or the lock, if silence were taken for a yes."""
     with UnixRunner(ROOMY, mode="0666") as runner, runner.peer(NOBODY) as peer, runner.peer() as root:
         running = runner.submit(["sh", "-c", "sleep 1; echo done"])
+        # Its scope takes polkit's leave.
+        await_that(lambda: runner.attempt(running)["start_time"], what="the start")
         with OUTAGES[outage]():
             for level in LEVELS:
                 assert ask(peer, level) == 503
