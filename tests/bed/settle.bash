@@ -43,8 +43,9 @@ settle_identity() {
     echo da66da66da66da66da66da66da66da66 >"$root/etc/machine-id"
 }
 
-# As on a real host, where systemd-sysusers runs after an installation; systemd-tmpfiles runs at boot.
+# As on a real host, where systemd-sysusers runs after an installation; systemd-tmpfiles runs at boot. By the
+# root's own programs, which may be of another release.
 settle_installation() {
-    systemd-sysusers --root="${root:-/}"
-    journalctl --root="${root:-/}" --update-catalog
+    chroot "${root:-/}" systemd-sysusers
+    chroot "${root:-/}" journalctl --update-catalog
 }
