@@ -64,6 +64,8 @@ void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, use
 static void attempt_over(Scheduler *scheduler, ScheduledTask *task) {
         deadline_clear(&scheduler->deadlines, &task->deadline);
         worker_unlink(task);
+        if (task->uncertain_usec > 0)
+                task->forget_after_usec = usec_add(task->uncertain_usec, SCHEDULER_IN_FLIGHT_USEC);
         task->actions &= ~(1U << ACTION_PLACE | 1U << ACTION_RESUBMIT | 1U << ACTION_STOP);
         task->missing = false;
 }
@@ -129,10 +131,10 @@ void scheduler_restore_attempt(
         (void) strncpy(task->instance, instance, sizeof(task->instance) - 1);
         task->waiting_since_usec = now_usec;
         task->state = accepted ? SCHEDULED_RUNNING : SCHEDULED_UNCERTAIN;
+        task->uncertain_usec = now_usec; /* of what the earlier run sent, something may still be on its way */
         if (accepted)
                 return;
         task->maybe_taken = true;
-        task->uncertain_usec = now_usec;
         deadline_set(&scheduler->deadlines, &task->deadline, now_usec);
 }
 
@@ -283,6 +285,7 @@ void scheduler_submit_done(
                 ScheduledTask *task,
                 SubmitOutcome outcome,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(task->state == SCHEDULED_SENDING);
 
         Worker *worker = &task->worker->worker;
@@ -357,6 +360,7 @@ void attempt_lost(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
 }
 
 void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(task->state == SCHEDULED_RUNNING || task->state == SCHEDULED_UNCERTAIN);
 
         if (!task->counted)
@@ -369,11 +373,39 @@ void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptE
                 task_finish(scheduler, task, REASON_RESULT);
 }
 
+void scheduler_end_stored(
+                Scheduler *scheduler,
+                const ScheduledTask *task,
+                ScheduledWorker *worker,
+                const char *attempt_id,
+                usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
+        usec_t usec = task->forget_after_usec;
+        (void) forget_list_add(&scheduler->forget, attempt_id, worker, usec > now_usec ? usec : now_usec);
+}
+
+void scheduler_listing_stray(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const char *attempt_id,
+                bool finished,
+                usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
+        if (!finished)
+                (void) forget_list_add(&scheduler->strays, attempt_id, worker, now_usec);
+        (void) forget_list_add(
+                        &scheduler->forget,
+                        attempt_id,
+                        worker,
+                        usec_add(now_usec, SCHEDULER_IN_FLIGHT_USEC));
+}
+
 void scheduler_listing_begin(ScheduledWorker *worker) {
         worker->list_round++;
 }
 
 void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(task->worker);
 
         task->seen_round = task->worker->list_round;
@@ -399,6 +431,7 @@ void scheduler_listing_finish(
                 ScheduledWorker *worker,
                 usec_t listed_usec,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
                 if (task->seen_round == worker->list_round || !attempt_is_listed(task, listed_usec))
                         continue;

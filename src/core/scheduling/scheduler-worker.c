@@ -97,6 +97,7 @@ void scheduler_worker_reported(
                 ScheduledWorker *worker,
                 const WorkerReport *report,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         Worker *state = &worker->worker;
         if (!state->probed && (!state->heard || is_other_instance(state, report))) {
                 worker_verify(state, now_usec);
@@ -150,6 +151,7 @@ void scheduler_call_granted(
                 const char *lease_id,
                 usec_t ttl_usec,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
         assert(strlen(lease_id) < LEASE_ID_SIZE);
 
@@ -175,6 +177,7 @@ void scheduler_call_refused(
                 ScheduledWorker *worker,
                 const char *holder,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
 
         Worker *state = &worker->worker;
@@ -186,6 +189,7 @@ void scheduler_call_refused(
 }
 
 void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
 
         Worker *state = &worker->worker;
@@ -215,6 +219,7 @@ static void renewal_unanswered(Worker *worker, usec_t ttl_usec, usec_t now_usec)
 }
 
 void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
 
         Worker *state = &worker->worker;

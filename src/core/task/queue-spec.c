@@ -167,18 +167,30 @@ static int add_queue_label(json_object *body, const char *queue_id) {
         return json_add(body, "labels", labels);
 }
 
-int queue_spec_to_runner(const char *stored, const char *queue_id, char **ret, size_t *ret_size) {
+static int format_for_runner(json_object *body, const char *queue_id, char **ret) {
+        int r = add_queue_label(body, queue_id);
+        if (r >= 0)
+                r = json_add_string(body, "when_full", "reject");
+        return r < 0 ? r : json_format(body, ret, NULL);
+}
+
+int queue_spec_parse_stored(
+                const char *stored,
+                const char *task_id,
+                const TaskDefaults *defaults,
+                const char *queue_id,
+                QueueSpec **ret,
+                char **ret_body) {
+        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
         _cleanup_(json_putp) json_object *body = NULL;
         Problem problem = {};
         int r = json_parse(stored, strlen(stored), &body, &problem);
+        if (r >= 0)
+                r = queue_spec_parse(body, task_id, defaults, &spec, &problem);
+        if (r >= 0 && ret_body)
+                r = format_for_runner(body, queue_id, ret_body);
         if (r < 0)
                 return r;
-        if (!json_object_is_type(body, json_type_object))
-                return -EINVAL;
-        for (size_t i = 0; i < sizeof(queue_members) / sizeof(*queue_members); i++)
-                json_object_object_del(body, queue_members[i]);
-        r = add_queue_label(body, queue_id);
-        if (r >= 0)
-                r = json_add_string(body, "when_full", "reject");
-        return r < 0 ? r : json_format(body, ret, ret_size);
+        *ret = TAKE_PTR(spec);
+        return 0;
 }
