@@ -135,7 +135,7 @@ void delivery_accept(
 }
 
 static void on_stop_stored(int r, const Moment *now, void *userdata) {
-        task_written(userdata, now);
+        task_written(userdata, r, now);
 }
 
 /* So that a restart does not start what a client wants stopped. */

@@ -37,6 +37,7 @@ struct Delivery {
         DeliveryWorker **workers;
         size_t n_workers;
         DeliveryWorker *first_touched; /* whose events may be wanted, or not, since the last turn */
+        EndedAttempt *first_ended;     /* all whose end is not on disk */
         size_t n_uncommitted;
         usec_t output_patience_usec; /* for a worker that does not send what it has */
 };
@@ -111,7 +112,8 @@ StoredAttempt task_attempt_row(const Task *task, StoredAttemptState state);
 
 /* Commits BATCH (taken over), counted among its writes; DONE is to begin with task_written(). */
 int task_commit(Task *task, StoreBatch *batch, StoreDone done);
-void task_written(Task *task, const Moment *now);
+void task_written(Task *task, int r, const Moment *now);
+bool task_is_writing(const Task *task);
 
 /* task-table.c */
 void task_table_done(TaskTable *table);
@@ -127,11 +129,15 @@ int task_table_set_attempt(TaskTable *table, Task *task, const char *attempt_id)
 /* dispatch.c */
 void delivery_take_actions(Delivery *delivery, const Moment *now);
 
-/* What could not be stored of an attempt that did not become the result is added to BATCH; and is there, or
- * not, when that came to R. */
-void task_resend_ended(const Task *task, StoreBatch *batch);
-void task_ended_resent(Task *task, int r, const Moment *now);
+/* Adds to BATCH, the next write, what is not on disk of attempts that are over. */
+void task_put_ended(Task *task, StoreBatch *batch);
+
+/* The write that was done last, or that could not be begun, came to R. */
+void task_ended_written(Task *task, uint64_t write, int r, const Moment *now);
 void task_ended_free(Task *task);
+
+/* Whether ATTEMPT_ID is over but its end not on disk. */
+bool delivery_has_ended(const Delivery *delivery, const char *attempt_id);
 
 /* Stops the present attempt. */
 void task_stop_attempt(const Task *task);

@@ -12,8 +12,9 @@
  *   finish.c    they are stored; then everybody is told, and the worker may forget it
  *   restore.c   all of this is taken up where an earlier run of the queue left it
  *
- * Two rules hold everywhere. Nobody hears of a change before it is on disk. And nothing is reported to the
- * scheduler while its actions are taken: what goes wrong in taking one is reported in the next turn. */
+ * Two rules hold everywhere. A submission leaves, a client hears of an acceptance or an end, and a worker
+ * forgets, only when that which it follows from is on disk. And nothing is reported to the scheduler while its
+ * actions are taken: what goes wrong in taking one is reported in the next turn. */
 #pragma once
 
 #include <json-c/json.h>
@@ -81,18 +82,21 @@ typedef struct DeliveryOptions {
         void *listener_userdata;
 } DeliveryOptions;
 
-/* An attempt that did not become the result, until its end is on disk. */
-typedef struct EndedAttempt {
+/* An attempt that did not become the result, until its end is on disk: it goes along with whatever is stored of
+ * its task next. */
+typedef struct EndedAttempt EndedAttempt;
+struct EndedAttempt {
+        EndedAttempt *next;                   /* of the task's */
+        EndedAttempt *previous_all, *next_all; /* of the delivery's */
         uint64_t number;
         StoredAttemptState state;
         DeliveryWorker *worker; /* weak */
-        bool keep;   /* somebody reads its output there */
-        bool failed; /* could not be stored: goes with what is stored next … */
-        bool resent; /* … on its way */
-        usec_t finish_usec, not_before_usec; /* CLOCK_REALTIME */
-        char *attempt_json;                  /* as clients see it; NULL */
+        bool keep;              /* somebody reads its output there */
+        uint64_t write;         /* the one that it is in; 0: none yet, or one that failed */
+        usec_t finish_usec;     /* CLOCK_REALTIME */
+        char *attempt_json;     /* as clients see it; NULL */
         char attempt_id[];
-} EndedAttempt;
+};
 
 typedef void (*TaskStep)(Task *task, int r, const Moment *now);
 
@@ -100,7 +104,7 @@ typedef void (*TaskStep)(Task *task, int r, const Moment *now);
 typedef struct TaskWork {
         PortCall *submit_call; /* owned */
         TaskFetch *fetch;      /* the result, on its way from the worker to the disk; owned */
-        EndedAttempt *ended;   /* owned; NULL: all is on disk */
+        EndedAttempt *ended;   /* a list, owned; NULL: all is on disk */
         QueueSpec *spec;       /* parsed; NULL while it waits */
         char *body;            /* of submissions; NULL while it waits */
         json_object *seen;     /* the whole attempt, over, as it came with the news of that; NULL */
@@ -111,9 +115,8 @@ typedef struct TaskWork {
         bool reading;          /* … that is under way, not still to be begun */
         TaskStep again;        /* to be done again, or in the next turn, at the time of the deadline */
         Deadline deadline;
-        unsigned n_writes;  /* on their way to the disk */
+        uint64_t n_writes_begun, n_writes_done; /* to the disk, where they arrive in order */
         unsigned n_placing; /* of these, where attempts go; all but the last of them were given up */
-        unsigned n_requeuing; /* and what became of attempts; all but the last of them are outdated */
         bool finish_seen;   /* its worker says that the attempt is over, maybe before it says that it took it */
         bool stop_early;    /* a client wants it stopped before it could be scheduled */
 } TaskWork;
@@ -132,6 +135,7 @@ struct Task {
         DeliveryWorker *worker;   /* where that is, weak; NULL while there is none */
         char *unit;               /* there; NULL until told */
         char *note;               /* why no worker takes it; NULL */
+        bool is_stored;           /* as a finished one: only its listener is left to be told */
         void *userdata;           /* the program's */
         TaskWork work;
         UT_hash_handle by_id, by_attempt;

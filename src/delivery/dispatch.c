@@ -19,34 +19,53 @@ static Task *action_task(const SchedulerAction *action) {
 
 /* ── an attempt that was not the last ── */
 
-static int put_ended(const Task *task, StoreBatch *batch) {
-        const EndedAttempt *ended = task->work.ended;
-        StoredTask row = task_row(task, STORED_QUEUED);
-        int r = store_batch_put_attempt(
-                        batch,
-                        task->seq,
-                        &(StoredAttempt){
-                                        .number = ended->number,
-                                        .state = ended->state,
-                                        .worker_id = delivery_worker_id(ended->worker),
-                                        .runner_task_id = ended->attempt_id,
-                                        .finish_usec = ended->finish_usec,
-                                        .attempt = ended->attempt_json,
-                        });
-        row.not_before_usec = ended->not_before_usec;
-        return r < 0 ? r : store_batch_update_task(batch, &row);
+void task_put_ended(Task *task, StoreBatch *batch) {
+        for (EndedAttempt *ended = task->work.ended; ended; ended = ended->next) {
+                /* The number of one that was refused is the next one's. */
+                bool outdated = ended->state == STORED_ATTEMPT_REFUSED && task->attempt_id &&
+                                ended->number == task->attempt_number;
+                if (ended->write > 0 || (outdated && !streq(ended->attempt_id, task->attempt_id)))
+                        continue;
+                ended->write = task->work.n_writes_begun + 1;
+                (void) store_batch_put_attempt(
+                                batch,
+                                task->seq,
+                                &(StoredAttempt){
+                                                .number = ended->number,
+                                                .state = ended->state,
+                                                .worker_id = delivery_worker_id(ended->worker),
+                                                .runner_task_id = ended->attempt_id,
+                                                .finish_usec = ended->finish_usec,
+                                                .attempt = ended->attempt_json,
+                                });
+        }
 }
 
-void task_ended_free(Task *task) {
-        EndedAttempt *ended = TAKE_PTR(task->work.ended);
-        if (ended)
-                free(ended->attempt_json);
+static void ended_free(Delivery *delivery, EndedAttempt *ended) {
+        *(ended->previous_all ? &ended->previous_all->next_all : &delivery->first_ended) = ended->next_all;
+        if (ended->next_all)
+                ended->next_all->previous_all = ended->previous_all;
+        free(ended->attempt_json);
         free(ended);
 }
 
-/* One that was refused is not there. One that is lost may be, and is found by listing. */
-static void ended_stored(Task *task, const Moment *now) {
-        const EndedAttempt *ended = task->work.ended;
+void task_ended_free(Task *task) {
+        EndedAttempt *ended;
+        while ((ended = task->work.ended)) {
+                task->work.ended = ended->next;
+                ended_free(task->delivery, ended);
+        }
+}
+
+bool delivery_has_ended(const Delivery *delivery, const char *attempt_id) {
+        for (const EndedAttempt *ended = delivery->first_ended; ended; ended = ended->next_all)
+                if (streq(ended->attempt_id, attempt_id))
+                        return true;
+        return false;
+}
+
+/* One that was refused is not at its worker. One that is lost may be, and is found by listing. */
+static void ended_stored(const Task *task, const EndedAttempt *ended, const Moment *now) {
         if (ended->state == STORED_ATTEMPT_FINISHED && !ended->keep)
                 scheduler_end_stored(
                                 task->delivery->scheduler,
@@ -54,23 +73,21 @@ static void ended_stored(Task *task, const Moment *now) {
                                 ended->worker->scheduled,
                                 ended->attempt_id,
                                 now->boottime_usec);
-        task_ended_free(task);
         delivery_wake(task->delivery);
 }
 
-void task_resend_ended(const Task *task, StoreBatch *batch) {
-        EndedAttempt *ended = task->work.ended;
-        if (ended && ended->failed)
-                ended->resent = put_ended(task, batch) >= 0;
-}
-
-void task_ended_resent(Task *task, int r, const Moment *now) {
-        EndedAttempt *ended = task->work.ended;
-        if (!ended || !ended->resent)
-                return;
-        ended->resent = false;
-        if (r >= 0)
-                ended_stored(task, now);
+void task_ended_written(Task *task, uint64_t write, int r, const Moment *now) {
+        for (EndedAttempt **place = &task->work.ended, *ended; (ended = *place);) {
+                if (ended->write == write && r >= 0) {
+                        ended_stored(task, ended, now);
+                        *place = ended->next;
+                        ended_free(task->delivery, ended);
+                        continue;
+                }
+                if (ended->write == write)
+                        ended->write = 0;
+                place = &ended->next;
+        }
 }
 
 /* ── a worker for it ── */
@@ -112,9 +129,8 @@ static void submit_step(Task *task, int r, const Moment *now) {
 /* If it was given up while the disk was slow, this is no more about its present attempt. */
 static void on_placed(int r, const Moment *now, void *userdata) {
         Task *task = userdata;
-        task_written(task, now);
+        task_written(task, r, now);
         task->work.n_placing--;
-        task_ended_resent(task, r, now);
         if (task->work.n_placing > 0 || task->scheduled->state != SCHEDULED_SENDING)
                 return;
         if (r >= 0) {
@@ -137,7 +153,10 @@ static int place(Task *task, const Moment *now) {
                 return r;
         StoredAttempt row = task_attempt_row(task, STORED_ATTEMPT_SENT);
         row.place_usec = now->realtime_usec;
-        task_resend_ended(task, batch);
+        if (task->attempt_number > 1) { /* in case that could not be stored before */
+                StoredTask task_state = task_row(task, STORED_QUEUED);
+                (void) store_batch_update_task(batch, &task_state);
+        }
         (void) store_batch_put_attempt(batch, task->seq, &row);
         r = task_commit(task, TAKE_PTR(batch), on_placed);
         if (r >= 0)
@@ -190,30 +209,57 @@ void delivery_release_attempt(
                 const Moment *now) {
         Delivery *delivery = worker->delivery;
         const Task *task = delivery_find_task(delivery, task_id);
-        EndedAttempt *ended = task ? task->work.ended : NULL;
-        if (ended && streq(ended->attempt_id, attempt_id))
-                ended->keep = false;
-        else
-                scheduler_listing_stray(
-                                delivery->scheduler, worker->scheduled, attempt_id, true, now->boottime_usec);
+        for (EndedAttempt *ended = task ? task->work.ended : NULL; ended; ended = ended->next)
+                if (streq(ended->attempt_id, attempt_id)) {
+                        ended->keep = false;
+                        return;
+                }
+        scheduler_listing_stray(delivery->scheduler, worker->scheduled, attempt_id, true, now->boottime_usec);
         delivery_wake(delivery);
 }
 
-static void on_requeued(int r, const Moment *now, void *userdata) {
-        Task *task = userdata;
-        task_written(task, now);
-        if (--task->work.n_requeuing > 0 || !task->work.ended)
-                return;
-        if (r >= 0) {
-                ended_stored(task, now);
-                return;
-        }
-        task->work.ended->failed = true;
+static void log_requeue_failed(const Task *task, int r) {
         delivery_log(task->delivery,
                      PRIORITY_ERROR,
                      r,
                      "Cannot store yet that task \"%s\" waits again",
                      task->task_id);
+}
+
+static void store_again(Task *task, int r, const Moment *now);
+
+static void requeue_failed(Task *task, int r, const Moment *now) {
+        log_requeue_failed(task, r);
+        if (!task->worker)
+                task_again(task, store_again, usec_add(now->boottime_usec, AGAIN_USEC));
+}
+
+static void on_requeued(int r, const Moment *now, void *userdata) {
+        Task *task = userdata;
+        task_written(task, r, now);
+        if (r < 0)
+                requeue_failed(task, r, now);
+}
+
+static int commit_waiting(Task *task, const Moment *now) {
+        StoreBatch *batch;
+        int r = store_batch_new(&batch);
+        if (r < 0)
+                return r;
+        StoredTask row = task_row(task, STORED_QUEUED);
+        if (task->scheduled->state == SCHEDULED_BACKOFF)
+                row.not_before_usec = now->realtime_usec +
+                                usec_subtract(task->scheduled->deadline.when_usec, now->boottime_usec);
+        (void) store_batch_update_task(batch, &row);
+        return task_commit(task, batch, on_requeued);
+}
+
+/* Unless it is at a worker again: then it went along with that. */
+static void store_again(Task *task, int r, const Moment *now) {
+        bool waits = task->scheduled->state == SCHEDULED_WAITING || task->scheduled->state == SCHEDULED_BACKOFF;
+        r = waits && task->work.ended ? commit_waiting(task, now) : 0;
+        if (r < 0)
+                requeue_failed(task, r, now);
 }
 
 /* What is kept of an attempt that did not become the result, as text; NULL where that cannot be told. */
@@ -240,6 +286,8 @@ static int note_ended(Task *task, const Moment *now) {
         if (!ended)
                 return -ENOMEM;
         *ended = (EndedAttempt){
+                .next = task->work.ended,
+                .next_all = task->delivery->first_ended,
                 .number = task->attempt_number,
                 .state = reason == REASON_REFUSED ? STORED_ATTEMPT_REFUSED :
                                 reason == REASON_RETRY ? STORED_ATTEMPT_FINISHED :
@@ -249,33 +297,16 @@ static int note_ended(Task *task, const Moment *now) {
                 .attempt_json = reason == REASON_REFUSED ? NULL : describe_ended(task, now),
         };
         memcpy(ended->attempt_id, task->attempt_id, size);
-        if (task->scheduled->state == SCHEDULED_BACKOFF)
-                ended->not_before_usec = now->realtime_usec +
-                                usec_subtract(task->scheduled->deadline.when_usec, now->boottime_usec);
-        task_ended_free(task);
         task->work.ended = ended;
+        if (ended->next_all)
+                ended->next_all->previous_all = ended;
+        task->delivery->first_ended = ended;
         return 0;
 }
 
-static void store_requeue(Task *task, const Moment *now) {
-        StoreBatch *batch = NULL;
-        int r = task->attempt_id ? note_ended(task, now) : -ENOENT;
-        if (r >= 0)
-                r = store_batch_new(&batch);
-        if (r >= 0) {
-                (void) put_ended(task, batch);
-                r = task_commit(task, batch, on_requeued);
-        }
-        if (r >= 0)
-                task->work.n_requeuing++;
-        else if (task->work.ended)
-                task->work.ended->failed = true;
-        if (r < 0 && r != -ENOENT) /* after a restart it is found out again at the worker */
-                delivery_log(task->delivery,
-                             PRIORITY_ERROR,
-                             r,
-                             "Cannot store that task \"%s\" waits again",
-                             task->task_id);
+static int store_requeue(Task *task, const Moment *now) {
+        int r = note_ended(task, now);
+        return r < 0 ? r : commit_waiting(task, now);
 }
 
 static void log_requeue(const Task *task) {
@@ -298,13 +329,15 @@ static void take_requeue(const SchedulerAction *action, const Moment *now) {
                 task->queue_usec = now->realtime_usec;
                 log_requeue(task);
         }
-        store_requeue(task, now);
+        int r = task->attempt_id ? store_requeue(task, now) : 0;
         if (reason == REASON_RETRY && task->work.ended)
                 task->work.ended->keep = listener->attempt_ended(task, delivery->listener_userdata);
         else if (reason != REASON_REFUSED)
                 listener->attempt_gone(task, delivery->listener_userdata);
         worker_touch(task->worker);
         task_leave_worker(task);
+        if (r < 0)
+                requeue_failed(task, r, now);
         if (reason != REASON_REFUSED)
                 listener->queued(task, reason, delivery->listener_userdata);
 }

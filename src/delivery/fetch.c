@@ -64,9 +64,16 @@ static void give_up(Task *task) {
         task->work.fetch = task_fetch_free(task->work.fetch);
 }
 
+/* In a while, for as long as the attempt is there. */
 static void fetch_step(Task *task, int r, const Moment *now) {
-        if (task->work.fetch && fetch_attempt(task->work.fetch) < 0)
-                give_up(task);
+        if (!task->work.fetch || fetch_attempt(task->work.fetch) >= 0)
+                return;
+        delivery_log(task->delivery,
+                     PRIORITY_WARNING,
+                     0,
+                     "Cannot fetch the result of task \"%s\" yet",
+                     task->task_id);
+        task_again(task, fetch_step, usec_add(now->boottime_usec, AGAIN_USEC));
 }
 
 /* A worker that answers no more is found out by the scheduler, which ends all this with the attempt. */
@@ -147,24 +154,25 @@ static int fetch_attempt(TaskFetch *fetch) {
                         &fetch->call);
 }
 
+static void start_step(Task *task, int r, const Moment *now) {
+        if (task->scheduled->state == SCHEDULED_RUNNING)
+                task_fetch_start(task, task->work.seen, now);
+}
+
 void task_fetch_start(Task *task, json_object *attempt, const Moment *now) {
         if (task->work.fetch || !task->worker->port)
                 return;
         TaskFetch *fetch = calloc(1, sizeof(*fetch));
-        if (!fetch)
+        if (!fetch) {
+                task_again(task, start_step, usec_add(now->boottime_usec, AGAIN_USEC));
                 return;
+        }
         task->work.fetch = fetch;
         fetch->task = task;
         if (attempt && take_attempt(fetch, attempt) >= 0)
                 task_again(task, report_end, now->boottime_usec);
-        else if (fetch_attempt(fetch) < 0) {
-                delivery_log(task->delivery,
-                             PRIORITY_WARNING,
-                             0,
-                             "Cannot fetch the result of task \"%s\" yet",
-                             task->task_id);
-                give_up(task);
-        }
+        else
+                fetch_step(task, 0, now);
 }
 
 /* ── its output ── */
@@ -176,7 +184,7 @@ static void finish(TaskFetch *fetch, const Moment *now);
 static void on_piece_stored(int r, const Moment *now, void *userdata) {
         Task *task = userdata;
         TaskFetch *fetch = task->work.fetch;
-        task_written(task, now);
+        task_written(task, r, now);
         fetch->n_pieces--;
         fetch->piece_failed |= r < 0;
         if (fetch->waits_for_pieces && fetch->n_pieces == 0)

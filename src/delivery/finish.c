@@ -31,12 +31,12 @@ static void finish_failed(Task *task, int r, const Moment *now) {
 static void on_stored(int r, const Moment *now, void *userdata) {
         Task *task = userdata;
         Delivery *delivery = task->delivery;
-        task_written(task, now);
-        task_ended_resent(task, r, now);
+        task_written(task, r, now);
         if (r < 0) {
                 finish_failed(task, r, now);
                 return;
         }
+        task->is_stored = true;
         delivery->listener->finished(
                         task, task->work.state_word, task->work.result_word, delivery->listener_userdata);
         if (task->worker) {
@@ -56,7 +56,6 @@ static void on_stored(int r, const Moment *now, void *userdata) {
 
 static void store(Task *task, StoreBatch *batch, const Moment *now) {
         int state = stored_state_from_string(task->work.state_word);
-        task_resend_ended(task, batch);
         (void) store_batch_finish_task(
                         batch, task->seq, (StoredState) state, now->realtime_usec, task->work.result);
         int r = state < 0 ? (store_batch_free(batch), state) : task_commit(task, batch, on_stored);

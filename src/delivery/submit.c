@@ -19,7 +19,7 @@ static void note_refusal(Task *task, const char *detail) {
 }
 
 static void on_acceptance_stored(int r, const Moment *now, void *userdata) {
-        task_written(userdata, now);
+        task_written(userdata, r, now);
 }
 
 /* Only a hint for the next start, so nobody waits for it. */

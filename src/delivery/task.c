@@ -155,7 +155,7 @@ static void on_read(int r, const StoreEntry *entry, const Moment *now, void *use
 /* What is still on its way to the disk would not be found there. */
 static void begin_reading(Task *task, const Moment *now) {
         const Delivery *delivery = task->delivery;
-        if (task->work.reading || task->work.n_writes > 0)
+        if (task->work.reading || task_is_writing(task))
                 return;
         int r = delivery->store_port->get(
                         delivery->store, task->task_id, &(StoreWanted){ .attempts = true }, on_read, task);
@@ -182,15 +182,22 @@ void task_with_spec(Task *task, bool earlier, TaskStep step, const Moment *now) 
 
 int task_commit(Task *task, StoreBatch *batch, StoreDone done) {
         const Delivery *delivery = task->delivery;
+        task_put_ended(task, batch);
         int r = delivery->store_port->commit(delivery->store, batch, done, task);
         if (r >= 0)
-                task->work.n_writes++;
+                task->work.n_writes_begun++;
+        else
+                task_ended_written(task, task->work.n_writes_begun + 1, r, NULL);
         return r;
 }
 
-void task_written(Task *task, const Moment *now) {
-        assert(task->work.n_writes > 0);
-        task->work.n_writes--;
+bool task_is_writing(const Task *task) {
+        return task->work.n_writes_done < task->work.n_writes_begun;
+}
+
+void task_written(Task *task, int r, const Moment *now) {
+        assert(task_is_writing(task));
+        task_ended_written(task, ++task->work.n_writes_done, r, now);
         if (task->work.read_step)
                 begin_reading(task, now);
 }

@@ -86,7 +86,8 @@ static void attempt_seen(
         if (task && task->scheduled->state == SCHEDULED_ENDED)
                 return; /* its result is on the way to the disk */
         if (!task || task->scheduled->worker != worker->scheduled) {
-                if (listed) /* has our label: one that was given up, or whose result is on disk */
+                /* It has our label: one that was given up, or whose end is on disk, or about to be. */
+                if (listed && !delivery_has_ended(delivery, seen->task_id))
                         scheduler_listing_stray(
                                         delivery->scheduler,
                                         worker->scheduled,

@@ -59,7 +59,7 @@ static int describe_finished(const StoreEntry *entry, OutputMode mode, json_obje
 
 int describe_now(Queue *queue, const char *task_id, OutputMode mode, json_object **ret) {
         const Task *task = delivery_find_task(queue->delivery, task_id);
-        if (!task || !task->spec_text || task->attempt_number > 1 ||
+        if (!task || task->is_stored || !task->spec_text || task->attempt_number > 1 ||
             (task->attempt_number == 1 && !task->attempt_id))
                 return -EAGAIN;
         return describe_live(task, task->spec_text, NULL, mode, ret);
