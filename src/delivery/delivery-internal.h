@@ -55,6 +55,7 @@ struct DeliveryWorker {
 
         PortCall *probe_call, *list_call; /* a listing: first who it is, then what it has */
         bool list_again;                  /* something may have been missed since it began */
+        bool list_missed;                 /* the last one failed while it was silent */
         bool list_due;                    /* to be begun at the time of the deadline */
         usec_t asked_usec;                /* when the last listing was begun */
         usec_t listed_usec;               /* when its list was asked for */
@@ -156,6 +157,9 @@ void worker_call(DeliveryWorker *worker, WorkerCall call, const Moment *now);
 
 /* Looks at what the worker has: for what may have been missed. */
 void worker_list(DeliveryWorker *worker, const Moment *now);
+
+/* Does so when it answers again, if it could not be listed because it was silent. */
+void worker_list_missed(DeliveryWorker *worker, const Moment *now);
 void worker_deadline(DeliveryWorker *worker, const Moment *now);
 
 /* fetch.c */

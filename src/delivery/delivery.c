@@ -156,7 +156,7 @@ static void take_deadlines(Delivery *delivery, const Moment *now) {
 }
 
 /* A worker is heard for as long as something may happen there that is ours. */
-static void listen_to_workers(Delivery *delivery) {
+static void listen_to_workers(Delivery *delivery, const Moment *now) {
         DeliveryWorker *worker;
         while ((worker = delivery->first_touched)) {
                 const Worker *state = &worker->scheduled->worker;
@@ -165,6 +165,7 @@ static void listen_to_workers(Delivery *delivery) {
                 bool wanted = state->heard && (*state->lease_id || state->n_attempts > 0);
                 if (worker->port)
                         delivery->worker_port->listen(worker->port, wanted);
+                worker_list_missed(worker, now);
         }
 }
 
@@ -173,7 +174,7 @@ void delivery_run(Delivery *delivery, const Moment *now) {
         scheduler_run(delivery->scheduler, now->boottime_usec);
         delivery_take_actions(delivery, now);
         scheduler_check(delivery->scheduler, CHECKED_WORKERS);
-        listen_to_workers(delivery);
+        listen_to_workers(delivery, now);
 }
 
 static usec_t first_of(const DeadlineHeap *heap) {

@@ -19,13 +19,9 @@ static Task *action_task(const SchedulerAction *action) {
 
 /* ── an attempt that was not the last ── */
 
+/* Also what is in an earlier write: that may fail, and this one not. */
 void task_put_ended(Task *task, StoreBatch *batch) {
         for (EndedAttempt *ended = task->work.ended; ended; ended = ended->next) {
-                /* The number of one that was refused is the next one's. */
-                bool outdated = ended->state == STORED_ATTEMPT_REFUSED && task->attempt_id &&
-                                ended->number == task->attempt_number;
-                if (ended->write > 0 || (outdated && !streq(ended->attempt_id, task->attempt_id)))
-                        continue;
                 ended->write = task->work.n_writes_begun + 1;
                 (void) store_batch_put_attempt(
                                 batch,
@@ -164,13 +160,25 @@ static int place(Task *task, const Moment *now) {
         return r;
 }
 
+/* A refused attempt never was one: its number is given again, and what was to be said of it is not. */
+static void drop_refused(Task *task) {
+        for (EndedAttempt **place = &task->work.ended, *ended; (ended = *place);) {
+                if (ended->state != STORED_ATTEMPT_REFUSED || ended->number != task->attempt_number) {
+                        place = &ended->next;
+                        continue;
+                }
+                *place = ended->next;
+                ended_free(task->delivery, ended);
+        }
+}
+
 static void take_place(const SchedulerAction *action, const Moment *now) {
         Task *task = action_task(action);
         task->worker = action->worker->userdata;
         task->work.finish_seen = false;
-        /* A refused attempt never was one: its number is given again. */
         if (task->scheduled->reason != REASON_REFUSED || task->attempt_number == 0)
                 task->attempt_number++;
+        drop_refused(task);
         int r = place(task, now);
         if (r >= 0)
                 return;

@@ -65,6 +65,7 @@ static void on_submit_done(const SubmitAnswer *answer, const Moment *now, void *
         scheduler_submit_done(delivery->scheduler, task->scheduled, answer->outcome, now->boottime_usec);
         if (answer->outcome == SUBMIT_STRANGE)
                 worker_list(worker, now);
+        worker_touch(worker);
         if (task->scheduled->state == SCHEDULED_RUNNING) {
                 if (answer->task) { /* it may be over already */
                         task_note_unit(task, answer->task->unit);

@@ -115,10 +115,11 @@ static void attempt_seen(
 
 /* ── listing ── */
 
-/* A worker that answers again after a silence is listed anyway; this is for one that goes on answering. */
+/* One that is silent is listed when it answers again, whatever it is that it answers. */
 static void listing_failed(DeliveryWorker *worker, const Moment *now) {
         scheduler_worker_suspect(worker->scheduled, now->boottime_usec);
-        if (!worker->scheduled->worker.silent)
+        worker->list_missed = worker->scheduled->worker.silent;
+        if (!worker->list_missed)
                 worker_list(worker, now);
         delivery_wake(worker->delivery);
 }
@@ -189,6 +190,13 @@ void worker_list(DeliveryWorker *worker, const Moment *now) {
                 listing_failed(worker, now);
 }
 
+void worker_list_missed(DeliveryWorker *worker, const Moment *now) {
+        if (!worker->list_missed || worker->scheduled->worker.silent)
+                return;
+        worker->list_missed = false;
+        worker_list(worker, now);
+}
+
 void worker_deadline(DeliveryWorker *worker, const Moment *now) {
         if (worker->call_unmade) {
                 worker->call_unmade = false;
@@ -215,6 +223,7 @@ void delivery_worker_disconnected(DeliveryWorker *worker, const Moment *now) {
 void delivery_worker_reported(DeliveryWorker *worker, const WorkerReport *report, const Moment *now) {
         scheduler_worker_reported(
                         worker->delivery->scheduler, worker->scheduled, report, now->boottime_usec);
+        worker_touch(worker);
         delivery_wake(worker->delivery);
 }
 

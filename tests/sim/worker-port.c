@@ -394,6 +394,7 @@ static void retry(Sim *sim, void *data) {
 static void disconnects(Sim *sim, void *data) {
         WorkerView *view = ((const StreamEvent *) data)->view;
         Moment now = queue_moment(view->queue);
+        sim_log(sim, "%s hears no more of %s", view->queue->host.name, sim->runners[view->runner].host.name);
         view->connecting = false;
         view->runner_life = 0;
         view->retrying = true;
@@ -411,6 +412,7 @@ static void connects(Sim *sim, void *data) {
                 return;
         }
         Moment now = queue_moment(view->queue);
+        sim_log(sim, "%s hears of %s", view->queue->host.name, runner->host.name);
         view->connecting = false;
         view->runner_life = runner->host.life;
         delivery_worker_connected(view->worker, &now);
