@@ -98,11 +98,11 @@ static int new_attempt_id(const Task *task, char ret[static ATTEMPT_ID_MAX + 1])
         return 0;
 }
 
-/* What keeps it from being sent is ours, and no fault of the worker's: it waits again, and that a little. */
+/* What keeps it from being sent is ours, and says nothing of what was sent before. */
 static void report_unsubmitted(Task *task, int r, const Moment *now) {
         if (task->scheduled->state == SCHEDULED_SENDING && !task->work.submit_call)
                 scheduler_submit_done(
-                                task->delivery->scheduler, task->scheduled, SUBMIT_BUSY, now->boottime_usec);
+                                task->delivery->scheduler, task->scheduled, SUBMIT_UNSENT, now->boottime_usec);
 }
 
 static void report_no_worker(Task *task, int r, const Moment *now) {

@@ -57,6 +57,7 @@ static int restore_attempt(Task *task, const StoredTask *row, const StoredAttemp
                         task->worker->scheduled,
                         attempt->runner_instance ?: "",
                         attempt->state != STORED_ATTEMPT_SENT,
+                        attempt->unanswered,
                         now->boottime_usec);
         worker_touch(task->worker);
         return 0;

@@ -222,6 +222,7 @@ StoredAttempt task_attempt_row(const Task *task, StoredAttemptState state) {
                 .worker_id = delivery_worker_id(task->worker),
                 .runner_task_id = task->attempt_id,
                 .runner_instance = task->scheduled->instance,
+                .unanswered = task->scheduled->uncertain_usec > 0,
         };
 }
 

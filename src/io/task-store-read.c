@@ -16,7 +16,7 @@
 #define N_TASK_COLUMNS 13
 #define ATTEMPT_COLUMNS                                                                                   \
         "a.number, a.state, a.worker_id, a.runner_task_id, a.runner_instance, a.place_usec, a.finish_usec, " \
-        "a.attempt"
+        "a.unanswered, a.attempt"
 
 /* Specifications are joined to the left: one that is missing is damage, and not a task that is not there. */
 static const char *const statement_texts[] = {
@@ -127,7 +127,8 @@ static int read_attempt(sqlite3_stmt *statement, int first, StoredAttempt *ret) 
                 .runner_instance = column_text(statement, first + 4),
                 .place_usec = column_u64(statement, first + 5),
                 .finish_usec = column_u64(statement, first + 6),
-                .attempt = column_text(statement, first + 7),
+                .unanswered = sqlite3_column_int(statement, first + 7) != 0,
+                .attempt = column_text(statement, first + 8),
         };
         if (sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
                 return -ENOMEM;

@@ -31,8 +31,8 @@ static const char *const statement_texts[] = {
         [WRITE_ATTEMPTS_DELETE] = "DELETE FROM attempts WHERE seq = ?",
         [WRITE_OUTPUTS_DELETE] = "DELETE FROM outputs WHERE seq = ?",
         [WRITE_ATTEMPT] = "REPLACE INTO attempts (seq, number, state, worker_id, runner_task_id, "
-                          "runner_instance, place_usec, finish_usec, attempt) "
-                          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                          "runner_instance, place_usec, finish_usec, unanswered, attempt) "
+                          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [WRITE_OUTPUT] = "REPLACE INTO outputs (seq, number, stream, position, bytes) VALUES (?, ?, ?, ?, ?)",
         [WRITE_WORKER] = "REPLACE INTO workers (worker_id, disabled) VALUES (?, ?)",
         [WRITE_FACT] = "REPLACE INTO facts (key, value) VALUES (?, ?)",
@@ -186,6 +186,7 @@ static int put_attempt(StoreWriter *writer, uint64_t seq, const StoredAttempt *a
         bind_text(&row, attempt->runner_instance);
         bind_number(&row, attempt->place_usec);
         bind_number(&row, attempt->finish_usec);
+        bind_number(&row, attempt->unanswered);
         bind_text(&row, attempt->attempt);
         return binder_run(writer, &row);
 }

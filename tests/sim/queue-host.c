@@ -188,6 +188,7 @@ static void restore(const Sim *sim, const Queue *queue, const SimTask *task, con
                         .worker_id = sim->runners[sim->attempts[row->attempt].runner].host.name,
                         .runner_task_id = sim->attempts[row->attempt].id,
                         .runner_instance = row->instance,
+                        .unanswered = row->unanswered,
                 };
         }
         if (delivery_restore(queue->delivery, &task->row, task->n_attempts > 0 ? &attempt : NULL, now) < 0)

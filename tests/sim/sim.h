@@ -115,6 +115,7 @@ typedef struct AttemptRow {
         StoredAttemptState state;
         uint32_t attempt;
         char instance[WORKER_INSTANCE_SIZE];
+        bool unanswered;
         char *json;
         uint64_t output_bytes; /* that are stored of it */
 } AttemptRow;

@@ -64,6 +64,7 @@ static void put_attempt(Sim *sim, SimTask *task, const StoredAttempt *row) {
         *to = (AttemptRow){
                 .state = row->state,
                 .attempt = attempt,
+                .unanswered = row->unanswered,
                 .json = copy(row->attempt),
                 .output_bytes = to->attempt == attempt ? to->output_bytes : 0,
         };

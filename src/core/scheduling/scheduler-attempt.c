@@ -122,6 +122,7 @@ void scheduler_restore_attempt(
                 ScheduledWorker *worker,
                 const char *instance,
                 bool accepted,
+                bool unanswered,
                 usec_t now_usec) {
         assert(task->state == SCHEDULED_WAITING);
         assert(strlen(instance) < WORKER_INSTANCE_SIZE);
@@ -131,7 +132,8 @@ void scheduler_restore_attempt(
         (void) strncpy(task->instance, instance, sizeof(task->instance) - 1);
         task->waiting_since_usec = now_usec;
         task->state = accepted ? SCHEDULED_RUNNING : SCHEDULED_UNCERTAIN;
-        task->uncertain_usec = now_usec; /* of what the earlier run sent, something may still be on its way */
+        if (!accepted || unanswered) /* of what the earlier run sent, something may still be on its way */
+                task->uncertain_usec = now_usec;
         if (accepted)
                 return;
         task->maybe_taken = true;
@@ -300,7 +302,7 @@ void scheduler_submit_done(
                 attempt_accepted(scheduler, task, now_usec);
                 break;
         case SUBMIT_FULL:
-                pause_worker(worker, usec_add(now_usec, FULL_PAUSE_USEC));
+                worker->full_usec = usec_add(now_usec, FULL_PAUSE_USEC);
                 submission_refused(scheduler, task, now_usec);
                 break;
         case SUBMIT_BUSY:

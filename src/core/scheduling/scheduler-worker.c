@@ -84,6 +84,7 @@ static void take_report(Worker *worker, const WorkerReport *report, usec_t now_u
         memcpy(worker->report.instance, instance, sizeof(instance));
         worker->heard = true;
         worker->n_reports++;
+        worker->full_usec = 0;
         if (worker->probed && worker->n_calls > worker->verify_call)
                 worker->verify = worker->lease_new = false;
         worker->probed = false;
@@ -299,6 +300,8 @@ usec_t workers_deadline(const Scheduler *scheduler, usec_t now_usec) {
                         usec = earlier(usec, worker->next_call_usec);
                 if (worker->paused_usec > now_usec && scheduler->waiting.n_entries > 0)
                         usec = earlier(usec, worker->paused_usec);
+                if (worker->full_usec > now_usec && scheduler->waiting.n_entries > 0)
+                        usec = earlier(usec, worker->full_usec);
                 usec_t lost_usec = worker_lost_usec(worker, scheduler->config.lost_after_usec);
                 if (worker->n_attempts > 0 && (worker->silent || !worker->heard) && lost_usec > now_usec)
                         usec = earlier(usec, lost_usec);

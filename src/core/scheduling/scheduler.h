@@ -186,13 +186,14 @@ int scheduler_add_task(
                 ScheduledTask **ret);
 
 /* Right after scheduler_add_task(): the task was with WORKER, at its INSTANCE, when the queue stopped.
- * ACCEPTED: the worker was known to have it. */
+ * ACCEPTED: the worker was known to have it. UNANSWERED: a submission of it was not answered. */
 void scheduler_restore_attempt(
                 Scheduler *scheduler,
                 ScheduledTask *task,
                 ScheduledWorker *worker,
                 const char *instance,
                 bool accepted,
+                bool unanswered,
                 usec_t now_usec);
 
 /* The same for one that was to wait until a time. */
