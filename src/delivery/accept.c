@@ -123,8 +123,7 @@ void delivery_accept(
                 acceptance->n_tasks = n;
                 if (n > 0)
                         memcpy(acceptance->tasks, tasks, n * sizeof(Task *));
-                r = delivery->store_port->commit(
-                                delivery->store, TAKE_PTR(owned), on_committed, acceptance);
+                r = delivery->store_port->commit(delivery->store, TAKE_PTR(owned), on_committed, acceptance);
         }
         if (r >= 0)
                 return;

@@ -49,9 +49,9 @@ struct DeliveryWorker {
         bool touched;
         DeliveryWorker *next_touched;
 
-        PortCall *call;      /* the scheduler's */
+        PortCall *call; /* the scheduler's */
         WorkerCall call_kind;
-        bool call_unmade;    /* could not be made; the scheduler is told in the next turn */
+        bool call_unmade; /* could not be made; the scheduler is told in the next turn */
 
         PortCall *probe_call, *list_call; /* a listing: first who it is, then what it has */
         bool list_again;                  /* something may have been missed since it began */
@@ -63,12 +63,8 @@ struct DeliveryWorker {
 };
 
 /* delivery.c */
-void delivery_log(
-                const Delivery *delivery,
-                int priority,
-                int r,
-                const char *format,
-                ...) __attribute__((format(printf, 4, 5)));
+void delivery_log(const Delivery *delivery, int priority, int r, const char *format, ...)
+                __attribute__((format(printf, 4, 5)));
 void delivery_wake(const Delivery *delivery);
 DeliveryWorker *delivery_find_worker(const Delivery *delivery, const char *id);
 

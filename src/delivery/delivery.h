@@ -13,8 +13,8 @@
  *   restore.c   all of this is taken up where an earlier run of the queue left it
  *
  * Two rules hold everywhere. A submission leaves, a client hears of an acceptance or an end, and a worker
- * forgets, only when that which it follows from is on disk. And nothing is reported to the scheduler while its
- * actions are taken: what goes wrong in taking one is reported in the next turn. */
+ * forgets, only when that which it follows from is on disk. And nothing is reported to the scheduler while
+ * its actions are taken: what goes wrong in taking one is reported in the next turn. */
 #pragma once
 
 #include <json-c/json.h>
@@ -82,11 +82,11 @@ typedef struct DeliveryOptions {
         void *listener_userdata;
 } DeliveryOptions;
 
-/* An attempt that did not become the result, until its end is on disk: it goes along with whatever is stored of
- * its task next. */
+/* An attempt that did not become the result, until its end is on disk: it goes along with whatever is stored
+ * of its task next. */
 typedef struct EndedAttempt EndedAttempt;
 struct EndedAttempt {
-        EndedAttempt *next;                   /* of the task's */
+        EndedAttempt *next;                    /* of the task's */
         EndedAttempt *previous_all, *next_all; /* of the delivery's */
         uint64_t number;
         StoredAttemptState state;
@@ -111,14 +111,14 @@ typedef struct TaskWork {
         json_object *earlier;  /* attempts that did not become the result, as stored; NULL: not read */
         char *result;          /* the finished task, on its way to the disk */
         const char *state_word, *result_word; /* in there; the latter may be NULL */
-        TaskStep read_step;    /* goes on when something was read from the store; NULL: nothing is read */
-        bool reading;          /* … that is under way, not still to be begun */
-        TaskStep again;        /* to be done again, or in the next turn, at the time of the deadline */
+        TaskStep read_step; /* goes on when something was read from the store; NULL: nothing is read */
+        bool reading;       /* … that is under way, not still to be begun */
+        TaskStep again;     /* to be done again, or in the next turn, at the time of the deadline */
         Deadline deadline;
         uint64_t n_writes_begun, n_writes_done; /* to the disk, where they arrive in order */
         unsigned n_placing; /* of these, where attempts go; all but the last of them were given up */
-        bool finish_seen;   /* its worker says that the attempt is over, maybe before it says that it took it */
-        bool stop_early;    /* a client wants it stopped before it could be scheduled */
+        bool finish_seen; /* its worker says that the attempt is over, maybe before it says that it took it */
+        bool stop_early;  /* a client wants it stopped before it could be scheduled */
 } TaskWork;
 
 /* A task that is not finished. Others than the delivery only read it. */

@@ -102,13 +102,19 @@ static int new_attempt_id(const Task *task, char ret[static ATTEMPT_ID_MAX + 1])
 static void report_unsubmitted(Task *task, int r, const Moment *now) {
         if (task->scheduled->state == SCHEDULED_SENDING && !task->work.submit_call)
                 scheduler_submit_done(
-                                task->delivery->scheduler, task->scheduled, SUBMIT_UNSENT, now->boottime_usec);
+                                task->delivery->scheduler,
+                                task->scheduled,
+                                SUBMIT_UNSENT,
+                                now->boottime_usec);
 }
 
 static void report_no_worker(Task *task, int r, const Moment *now) {
         if (task->scheduled->state == SCHEDULED_SENDING)
                 scheduler_submit_done(
-                                task->delivery->scheduler, task->scheduled, SUBMIT_UNKNOWN, now->boottime_usec);
+                                task->delivery->scheduler,
+                                task->scheduled,
+                                SUBMIT_UNKNOWN,
+                                now->boottime_usec);
 }
 
 static void submit_step(Task *task, int r, const Moment *now) {
@@ -264,7 +270,8 @@ static int commit_waiting(Task *task, const Moment *now) {
 
 /* Unless it is at a worker again: then it went along with that. */
 static void store_again(Task *task, int r, const Moment *now) {
-        bool waits = task->scheduled->state == SCHEDULED_WAITING || task->scheduled->state == SCHEDULED_BACKOFF;
+        bool waits = task->scheduled->state == SCHEDULED_WAITING ||
+                        task->scheduled->state == SCHEDULED_BACKOFF;
         r = waits && task->work.ended ? commit_waiting(task, now) : 0;
         if (r < 0)
                 requeue_failed(task, r, now);
@@ -297,7 +304,7 @@ static int note_ended(Task *task, const Moment *now) {
                 .next = task->work.ended,
                 .next_all = task->delivery->first_ended,
                 .number = task->attempt_number,
-                .state = reason == REASON_REFUSED ? STORED_ATTEMPT_REFUSED :
+                .state = reason == REASON_REFUSED      ? STORED_ATTEMPT_REFUSED :
                                 reason == REASON_RETRY ? STORED_ATTEMPT_FINISHED :
                                                          STORED_ATTEMPT_LOST,
                 .worker = task->worker,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The end of a task: its result goes to disk, then everybody who waits is told, then its worker may forget it,
- * and the queue forgets what it knew of it while it was live. */
+/* The end of a task: its result goes to disk, then everybody who waits is told, then its worker may forget
+ * it, and the queue forgets what it knew of it while it was live. */
 
 #include <assert.h>
 #include <string.h>
@@ -66,8 +66,9 @@ static void store(Task *task, StoreBatch *batch, const Moment *now) {
 /* Its words outlive RESULT. */
 static const char *known_word(json_object *result, const char *key) {
         static const char *const words[] = {
-                "completed",  "errored",   "killed",      "success", "exit-code", "signal",   "core-dump",   "oom-kill",
-                "exec-failed", "start-failed", "timeout", "stopped", "canceled",  "shutdown", "worker-lost",
+                "completed", "errored",   "killed",   "success",     "exit-code",
+                "signal",    "core-dump", "oom-kill", "exec-failed", "start-failed",
+                "timeout",   "stopped",   "canceled", "shutdown",    "worker-lost",
         };
         json_object *value;
         if (!json_object_object_get_ex(result, key, &value))
@@ -164,8 +165,7 @@ static void finish_without_result(Task *task, const Moment *now) {
         StoreBatch *batch = NULL;
         QueueEnd end = queue_end(task);
         QueueAttempt frame = task_frame(task, task->work.spec);
-        int r = queue_attempt_new(
-                        &frame, end, task->unit, end_note(task, end), now->realtime_usec, &result);
+        int r = queue_attempt_new(&frame, end, task->unit, end_note(task, end), now->realtime_usec, &result);
         if (r >= 0)
                 r = format(task, result);
         if (r >= 0)

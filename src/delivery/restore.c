@@ -31,8 +31,7 @@ static int add_task(Delivery *delivery, const StoredTask *row, const Moment *now
 }
 
 static bool may_be_running(const StoredAttempt *attempt) {
-        return attempt &&
-                        (attempt->state == STORED_ATTEMPT_SENT || attempt->state == STORED_ATTEMPT_RUNNING);
+        return attempt && (attempt->state == STORED_ATTEMPT_SENT || attempt->state == STORED_ATTEMPT_RUNNING);
 }
 
 /* A worker that is not configured any more cannot be asked: what it had is given up after a while, as with
@@ -42,7 +41,11 @@ static int find_worker(Delivery *delivery, const char *id, const Moment *now, De
         return *ret ? 0 : delivery_add_worker(delivery, id, NULL, now, ret);
 }
 
-static int restore_attempt(Task *task, const StoredTask *row, const StoredAttempt *attempt, const Moment *now) {
+static int restore_attempt(
+                Task *task,
+                const StoredTask *row,
+                const StoredAttempt *attempt,
+                const Moment *now) {
         Delivery *delivery = task->delivery;
         int r = find_worker(delivery, attempt->worker_id, now, &task->worker);
         if (r >= 0)

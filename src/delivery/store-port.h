@@ -8,8 +8,8 @@
  *
  * What a store has to promise: a batch is there whole or not at all; a DONE with 0 means that nothing but the
  * loss of the store itself undoes it; batches come into it, and are told, in the order in which they were
- * handed over, though one of them may fail. Readers see at least what was told to be there. A failed DONE means
- * that the batch is not there, and -EIO that nobody knows. */
+ * handed over, though one of them may fail. Readers see at least what was told to be there. A failed DONE
+ * means that the batch is not there, and -EIO that nobody knows. */
 #pragma once
 
 #include "core/store/store-batch.h"
@@ -57,11 +57,10 @@ typedef struct StoreLoader {
         int (*on_fact)(const char *key, const char *value, void *userdata);
         int (*on_worker)(const StoredWorker *worker, void *userdata);
         /* One that is not finished, in order of arrival; ATTEMPT is its last, or NULL. */
-        int (*on_task)(
-                        const StoredTask *task,
-                        const StoredAttempt *attempt,
-                        const Moment *now,
-                        void *userdata);
+        int (*on_task)(const StoredTask *task,
+                       const StoredAttempt *attempt,
+                       const Moment *now,
+                       void *userdata);
         StoreDone done;
         void *userdata;
 } StoreLoader;
@@ -70,7 +69,11 @@ typedef struct StorePort {
         /* Takes BATCH over in any case. -ENOBUFS: too much waits to be written. */
         int (*commit)(void *store, StoreBatch *batch, StoreDone done, void *userdata);
 
-        int (*get)(void *store, const char *task_id, const StoreWanted *wanted, StoreGot done, void *userdata);
+        int (*get)(void *store,
+                   const char *task_id,
+                   const StoreWanted *wanted,
+                   StoreGot done,
+                   void *userdata);
 
         /* One page in order of arrival, each with its attempts while it is not finished. A page may hold less
          * than the limit and yet not be the last. -EINVAL: too many labels, or no "=" in one. */

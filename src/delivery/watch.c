@@ -140,7 +140,10 @@ static void on_list_done(const ListAnswer *answer, const Moment *now, void *user
                 return;
         }
         scheduler_listing_finish(
-                        worker->delivery->scheduler, worker->scheduled, worker->listed_usec, now->boottime_usec);
+                        worker->delivery->scheduler,
+                        worker->scheduled,
+                        worker->listed_usec,
+                        now->boottime_usec);
         if (worker->list_again)
                 worker_list(worker, now);
         delivery_wake(worker->delivery);
@@ -221,8 +224,7 @@ void delivery_worker_disconnected(DeliveryWorker *worker, const Moment *now) {
 }
 
 void delivery_worker_reported(DeliveryWorker *worker, const WorkerReport *report, const Moment *now) {
-        scheduler_worker_reported(
-                        worker->delivery->scheduler, worker->scheduled, report, now->boottime_usec);
+        scheduler_worker_reported(worker->delivery->scheduler, worker->scheduled, report, now->boottime_usec);
         worker_touch(worker);
         delivery_wake(worker->delivery);
 }

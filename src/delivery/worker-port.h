@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What the delivery of tasks needs of workers, whatever they are: a runner over HTTP is one kind, the
- * simulation's another. A kind of worker is a table of these functions; WORKER is the port's own, one for each
- * worker.
+ * simulation's another. A kind of worker is a table of these functions; WORKER is the port's own, one for
+ * each worker.
  *
  * All of them only begin something. What comes of it is told later, once, by the DONE that was given with it,
  * never from within the function; with 0 DONE is called unless the call is cancelled before, with a negative
@@ -102,8 +102,9 @@ typedef struct OutputWanted {
         const char *attempt_id;
         StoredStream stream;
         uint64_t offset;
-        bool follow;   /* until the attempt's end; else what there is now */
-        bool for_clients; /* for clients, however many they are: must not hold up what the delivery itself asks */
+        bool follow;      /* until the attempt's end; else what there is now */
+        bool for_clients; /* for clients, however many they are: must not hold up what the delivery itself
+                             asks */
 } OutputWanted;
 
 typedef struct WorkerPort {

@@ -10,11 +10,11 @@
 
 #define LIST_SCAN_MAX 5000 /* tasks of one label that are looked at for one page */
 
-#define TASK_COLUMNS                                                                                     \
+#define TASK_COLUMNS                                                                                    \
         "t.seq, t.task_id, t.state, t.priority, t.retries, t.losses, t.stop_requested, t.submit_usec, " \
         "t.queue_usec, t.not_before_usec, t.finish_usec, t.result, s.spec"
 #define N_TASK_COLUMNS 13
-#define ATTEMPT_COLUMNS                                                                                   \
+#define ATTEMPT_COLUMNS                                                                                      \
         "a.number, a.state, a.worker_id, a.runner_task_id, a.runner_instance, a.place_usec, a.finish_usec, " \
         "a.unanswered, a.attempt"
 

@@ -11,10 +11,10 @@
 
 #include "io/task-store-internal.h"
 
-#define GROUP_BYTES_MAX (16 * 1024 * 1024) /* of one transaction, roughly */
-#define FREE_PAGES_MAX  4096               /* kept in the file for what comes */
-#define VACUUM_PAGES    1024               /* given back at a time */
-#define OUTPUT_ROW_BYTES (128 * 1024)      /* who reads some bytes of a row has it read whole */
+#define GROUP_BYTES_MAX  (16 * 1024 * 1024) /* of one transaction, roughly */
+#define FREE_PAGES_MAX   4096               /* kept in the file for what comes */
+#define VACUUM_PAGES     1024               /* given back at a time */
+#define OUTPUT_ROW_BYTES (128 * 1024)       /* who reads some bytes of a row has it read whole */
 
 static const char *const statement_texts[] = {
         [WRITE_TASK] = "INSERT INTO tasks (seq, task_id, state, priority, retries, losses, stop_requested, "
@@ -113,8 +113,9 @@ static void bind_bytes(Binder *to, const void *bytes, size_t size) {
 }
 
 static int binder_run(StoreWriter *writer, const Binder *bound) {
-        int r = bound->code == SQLITE_OK ? statement_run(writer->db, bound->statement) :
-                                           store_error(writer->db) ?: -ENOMEM;
+        int r = bound->code == SQLITE_OK        ? statement_run(writer->db, bound->statement) :
+                        store_error(writer->db) ?:
+                                                  -ENOMEM;
         (void) sqlite3_clear_bindings(bound->statement);
         return r;
 }

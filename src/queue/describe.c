@@ -147,12 +147,7 @@ static void on_described(int r, json_object *object, void *userdata) {
                 http_request_answer_json(request, status, object);
 }
 
-void describe_answer(
-                Queue *queue,
-                HttpRequest *request,
-                int status,
-                const char *task_id,
-                OutputMode mode) {
+void describe_answer(Queue *queue, HttpRequest *request, int status, const char *task_id, OutputMode mode) {
         json_object *object = NULL;
         int r = describe_now(queue, task_id, mode, &object);
         if (r >= 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Tasks as clients read them, wherever they are: live ones from memory as far as they are there, all else from
- * the store. */
+/* Tasks as clients read them, wherever they are: live ones from memory as far as they are there, all else
+ * from the store. */
 #pragma once
 
 #include <json-c/json.h>
@@ -26,12 +26,7 @@ int describe_task(Queue *queue, const char *task_id, OutputMode mode, DescribeDo
 int describe_entry(Queue *queue, const StoreEntry *entry, OutputMode mode, json_object **ret);
 
 /* Answers REQUEST, which nobody else holds, with STATUS and the task, or why it cannot be told. */
-void describe_answer(
-                Queue *queue,
-                HttpRequest *request,
-                int status,
-                const char *task_id,
-                OutputMode mode);
+void describe_answer(Queue *queue, HttpRequest *request, int status, const char *task_id, OutputMode mode);
 
 /* 404 with -ENOENT, else what R says. */
 void describe_answer_error(HttpRequest *request, int r);

@@ -97,8 +97,7 @@ static int lease_body(const HttpWorkers *shared, char **ret) {
         if (r >= 0)
                 r = json_add_string(object, "version", shared->version);
         if (r >= 0)
-                r = json_add_double(
-                                object, "ttl", (double) shared->lease_ttl_usec / (double) USEC_PER_SEC);
+                r = json_add_double(object, "ttl", (double) shared->lease_ttl_usec / (double) USEC_PER_SEC);
         return r < 0 ? r : json_format(object, ret, NULL);
 }
 
@@ -262,8 +261,7 @@ static int port_forget(void *worker, const char *attempt_id, WorkerEndDone done,
 static int read_page(json_object *object, RunnerTask *ret_tasks, ListAnswer *ret) {
         json_object *tasks, *next;
         if (!json_object_object_get_ex(object, "tasks", &tasks) ||
-            !json_object_is_type(tasks, json_type_array) ||
-            json_object_array_length(tasks) > LIST_LIMIT_MAX)
+            !json_object_is_type(tasks, json_type_array) || json_object_array_length(tasks) > LIST_LIMIT_MAX)
                 return -EBADMSG;
         for (size_t i = 0; i < json_object_array_length(tasks); i++)
                 if (runner_task_read(json_object_array_get_idx(tasks, i), &ret_tasks[ret->n_tasks]) >= 0)

@@ -75,8 +75,7 @@ static void on_stream_done(HttpCall *call, const HttpOutcome *outcome, void *use
 
 static bool is_retry_pending(const HttpWorker *worker) {
         int enabled = SD_EVENT_OFF;
-        return worker->retry_source &&
-                        sd_event_source_get_enabled(worker->retry_source, &enabled) > 0;
+        return worker->retry_source && sd_event_source_get_enabled(worker->retry_source, &enabled) > 0;
 }
 
 /* One that is silent is left alone until it answers a probe. */

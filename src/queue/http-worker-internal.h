@@ -9,7 +9,7 @@
 
 /* One request under way. */
 struct PortCall {
-        HttpWorker *worker;       /* weak: owns it */
+        HttpWorker *worker;        /* weak: owns it */
         PortCall *previous, *next; /* of the worker's */
         HttpCall *http;
         WorkerCall kind;

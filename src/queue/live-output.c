@@ -349,7 +349,12 @@ static void answer_stored(const PendingOutput *pending, int r, const StoreEntry 
                 describe_answer_error(pending->request, r);
         else
                 http_request_answer_stream(
-                                pending->request, 200, CONTENT_TYPE, on_stored_read, on_stored_release, output);
+                                pending->request,
+                                200,
+                                CONTENT_TYPE,
+                                on_stored_read,
+                                on_stored_release,
+                                output);
 }
 
 static void on_got(int r, const StoreEntry *entry, const Moment *now, void *userdata) {

@@ -76,8 +76,8 @@ void queue_run_soon(Queue *queue);
 /* Hands out what this queue may use: its share, or nothing while it drains. */
 void queue_update_permissions(Queue *queue);
 
-/* Drains, or not any more, also after a restart: DONE is called when that is stored. A negative errno: nothing
- * has changed. */
+/* Drains, or not any more, also after a restart: DONE is called when that is stored. A negative errno:
+ * nothing has changed. */
 int queue_set_draining(Queue *queue, bool draining, StoreDone done, void *userdata);
 
 /* The version by which other queues compare it. */

@@ -139,7 +139,8 @@ void route_impact(void *userdata, HttpRequest *request, const RequestContext *co
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        const Worker *best = scheduler_least_impact(delivery_scheduler(queue->delivery), &want, usec_now(CLOCK_BOOTTIME));
+        const Worker *best = scheduler_least_impact(
+                        delivery_scheduler(queue->delivery), &want, usec_now(CLOCK_BOOTTIME));
         int r = impact_to_json(&want, best ? &best->report.free_amounts : &(Resources){}, &object);
         if (r >= 0)
                 r = json_add_string(object, "worker", best ? best->id : NULL);

@@ -62,7 +62,8 @@ static void on_listed(
                                 request,
                                 200,
                                 task_page_to_json(
-                                                describe_page(queue, entries, n), next > 0 ? next : UINT64_MAX));
+                                                describe_page(queue, entries, n),
+                                                next > 0 ? next : UINT64_MAX));
 }
 
 void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context) {
@@ -80,8 +81,9 @@ void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext
                 r = queue->store_port->list(
                                 queue->store,
                                 &(StoreFilter){
-                                                .state = wanted.state ? stored_state_from_string(wanted.state) :
-                                                                        -1,
+                                                .state = wanted.state ?
+                                                                stored_state_from_string(wanted.state) :
+                                                                -1,
                                                 .labels = wanted.labels,
                                                 .after = wanted.after == UINT64_MAX ? 0 : wanted.after,
                                                 .limit = wanted.limit,

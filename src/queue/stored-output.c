@@ -9,7 +9,8 @@
 struct StoredOutput {
         const StorePort *port;
         void *store;          /* weak */
-        HttpRequest *request; /* weak; NULL: nobody reads any more, and it is freed with the piece under way */
+        HttpRequest *request; /* weak; NULL: nobody reads any more, and it is freed with the piece under way
+                               */
         uint64_t seq, number, offset;
         StoredStream stream;
         char *bytes; /* the piece that was read last */

@@ -35,8 +35,8 @@ typedef struct Item {
         QueueSpec *spec;
         char *task_id;
         Found found;
-        bool is_new;  /* it is stored by this request */
-        bool is_full; /* refused because it does not fit now: the answer shows the capacity */
+        bool is_new;     /* it is stored by this request */
+        bool is_full;    /* refused because it does not fit now: the answer shows the capacity */
         Problem problem; /* status 0: none */
         json_object *attempt;
 } Item;
@@ -172,7 +172,10 @@ static int check_takes_tasks(Item *item, const Moment *now) {
                                 "this queue is draining and takes no new tasks");
         if (!scheduler_could_fit(scheduler, want))
                 return problem_set(
-                                &item->problem, 422, "/resources", "no worker can ever offer these resources");
+                                &item->problem,
+                                422,
+                                "/resources",
+                                "no worker can ever offer these resources");
         if (item->spec->task->when_full == WHEN_FULL_REJECT &&
             !scheduler_fits_now(scheduler, want, now->boottime_usec)) {
                 item->is_full = true;

@@ -155,8 +155,8 @@ static uint64_t put_task(Fixture *fixture, const char *task_id, char *const *lab
 static int write_task(const StoredTask *task, void *userdata) {
         return text_appendf(
                         userdata,
-                        "%" PRIu64 " %s %s p%" PRId64 " r%" PRIu64 " l%" PRIu64 " s%d %" PRIu64
-                        " %" PRIu64 " %" PRIu64 " %" PRIu64 " %s %s\n",
+                        "%" PRIu64 " %s %s p%" PRId64 " r%" PRIu64 " l%" PRIu64 " s%d %" PRIu64 " %" PRIu64
+                        " %" PRIu64 " %" PRIu64 " %s %s\n",
                         task->seq,
                         task->task_id,
                         stored_state_to_string(task->state),
@@ -350,9 +350,7 @@ static void the_last_attempt_is_known_after_a_restart(void **state) {
         check_live(fixture, "a running\n#2 running mac2 q:a:2 boot7 8 0 {}\nb queued\n");
         Text seen = {};
         assert_int_equal(task_store_attempts(fixture->store, a, write_attempt, &seen), 0);
-        check_text("attempts",
-                   seen.data,
-                   "#1 lost mac1 q:a:1 - 5 7 -\n#2 running mac2 q:a:2 boot7 8 0 {}\n");
+        check_text("attempts", seen.data, "#1 lost mac1 q:a:1 - 5 7 -\n#2 running mac2 q:a:2 boot7 8 0 {}\n");
         seen.size = 0;
         assert_int_equal(task_store_attempts(fixture->store, b, write_attempt, &seen), 0);
         assert_int_equal(seen.size, 0);
@@ -1180,17 +1178,17 @@ static int64_t version_of(sqlite3 *db) {
 
 /* A store as version 1 left it, with something in each table that has changed since. */
 static const char version_1_rows[] =
-        "INSERT INTO tasks (seq, task_id, state, priority, retries, stop_reason, submit_usec, "
-        "queue_usec, not_before_usec, finish_usec, spec_hash, result) VALUES "
-        "(5, 'old', 'queued', 3, 2, 1, 11, 12, 13, 0, 99, NULL), "
-        "(6, 'sent', 'queued', 0, 0, 0, 11, 12, 0, 0, 0, NULL), "
-        "(7, 'over', 'completed', 0, 0, 0, 11, 12, 0, 14, 0, '{}');"
-        "INSERT INTO specs VALUES (5, '{}'), (6, '{}'), (7, '{}');"
-        "INSERT INTO labels VALUES ('a=b', 7);"
-        "INSERT INTO attempts VALUES (6, 1, 'placed', 'w', 'sent.1', 'i', 'lease', 15, 0, 0, NULL), "
-        "(7, 2, 'finished', 'w', 'over.2', 'i', NULL, 15, 16, 17, NULL);"
-        "INSERT INTO outputs VALUES (7, 2, 0, 0, 'hello');"
-        "INSERT INTO workers VALUES ('w', 1, 'lease', 'i', 18)";
+                "INSERT INTO tasks (seq, task_id, state, priority, retries, stop_reason, submit_usec, "
+                "queue_usec, not_before_usec, finish_usec, spec_hash, result) VALUES "
+                "(5, 'old', 'queued', 3, 2, 1, 11, 12, 13, 0, 99, NULL), "
+                "(6, 'sent', 'queued', 0, 0, 0, 11, 12, 0, 0, 0, NULL), "
+                "(7, 'over', 'completed', 0, 0, 0, 11, 12, 0, 14, 0, '{}');"
+                "INSERT INTO specs VALUES (5, '{}'), (6, '{}'), (7, '{}');"
+                "INSERT INTO labels VALUES ('a=b', 7);"
+                "INSERT INTO attempts VALUES (6, 1, 'placed', 'w', 'sent.1', 'i', 'lease', 15, 0, 0, NULL), "
+                "(7, 2, 'finished', 'w', 'over.2', 'i', NULL, 15, 16, 17, NULL);"
+                "INSERT INTO outputs VALUES (7, 2, 0, 0, 'hello');"
+                "INSERT INTO workers VALUES ('w', 1, 'lease', 'i', 18)";
 
 static void a_store_of_version_1_is_brought_up_to_date(void **state) {
         Fixture *fixture = *state;

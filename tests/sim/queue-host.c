@@ -12,9 +12,9 @@
 #include "core/json/json.h"
 #include "sim.h"
 
-#define REALTIME_USEC   (1000000 * USEC_PER_SEC)
-#define LARGE_BYTES     5000 /* more than is kept in memory */
-#define ASK_AGAIN_USEC  (5 * USEC_PER_SEC)
+#define REALTIME_USEC  (1000000 * USEC_PER_SEC)
+#define LARGE_BYTES    5000 /* more than is kept in memory */
+#define ASK_AGAIN_USEC (5 * USEC_PER_SEC)
 
 Moment queue_moment(const Queue *queue) {
         return (Moment){
@@ -67,7 +67,8 @@ void queue_settle(Queue *queue) {
 
 /* ── what the delivery tells ── */
 
-static void on_wake(void *userdata) {}
+static void on_wake(void *userdata) {
+}
 
 static void on_log(int priority, int r, const char *text, void *userdata) {
         const Queue *queue = userdata;
@@ -79,7 +80,8 @@ static void on_queued(Task *task, ScheduledReason reason, void *userdata) {
         sim_log(queue->sim, "%s: %s waits for %d", queue->host.name, task->task_id, (int) reason);
 }
 
-static void on_submitted(Task *task, SubmitOutcome outcome, void *userdata) {}
+static void on_submitted(Task *task, SubmitOutcome outcome, void *userdata) {
+}
 
 static void on_running(Task *task, void *userdata) {
         const Queue *queue = userdata;
@@ -97,7 +99,8 @@ static bool on_attempt_ended(Task *task, void *userdata) {
         return false;
 }
 
-static void on_attempt_gone(Task *task, void *userdata) {}
+static void on_attempt_gone(Task *task, void *userdata) {
+}
 
 static void on_finished(Task *task, const char *state, const char *result, void *userdata) {
         const Queue *queue = userdata;
@@ -109,7 +112,8 @@ static void on_finished(Task *task, const char *state, const char *result, void 
         forget_early(sim, task);
 }
 
-static void on_freed(Task *task, void *userdata) {}
+static void on_freed(Task *task, void *userdata) {
+}
 
 static Attempt *attempt_new(Sim *sim) {
         if (sim->n_attempts == sim->n_attempts_allocated) {
@@ -202,18 +206,19 @@ void queue_start(Sim *sim, Queue *queue) {
         queue->host.life++;
         queue->dying = false;
         Moment now = queue_moment(queue);
-        if (delivery_new(&(DeliveryOptions){
-                                         .scheduler = sim->config,
-                                         .default_resources = { .cores_micro = CORES_MICRO_PER_CORE,
-                                                                .memory_mb = 100 },
-                                         .worker_port = &sim_worker_port,
-                                         .store_port = &sim_store_port,
-                                         .store = queue,
-                                         .queue_id = "0123456789abcdef0123456789abcdef",
-                                         .listener = &listener,
-                                         .listener_userdata = queue,
-                         },
-                         &queue->delivery) < 0)
+        if (delivery_new(
+                            &(DeliveryOptions){
+                                            .scheduler = sim->config,
+                                            .default_resources = { .cores_micro = CORES_MICRO_PER_CORE,
+                                                                   .memory_mb = 100 },
+                                            .worker_port = &sim_worker_port,
+                                            .store_port = &sim_store_port,
+                                            .store = queue,
+                                            .queue_id = "0123456789abcdef0123456789abcdef",
+                                            .listener = &listener,
+                                            .listener_userdata = queue,
+                            },
+                            &queue->delivery) < 0)
                 abort();
         add_workers(sim, queue, &now);
         for (size_t i = 0; i < sim->n_tasks; i++)
@@ -238,8 +243,8 @@ static json_object *body_of(const SimTask *task) {
         (void) snprintf(text,
                         sizeof(text),
                         "{\"command\":[\"true\"],\"resources\":{\"cores\":%g,\"memory_mb\":%" PRIu64
-                        "},\"priority\":%" PRId64
-                        ",\"retry\":{\"max\":%" PRIu64 ",\"backoff\":2},\"retry_on_lost\":%s}",
+                        "},\"priority\":%" PRId64 ",\"retry\":{\"max\":%" PRIu64
+                        ",\"backoff\":2},\"retry_on_lost\":%s}",
                         (double) task->want.cores_micro / (double) CORES_MICRO_PER_CORE,
                         task->want.memory_mb,
                         task->priority,
@@ -303,8 +308,7 @@ void queue_take_task(Sim *sim, size_t i) {
         Problem problem = {};
         TaskDefaults defaults = { .resources = task->want };
         queue->next_seq = i + 1;
-        if (store_batch_new(&batch) < 0 ||
-            queue_spec_parse(body, task->id, &defaults, &spec, &problem) < 0 ||
+        if (store_batch_new(&batch) < 0 || queue_spec_parse(body, task->id, &defaults, &spec, &problem) < 0 ||
             delivery_put_task(
                             queue->delivery,
                             &(NewTask){ .task_id = task->id, .spec = spec, .body = rest },

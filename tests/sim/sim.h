@@ -3,7 +3,8 @@
 /* A cluster in one process, under virtual time: queues that are the real delivery of tasks with the real
  * scheduler in it, behind ports of the simulation's own: models of runners that use the real leases and
  * capacity, a network that loses, delays, doubles and reorders, and disks that fail, are slow, and lose what
- * they had not confirmed. Everything follows from one seed. What is to be true of the whole is in checks.c. */
+ * they had not confirmed. Everything follows from one seed. What is to be true of the whole is in checks.c.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -158,7 +159,7 @@ typedef struct WorkerView {
         DeliveryWorker *worker;
         bool permitted; /* as far as the queue has heard */
 
-        bool listening;         /* the queue wants its events */
+        bool listening; /* the queue wants its events */
         bool connecting, retrying;
         uint64_t runner_life;   /* that sends events; 0: none */
         usec_t last_event_usec; /* they come in order */
@@ -184,9 +185,9 @@ struct Queue {
         WorkerView views[N_RUNNERS_MAX];
         Link links[N_RUNNERS_MAX];
         SimWrite *first_write, *last_write;
-        usec_t disk_usec;        /* when the last write of them is through */
-        usec_t full_until_usec;  /* of the world: nothing can be stored until then */
-        usec_t slow_until_usec;  /* nor quickly until then */
+        usec_t disk_usec;       /* when the last write of them is through */
+        usec_t full_until_usec; /* of the world: nothing can be stored until then */
+        usec_t slow_until_usec; /* nor quickly until then */
         usec_t realtime_offset_usec;
         uint64_t next_seq;
         uint64_t timer;
@@ -213,7 +214,7 @@ struct PortCall {
         size_t queue, runner;
         uint32_t attempt;
         char lease_id[LEASE_ID_SIZE];
-        uint64_t life;    /* of the queue's process */
+        uint64_t life; /* of the queue's process */
         bool unsent, done;
         bool unanswered; /* … although it arrives */
         bool with_output;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* A disk behind the store port. Batches reach it in order, each with a time of its own, and are told a little
- * later; in a crash some of those on their way get there and some do not. It may be full for a while, or slow. */
+ * later; in a crash some of those on their way get there and some do not. It may be full for a while, or
+ * slow. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,8 +137,7 @@ static ScheduledReason finish_reason(const SimTask *task) {
 /* Unless it says that there is something missing. */
 static bool has_all_output(const SimTask *task, uint64_t bytes) {
         json_object *result = parse_result(task);
-        bool all = bytes == task->output_bytes ||
-                        !streq_null(result_member(result, "result"), "success") ||
+        bool all = bytes == task->output_bytes || !streq_null(result_member(result, "result"), "success") ||
                         streq_null(result_member(result, "output_truncated"), "true");
         json_object_put(result);
         return all;

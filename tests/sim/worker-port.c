@@ -26,7 +26,7 @@ uint32_t attempt_find(const Sim *sim, const char *id) {
 const char *attempt_state_word(const Attempt *attempt) {
         if (attempt->state != ATTEMPT_DONE)
                 return "running";
-        return attempt->end == ATTEMPT_SUCCEEDED ? "completed" :
+        return attempt->end == ATTEMPT_SUCCEEDED        ? "completed" :
                         attempt->end == ATTEMPT_ERRORED ? "errored" :
                                                           "killed";
 }
@@ -159,12 +159,7 @@ static int port_forget(void *worker, const char *attempt_id, WorkerEndDone done,
         return end_attempt(worker, RPC_DELETE, attempt_id, done, userdata);
 }
 
-static int port_list(
-                void *worker,
-                const char *after,
-                WorkerListDone done,
-                void *userdata,
-                PortCall **ret) {
+static int port_list(void *worker, const char *after, WorkerListDone done, void *userdata, PortCall **ret) {
         const WorkerView *view = worker;
         if (fails_now(view))
                 return -ENOMEM;
@@ -213,7 +208,8 @@ static int port_output(
         return 0;
 }
 
-static void port_nothing(PortCall *call) {}
+static void port_nothing(PortCall *call) {
+}
 
 /* It may arrive nevertheless. */
 static void port_cancel(PortCall *call) {
@@ -287,7 +283,9 @@ static void listed(const WorkerView *view, const Answer *answer, const Moment *n
         Sim *sim = view->sim;
         const Rpc *rpc = answer->rpc;
         RunnerTask *tasks = sim_allocate((answer->n_listed + 1) * sizeof(RunnerTask));
-        ListAnswer told = { .r = answer->status == 0 ? -EIO : 0, .tasks = tasks, .n_tasks = answer->n_listed };
+        ListAnswer told = { .r = answer->status == 0 ? -EIO : 0,
+                            .tasks = tasks,
+                            .n_tasks = answer->n_listed };
         for (size_t i = 0; i < answer->n_listed; i++)
                 tasks[i] = shown(&sim->attempts[answer->listed[i]], answer->listed_done[i]);
         rpc->on_done.list(&told, now, rpc->userdata);
@@ -307,8 +305,7 @@ static void fetched(const WorkerView *view, const Answer *answer, const Moment *
         rpc->on_done.fetch(&told, now, rpc->userdata);
         json_object_put(told.attempt);
         if (told.outcome == FETCH_GOT && view->sim->defect == DEFECT_FORGET_UNSTORED)
-                rpc_send(view->sim,
-                         request(view, RPC_DELETE, view->sim->attempts[rpc->attempt].id, NULL));
+                rpc_send(view->sim, request(view, RPC_DELETE, view->sim->attempts[rpc->attempt].id, NULL));
 }
 
 /* All of it, or a part and then a broken connection. */
@@ -326,7 +323,9 @@ static void output_came(const WorkerView *view, const Answer *answer, const Mome
         if (size > 0 && rpc->on_data(bytes, size, now, rpc->userdata) < 0)
                 broken = true;
         rpc->on_done.output(
-                        broken ? OUTPUT_BROKEN : answer->status == 404 ? OUTPUT_GONE : OUTPUT_END,
+                        broken                                ? OUTPUT_BROKEN :
+                                        answer->status == 404 ? OUTPUT_GONE :
+                                                                OUTPUT_END,
                         now,
                         rpc->userdata);
 }
@@ -478,8 +477,7 @@ void runner_tell(Sim *sim, Runner *runner, uint32_t attempt) {
                 WorkerView *view = &sim->queues[q].views[r];
                 if (!hears(view, runner))
                         continue;
-                if (sim->queues[q].links[r].in_until_usec > sim->now_usec ||
-                    sim_chance(sim, sim->loss / 4)) {
+                if (sim->queues[q].links[r].in_until_usec > sim->now_usec || sim_chance(sim, sim->loss / 4)) {
                         break_stream(sim, view);
                         continue;
                 }

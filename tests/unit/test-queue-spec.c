@@ -118,7 +118,8 @@ static void a_runner_gets_what_is_its(void **state) {
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(freep) char *stored = stored_of(*row), *text = NULL;
                 _cleanup_(queue_spec_freep) QueueSpec *read_back = NULL;
-                check_true(*row, queue_spec_parse_stored(stored, "id", &defaults, "q1", &read_back, &text) >= 0);
+                check_true(*row,
+                           queue_spec_parse_stored(stored, "id", &defaults, "q1", &read_back, &text) >= 0);
                 _cleanup_(json_putp) json_object *body = json_of(text);
                 TaskSpec *spec = NULL;
                 Problem problem = {};
@@ -137,12 +138,7 @@ static int try_all(void *userdata) {
         _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
         _cleanup_(freep) char *text = NULL;
         return queue_spec_parse_stored(
-                        "{\"command\":[\"true\"],\"retry\":{\"max\":1}}",
-                        "id",
-                        &defaults,
-                        "q",
-                        &spec,
-                        &text);
+                        "{\"command\":[\"true\"],\"retry\":{\"max\":1}}", "id", &defaults, "q", &spec, &text);
 }
 
 static void memory_may_run_out(void **state) {

@@ -642,7 +642,13 @@ static void a_restored_submission_is_repeated_under_the_present_lease_if_there_i
         bed_init(&bed, 1, 4);
         ScheduledTask *task = bed_task(&bed, 2, 100);
         scheduler_restore_attempt(
-                        bed.scheduler, task, bed.workers[0], bed.reports[0].instance, false, false, bed.now_usec);
+                        bed.scheduler,
+                        task,
+                        bed.workers[0],
+                        bed.reports[0].instance,
+                        false,
+                        false,
+                        bed.now_usec);
         bed_expect_none(&bed);
         bed_answer(&bed, 0);
         bed_wait(&bed, SEC);

@@ -396,10 +396,7 @@ void scheduler_listing_stray(
         if (!finished)
                 (void) forget_list_add(&scheduler->strays, attempt_id, worker, now_usec);
         (void) forget_list_add(
-                        &scheduler->forget,
-                        attempt_id,
-                        worker,
-                        usec_add(now_usec, SCHEDULER_IN_FLIGHT_USEC));
+                        &scheduler->forget, attempt_id, worker, usec_add(now_usec, SCHEDULER_IN_FLIGHT_USEC));
 }
 
 void scheduler_listing_begin(ScheduledWorker *worker) {

@@ -30,7 +30,7 @@ struct Scheduler {
         usec_t run_usec;           /* when it last ran */
         bool acting;               /* there are actions to be taken before anything else is reported */
         size_t checked;            /* the worker that scheduler_check() looks at next */
-        bool more_to_place;                             /* the last run stopped before it was through */
+        bool more_to_place;        /* the last run stopped before it was through */
 };
 
 void scheduler_act(Scheduler *scheduler, ScheduledTask *task, SchedulerActionType type);

@@ -295,7 +295,8 @@ void scheduler_run(Scheduler *scheduler, usec_t now_usec) {
 usec_t scheduler_deadline(const Scheduler *scheduler, usec_t now_usec) {
         if (scheduler->more_to_place)
                 return now_usec;
-        usec_t usec = workers_deadline(scheduler, now_usec), forget_usec = forget_list_due(&scheduler->forget);
+        usec_t usec = workers_deadline(scheduler, now_usec),
+               forget_usec = forget_list_due(&scheduler->forget);
         if (forget_usec < usec)
                 usec = forget_usec;
         if (forget_list_due(&scheduler->strays) < usec)

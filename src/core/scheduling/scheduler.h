@@ -22,8 +22,8 @@
  *
  * A worker forgets an attempt when the scheduler says so (ACTION_FORGET): when its end is on disk, and when
  * nothing that was sent of it can arrive any more, because that would be run again. A submission that was not
- * answered may arrive for SCHEDULER_IN_FLIGHT_USEC; of one that only a listing shows nobody knows, so the time
- * begins when it is seen.
+ * answered may arrive for SCHEDULER_IN_FLIGHT_USEC; of one that only a listing shows nobody knows, so the
+ * time begins when it is seen.
  *
  * Use: report what happened by the functions below, call scheduler_run(), then take every action by
  * scheduler_next_action(), to the last, before the next event is reported (asserted). Actions that change a
@@ -149,13 +149,13 @@ struct ScheduledWorker {
 };
 
 typedef enum SchedulerActionType {
-        ACTION_REQUEUE,  /* the attempt is over for task->reason; the task waits again */
-        ACTION_PLACE,    /* begin an attempt at task->worker: note it, then submit under task->lease_id */
-        ACTION_RESUBMIT, /* submit the same attempt again, under task->lease_id, which may be another */
-        ACTION_STOP,     /* stop the attempt at task->worker, repeated until that has answered */
-        ACTION_FINISH,   /* the task is over for task->reason: note it, then scheduler_remove_task() */
-        ACTION_CALL,     /* make CALL to the worker */
-        ACTION_FORGET,   /* have the worker forget attempt_id */
+        ACTION_REQUEUE,    /* the attempt is over for task->reason; the task waits again */
+        ACTION_PLACE,      /* begin an attempt at task->worker: note it, then submit under task->lease_id */
+        ACTION_RESUBMIT,   /* submit the same attempt again, under task->lease_id, which may be another */
+        ACTION_STOP,       /* stop the attempt at task->worker, repeated until that has answered */
+        ACTION_FINISH,     /* the task is over for task->reason: note it, then scheduler_remove_task() */
+        ACTION_CALL,       /* make CALL to the worker */
+        ACTION_FORGET,     /* have the worker forget attempt_id */
         ACTION_STOP_STRAY, /* stop attempt_id, which is no task's present one */
 } SchedulerActionType;
 
@@ -240,8 +240,8 @@ typedef enum AttemptEnd {
  * ACTION_REQUEUE. */
 void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec);
 
-/* The end of the attempt of TASK that was over last, at WORKER under ATTEMPT_ID, is on disk: WORKER forgets it
- * as soon as it may. (For want of memory it does so when a listing shows it.) */
+/* The end of the attempt of TASK that was over last, at WORKER under ATTEMPT_ID, is on disk: WORKER forgets
+ * it as soon as it may. (For want of memory it does so when a listing shows it.) */
 void scheduler_end_stored(
                 Scheduler *scheduler,
                 const ScheduledTask *task,

@@ -64,7 +64,7 @@ typedef struct StoredAttempt {
         const char *runner_task_id;  /* its name at the runner */
         const char *runner_instance; /* which life of the runner; NULL: not known */
         usec_t place_usec, finish_usec;
-        bool unanswered; /* one of its submissions was not: it may still arrive */
+        bool unanswered;     /* one of its submissions was not: it may still arrive */
         const char *attempt; /* JSON as the runner gave it, without output; NULL: none yet */
 } StoredAttempt;
 
