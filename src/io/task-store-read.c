@@ -26,7 +26,8 @@ static const char *const statement_texts[] = {
                       "LEFT JOIN attempts a ON a.seq = t.seq AND a.number = "
                       "(SELECT max(number) FROM attempts WHERE seq = t.seq) "
                       "WHERE +t.state IN ('queued', 'running') ORDER BY t.seq",
-        [READ_WORKERS] = "SELECT worker_id, disabled FROM workers ORDER BY worker_id",
+        [READ_WORKERS] = "SELECT worker_id, disabled FROM workers "
+                         "ORDER BY worker_id",
         [READ_TASK] = "SELECT " TASK_COLUMNS " FROM tasks t LEFT JOIN specs s ON s.seq = t.seq "
                       "WHERE t.task_id = ?",
         [READ_ATTEMPTS] = "SELECT " ATTEMPT_COLUMNS " FROM attempts a WHERE a.seq = ? ORDER BY a.number",
