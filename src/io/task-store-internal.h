@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What the parts of the store share: task-store.c (opening, closing), task-store-schema.c (tables and their
- * versions), task-store-batch.c (what is to be written), task-store-write.c (the thread that writes it),
- * task-store-read.c. */
+ * versions), task-store-write.c (the thread that writes it), task-store-read.c. */
 #pragma once
 
 #include <pthread.h>
@@ -26,6 +25,7 @@ typedef enum WriteStatement {
         WRITE_ATTEMPT,
         WRITE_OUTPUT,
         WRITE_WORKER,
+        WRITE_FACT,
         WRITE_PRUNE_FIND,
         _WRITE_STATEMENT_MAX,
 } WriteStatement;
@@ -41,48 +41,27 @@ typedef enum ReadStatement {
         _READ_STATEMENT_MAX,
 } ReadStatement;
 
-/* A parameter of a statement: text or bytes (of the operation's own), a number, or null. */
-typedef struct BatchValue {
-        enum {
-                VALUE_NULL,
-                VALUE_NUMBER,
-                VALUE_TEXT,
-                VALUE_BYTES,
-        } type;
-        int64_t number;
-        char *bytes;
-        size_t size;
-} BatchValue;
-
-typedef struct BatchOperation BatchOperation;
-struct BatchOperation {
-        WriteStatement statement;
-        BatchOperation *next;
-        size_t n_values;
-        BatchValue values[];
-};
-
-struct StoreBatch {
-        BatchOperation *first, *last;
-        size_t bytes; /* in memory */
-        int error;    /* of an earlier store_batch_…() */
-
-        /* Once handed over: */
-        bool prune;
+/* A batch on its way to the disk, or a request to prune. */
+typedef struct StoreWrite StoreWrite;
+struct StoreWrite {
+        StoreBatch *batch; /* NULL: prune */
+        size_t bytes;
         usec_t prune_before_usec;
         uint64_t prune_keep, prune_limit;
         StoreCommitted callback;
         void *userdata;
         int result;
-        StoreBatch *next;
+        StoreWrite *next;
 };
 
-typedef struct BatchQueue {
-        StoreBatch *first, *last;
-} BatchQueue;
+void store_write_free(StoreWrite *write);
 
-void batch_queue_append(BatchQueue *queue, StoreBatch *batch);
-StoreBatch *batch_queue_take_first(BatchQueue *queue);
+typedef struct WriteQueue {
+        StoreWrite *first, *last;
+} WriteQueue;
+
+void write_queue_append(WriteQueue *queue, StoreWrite *write);
+StoreWrite *write_queue_take_first(WriteQueue *queue);
 
 typedef struct StoreWriter {
         sqlite3 *db;
@@ -95,7 +74,7 @@ typedef struct StoreWriter {
         pthread_cond_t changed;
 
         /* Under the mutex: */
-        BatchQueue todo, done;
+        WriteQueue todo, done;
         bool stopping;
 
         int done_fd; /* eventfd: something is in done */
@@ -117,8 +96,6 @@ struct TaskStore {
 
 /* The negative errno for what SQLite said last on DB. */
 int store_error(sqlite3 *db);
-
-int stored_attempt_state_from_string(const char *name);
 
 /* Prepares what is used again and again. -EUCLEAN when the tables are not what they should be. */
 int store_prepare(sqlite3 *db, const char *text, sqlite3_stmt **ret);

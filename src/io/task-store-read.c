@@ -10,13 +10,13 @@
 
 #define LIST_SCAN_MAX 5000 /* tasks of one label that are looked at for one page */
 
-#define TASK_COLUMNS                                                                                     \
-        "t.seq, t.task_id, t.state, t.priority, t.retries, t.stop_reason, t.submit_usec, t.queue_usec, " \
-        "t.not_before_usec, t.finish_usec, t.spec_hash, t.result, s.spec"
+#define TASK_COLUMNS                                                                                    \
+        "t.seq, t.task_id, t.state, t.priority, t.retries, t.losses, t.stop_requested, t.submit_usec, " \
+        "t.queue_usec, t.not_before_usec, t.finish_usec, t.result, s.spec"
 #define N_TASK_COLUMNS 13
-#define ATTEMPT_COLUMNS                                                                                   \
-        "a.number, a.state, a.worker_id, a.runner_task_id, a.runner_instance, a.lease_id, a.place_usec, " \
-        "a.start_usec, a.finish_usec, a.attempt"
+#define ATTEMPT_COLUMNS                                                                                      \
+        "a.number, a.state, a.worker_id, a.runner_task_id, a.runner_instance, a.place_usec, a.finish_usec, " \
+        "a.unanswered, a.attempt"
 
 /* Specifications are joined to the left: one that is missing is damage, and not a task that is not there. */
 static const char *const statement_texts[] = {
@@ -26,8 +26,8 @@ static const char *const statement_texts[] = {
                       "LEFT JOIN attempts a ON a.seq = t.seq AND a.number = "
                       "(SELECT max(number) FROM attempts WHERE seq = t.seq) "
                       "WHERE +t.state IN ('queued', 'running') ORDER BY t.seq",
-        [READ_WORKERS] = "SELECT worker_id, disabled, lease_id, runner_instance, lease_expires_usec "
-                         "FROM workers ORDER BY worker_id",
+        [READ_WORKERS] = "SELECT worker_id, disabled FROM workers "
+                         "ORDER BY worker_id",
         [READ_TASK] = "SELECT " TASK_COLUMNS " FROM tasks t LEFT JOIN specs s ON s.seq = t.seq "
                       "WHERE t.task_id = ?",
         [READ_ATTEMPTS] = "SELECT " ATTEMPT_COLUMNS " FROM attempts a WHERE a.seq = ? ORDER BY a.number",
@@ -98,12 +98,12 @@ static int read_task(sqlite3_stmt *statement, StoredTask *ret) {
                 .task_id = column_text(statement, 1),
                 .priority = sqlite3_column_int64(statement, 3),
                 .retries = column_u64(statement, 4),
-                .stop_reason = column_u64(statement, 5),
-                .submit_usec = column_u64(statement, 6),
-                .queue_usec = column_u64(statement, 7),
-                .not_before_usec = column_u64(statement, 8),
-                .finish_usec = column_u64(statement, 9),
-                .spec_hash = column_u64(statement, 10),
+                .losses = column_u64(statement, 5),
+                .stop_requested = sqlite3_column_int(statement, 6) != 0,
+                .submit_usec = column_u64(statement, 7),
+                .queue_usec = column_u64(statement, 8),
+                .not_before_usec = column_u64(statement, 9),
+                .finish_usec = column_u64(statement, 10),
                 .result = column_text(statement, 11),
                 .spec = column_text(statement, 12),
         };
@@ -126,11 +126,10 @@ static int read_attempt(sqlite3_stmt *statement, int first, StoredAttempt *ret) 
                 .worker_id = column_text(statement, first + 2),
                 .runner_task_id = column_text(statement, first + 3),
                 .runner_instance = column_text(statement, first + 4),
-                .lease_id = column_text(statement, first + 5),
-                .place_usec = column_u64(statement, first + 6),
-                .start_usec = column_u64(statement, first + 7),
-                .finish_usec = column_u64(statement, first + 8),
-                .attempt = column_text(statement, first + 9),
+                .place_usec = column_u64(statement, first + 5),
+                .finish_usec = column_u64(statement, first + 6),
+                .unanswered = sqlite3_column_int(statement, first + 7) != 0,
+                .attempt = column_text(statement, first + 8),
         };
         if (sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
                 return -ENOMEM;
@@ -170,9 +169,6 @@ int task_store_load_workers(TaskStore *store, StoredWorkerHandler handler, void 
                 const StoredWorker worker = {
                         .worker_id = column_text(statement, 0),
                         .disabled = sqlite3_column_int(statement, 1) != 0,
-                        .lease_id = column_text(statement, 2),
-                        .runner_instance = column_text(statement, 3),
-                        .lease_expires_usec = column_u64(statement, 4),
                 };
                 r = worker.worker_id ? handler(&worker, userdata) : -ENOMEM;
                 if (r < 0)

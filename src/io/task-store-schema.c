@@ -70,6 +70,18 @@ const SchemaStep store_schema_steps[] = {
           "        key TEXT PRIMARY KEY,"
           "        value TEXT NOT NULL) WITHOUT ROWID;"
           "INSERT INTO facts VALUES ('queue-id', lower(hex(randomblob(16))));" },
+        /* What was never used goes. Losses of workers are counted across restarts, and of attempts it is
+         * known whether a submission may still arrive; of those that are there it is not known. */
+        { "ALTER TABLE tasks DROP COLUMN spec_hash;"
+          "ALTER TABLE tasks RENAME COLUMN stop_reason TO stop_requested;"
+          "ALTER TABLE tasks ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;"
+          "ALTER TABLE attempts DROP COLUMN lease_id;"
+          "ALTER TABLE attempts DROP COLUMN start_usec;"
+          "ALTER TABLE attempts ADD COLUMN unanswered INTEGER NOT NULL DEFAULT 1;"
+          "UPDATE attempts SET state = 'sent' WHERE state = 'placed';"
+          "ALTER TABLE workers DROP COLUMN lease_id;"
+          "ALTER TABLE workers DROP COLUMN runner_instance;"
+          "ALTER TABLE workers DROP COLUMN lease_expires_usec;" },
 };
 
 const size_t store_n_schema_steps = sizeof(store_schema_steps) / sizeof(*store_schema_steps);

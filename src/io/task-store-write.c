@@ -11,18 +11,19 @@
 
 #include "io/task-store-internal.h"
 
-#define GROUP_BYTES_MAX (16 * 1024 * 1024) /* of one transaction, roughly */
-#define FREE_PAGES_MAX  4096               /* kept in the file for what comes */
-#define VACUUM_PAGES    1024               /* given back at a time */
+#define GROUP_BYTES_MAX  (16 * 1024 * 1024) /* of one transaction, roughly */
+#define FREE_PAGES_MAX   4096               /* kept in the file for what comes */
+#define VACUUM_PAGES     1024               /* given back at a time */
+#define OUTPUT_ROW_BYTES (128 * 1024)       /* who reads some bytes of a row has it read whole */
 
 static const char *const statement_texts[] = {
-        [WRITE_TASK] = "INSERT INTO tasks (seq, task_id, state, priority, retries, stop_reason, submit_usec, "
-                       "queue_usec, not_before_usec, finish_usec, spec_hash, result) "
+        [WRITE_TASK] = "INSERT INTO tasks (seq, task_id, state, priority, retries, losses, stop_requested, "
+                       "submit_usec, queue_usec, not_before_usec, finish_usec, result) "
                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [WRITE_SPEC] = "INSERT INTO specs (seq, spec) VALUES (?, ?)",
         [WRITE_LABEL] = "INSERT INTO labels (label, seq) VALUES (?, ?)",
-        [WRITE_TASK_UPDATE] = "UPDATE tasks SET state = ?2, priority = ?3, retries = ?4, stop_reason = ?5, "
-                              "queue_usec = ?6, not_before_usec = ?7 WHERE seq = ?1",
+        [WRITE_TASK_UPDATE] = "UPDATE tasks SET state = ?2, priority = ?3, retries = ?4, losses = ?5, "
+                              "stop_requested = ?6, queue_usec = ?7, not_before_usec = ?8 WHERE seq = ?1",
         [WRITE_TASK_FINISH] = "UPDATE tasks SET state = ?2, finish_usec = ?3, result = ?4 WHERE seq = ?1",
         [WRITE_TASK_DELETE] = "DELETE FROM tasks WHERE seq = ?",
         [WRITE_SPEC_DELETE] = "DELETE FROM specs WHERE seq = ?",
@@ -30,11 +31,11 @@ static const char *const statement_texts[] = {
         [WRITE_ATTEMPTS_DELETE] = "DELETE FROM attempts WHERE seq = ?",
         [WRITE_OUTPUTS_DELETE] = "DELETE FROM outputs WHERE seq = ?",
         [WRITE_ATTEMPT] = "REPLACE INTO attempts (seq, number, state, worker_id, runner_task_id, "
-                          "runner_instance, lease_id, place_usec, start_usec, finish_usec, attempt) "
-                          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                          "runner_instance, place_usec, finish_usec, unanswered, attempt) "
+                          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [WRITE_OUTPUT] = "REPLACE INTO outputs (seq, number, stream, position, bytes) VALUES (?, ?, ?, ?, ?)",
-        [WRITE_WORKER] = "REPLACE INTO workers (worker_id, disabled, lease_id, runner_instance, "
-                         "lease_expires_usec) VALUES (?, ?, ?, ?, ?)",
+        [WRITE_WORKER] = "REPLACE INTO workers (worker_id, disabled) VALUES (?, ?)",
+        [WRITE_FACT] = "REPLACE INTO facts (key, value) VALUES (?, ?)",
         /* The oldest: as many as are too old, or as are too many. */
         [WRITE_PRUNE_FIND] = "SELECT seq FROM tasks WHERE finish_usec > 0 ORDER BY finish_usec, seq "
                              "LIMIT min(?3, max("
@@ -44,24 +45,29 @@ static const char *const statement_texts[] = {
 _Static_assert(sizeof(statement_texts) / sizeof(*statement_texts) == _WRITE_STATEMENT_MAX,
                "a text for each statement");
 
-void batch_queue_append(BatchQueue *queue, StoreBatch *batch) {
-        batch->next = NULL;
+void write_queue_append(WriteQueue *queue, StoreWrite *write) {
+        write->next = NULL;
         if (queue->last)
-                queue->last->next = batch;
+                queue->last->next = write;
         else
-                queue->first = batch;
-        queue->last = batch;
+                queue->first = write;
+        queue->last = write;
 }
 
-StoreBatch *batch_queue_take_first(BatchQueue *queue) {
-        StoreBatch *batch = queue->first;
-        if (!batch)
+StoreWrite *write_queue_take_first(WriteQueue *queue) {
+        StoreWrite *write = queue->first;
+        if (!write)
                 return NULL;
-        queue->first = batch->next;
+        queue->first = write->next;
         if (!queue->first)
                 queue->last = NULL;
-        batch->next = NULL;
-        return batch;
+        write->next = NULL;
+        return write;
+}
+
+void store_write_free(StoreWrite *write) {
+        store_batch_free(write->batch);
+        free(write);
 }
 
 int store_writer_prepare(StoreWriter *writer) {
@@ -79,32 +85,142 @@ static int statement_run(sqlite3 *db, sqlite3_stmt *statement) {
         return r;
 }
 
-/* Bound without a copy: the operation lives longer than the statement runs. */
-static int value_bind(sqlite3_stmt *statement, int position, const BatchValue *value) {
-        switch (value->type) {
-        case VALUE_NULL:
-                return sqlite3_bind_null(statement, position);
-        case VALUE_NUMBER:
-                return sqlite3_bind_int64(statement, position, value->number);
-        case VALUE_TEXT:
-                return sqlite3_bind_text64(
-                                statement, position, value->bytes, value->size, SQLITE_STATIC, SQLITE_UTF8);
-        case VALUE_BYTES:
-                return sqlite3_bind_blob64(statement, position, value->bytes, value->size, SQLITE_STATIC);
-        }
-        return SQLITE_MISUSE;
+/* The parameters of a statement, bound one after the other. Nothing is copied: a change lives longer than its
+ * statement runs. */
+typedef struct Binder {
+        sqlite3_stmt *statement;
+        int position;
+        int code;
+} Binder;
+
+static Binder binder(StoreWriter *writer, WriteStatement statement) {
+        return (Binder){ .statement = writer->statements[statement], .code = SQLITE_OK };
 }
 
-static int operation_run(StoreWriter *writer, const BatchOperation *operation) {
-        sqlite3_stmt *statement = writer->statements[operation->statement];
-        for (size_t i = 0; i < operation->n_values; i++)
-                if (value_bind(statement, (int) i + 1, &operation->values[i]) != SQLITE_OK)
-                        return store_error(writer->db) ?: -ENOMEM;
-        int r = statement_run(writer->db, statement);
-        (void) sqlite3_clear_bindings(statement);
-        bool must_exist = operation->statement == WRITE_TASK_UPDATE ||
-                        operation->statement == WRITE_TASK_FINISH;
-        return r >= 0 && must_exist && sqlite3_changes(writer->db) == 0 ? -ENOENT : r;
+static void bind_number(Binder *to, uint64_t number) {
+        if (to->code == SQLITE_OK)
+                to->code = sqlite3_bind_int64(to->statement, ++to->position, (int64_t) number);
+}
+
+static void bind_text(Binder *to, const char *text) {
+        if (to->code == SQLITE_OK)
+                to->code = sqlite3_bind_text(to->statement, ++to->position, text, -1, SQLITE_STATIC);
+}
+
+static void bind_bytes(Binder *to, const void *bytes, size_t size) {
+        if (to->code == SQLITE_OK)
+                to->code = sqlite3_bind_blob64(to->statement, ++to->position, bytes, size, SQLITE_STATIC);
+}
+
+static int binder_run(StoreWriter *writer, const Binder *bound) {
+        int r = bound->code == SQLITE_OK        ? statement_run(writer->db, bound->statement) :
+                        store_error(writer->db) ?:
+                                                  -ENOMEM;
+        (void) sqlite3_clear_bindings(bound->statement);
+        return r;
+}
+
+/* For a change of what must be there. */
+static int binder_run_on_row(StoreWriter *writer, const Binder *bound) {
+        int r = binder_run(writer, bound);
+        return r >= 0 && sqlite3_changes(writer->db) == 0 ? -ENOENT : r;
+}
+
+static int put_task(StoreWriter *writer, const StoredTask *task, char *const *labels) {
+        Binder row = binder(writer, WRITE_TASK);
+        bind_number(&row, task->seq);
+        bind_text(&row, task->task_id);
+        bind_text(&row, stored_state_to_string(task->state));
+        bind_number(&row, (uint64_t) task->priority);
+        bind_number(&row, task->retries);
+        bind_number(&row, task->losses);
+        bind_number(&row, task->stop_requested);
+        bind_number(&row, task->submit_usec);
+        bind_number(&row, task->queue_usec);
+        bind_number(&row, task->not_before_usec);
+        bind_number(&row, task->finish_usec);
+        bind_text(&row, task->result);
+        int r = binder_run(writer, &row);
+        Binder spec = binder(writer, WRITE_SPEC);
+        bind_number(&spec, task->seq);
+        bind_text(&spec, task->spec);
+        if (r >= 0)
+                r = binder_run(writer, &spec);
+        for (; r >= 0 && labels && *labels; labels++) {
+                Binder label = binder(writer, WRITE_LABEL);
+                bind_text(&label, *labels);
+                bind_number(&label, task->seq);
+                r = binder_run(writer, &label);
+        }
+        return r;
+}
+
+static int update_task(StoreWriter *writer, const StoredTask *task) {
+        Binder row = binder(writer, WRITE_TASK_UPDATE);
+        bind_number(&row, task->seq);
+        bind_text(&row, stored_state_to_string(task->state));
+        bind_number(&row, (uint64_t) task->priority);
+        bind_number(&row, task->retries);
+        bind_number(&row, task->losses);
+        bind_number(&row, task->stop_requested);
+        bind_number(&row, task->queue_usec);
+        bind_number(&row, task->not_before_usec);
+        return binder_run_on_row(writer, &row);
+}
+
+static int finish_task(StoreWriter *writer, const StoredTask *task) {
+        Binder row = binder(writer, WRITE_TASK_FINISH);
+        bind_number(&row, task->seq);
+        bind_text(&row, stored_state_to_string(task->state));
+        bind_number(&row, task->finish_usec);
+        bind_text(&row, task->result);
+        return binder_run_on_row(writer, &row);
+}
+
+static int put_attempt(StoreWriter *writer, uint64_t seq, const StoredAttempt *attempt) {
+        Binder row = binder(writer, WRITE_ATTEMPT);
+        bind_number(&row, seq);
+        bind_number(&row, attempt->number);
+        bind_text(&row, stored_attempt_state_to_string(attempt->state));
+        bind_text(&row, attempt->worker_id);
+        bind_text(&row, attempt->runner_task_id);
+        bind_text(&row, attempt->runner_instance);
+        bind_number(&row, attempt->place_usec);
+        bind_number(&row, attempt->finish_usec);
+        bind_number(&row, attempt->unanswered);
+        bind_text(&row, attempt->attempt);
+        return binder_run(writer, &row);
+}
+
+static int append_output(StoreWriter *writer, const StoreChange *change) {
+        int r = 0;
+        size_t size = change->output.size;
+        for (size_t i = 0; r >= 0 && i < size; i += OUTPUT_ROW_BYTES) {
+                Binder row = binder(writer, WRITE_OUTPUT);
+                bind_number(&row, change->seq);
+                bind_number(&row, change->output.number);
+                bind_number(&row, change->output.stream);
+                bind_number(&row, change->output.offset + i);
+                bind_bytes(&row,
+                           (const char *) change->output.bytes + i,
+                           size - i < OUTPUT_ROW_BYTES ? size - i : OUTPUT_ROW_BYTES);
+                r = binder_run(writer, &row);
+        }
+        return r;
+}
+
+static int put_worker(StoreWriter *writer, const StoredWorker *worker) {
+        Binder row = binder(writer, WRITE_WORKER);
+        bind_text(&row, worker->worker_id);
+        bind_number(&row, worker->disabled);
+        return binder_run(writer, &row);
+}
+
+static int put_fact(StoreWriter *writer, const StoreChange *change) {
+        Binder row = binder(writer, WRITE_FACT);
+        bind_text(&row, change->fact.key);
+        bind_text(&row, change->fact.value);
+        return binder_run(writer, &row);
 }
 
 static int delete_task(StoreWriter *writer, int64_t seq) {
@@ -117,18 +233,40 @@ static int delete_task(StoreWriter *writer, int64_t seq) {
         return 0;
 }
 
+static int change_run(StoreWriter *writer, const StoreChange *change) {
+        switch (change->type) {
+        case STORE_PUT_TASK:
+                return put_task(writer, &change->task, change->labels);
+        case STORE_UPDATE_TASK:
+                return update_task(writer, &change->task);
+        case STORE_FINISH_TASK:
+                return finish_task(writer, &change->task);
+        case STORE_DELETE_TASK:
+                return delete_task(writer, (int64_t) change->seq);
+        case STORE_PUT_ATTEMPT:
+                return put_attempt(writer, change->seq, &change->attempt);
+        case STORE_APPEND_OUTPUT:
+                return append_output(writer, change);
+        case STORE_PUT_WORKER:
+                return put_worker(writer, &change->worker);
+        case STORE_PUT_FACT:
+                return put_fact(writer, change);
+        }
+        return -EINVAL;
+}
+
 static int64_t limited(uint64_t value) {
         return value < INT64_MAX ? (int64_t) value : INT64_MAX;
 }
 
 /* Returns how many tasks went. The search is over before they are deleted one by one. */
-static int prune_run(StoreWriter *writer, const StoreBatch *batch) {
+static int prune_run(StoreWriter *writer, const StoreWrite *write) {
         int64_t found[STORE_PRUNE_MAX];
         int n = 0;
         sqlite3_stmt *find = writer->statements[WRITE_PRUNE_FIND];
-        (void) sqlite3_bind_int64(find, 1, limited(batch->prune_keep));
-        (void) sqlite3_bind_int64(find, 2, limited(batch->prune_before_usec));
-        (void) sqlite3_bind_int64(find, 3, limited(batch->prune_limit));
+        (void) sqlite3_bind_int64(find, 1, limited(write->prune_keep));
+        (void) sqlite3_bind_int64(find, 2, limited(write->prune_before_usec));
+        (void) sqlite3_bind_int64(find, 3, limited(write->prune_limit));
         int step;
         while ((step = sqlite3_step(find)) == SQLITE_ROW && n < STORE_PRUNE_MAX)
                 found[n++] = sqlite3_column_int64(find, 0);
@@ -139,12 +277,12 @@ static int prune_run(StoreWriter *writer, const StoreBatch *batch) {
         return r < 0 ? r : n;
 }
 
-static int batch_run(StoreWriter *writer, const StoreBatch *batch) {
+static int write_run(StoreWriter *writer, const StoreWrite *write) {
         int r = 0;
-        if (batch->prune)
-                return prune_run(writer, batch);
-        for (const BatchOperation *operation = batch->first; r >= 0 && operation; operation = operation->next)
-                r = operation_run(writer, operation);
+        if (!write->batch)
+                return prune_run(writer, write);
+        for (const StoreChange *change = write->batch->first; r >= 0 && change; change = change->next)
+                r = change_run(writer, change);
         return r;
 }
 
@@ -168,18 +306,18 @@ static int transaction_end(StoreWriter *writer, int r) {
 }
 
 /* Stores the batches from FIRST up to, not including, END in one transaction: all or none. */
-static int group_run(StoreWriter *writer, StoreBatch *first, const StoreBatch *end) {
+static int group_run(StoreWriter *writer, StoreWrite *first, const StoreWrite *end) {
         if (writer->broken < 0)
                 return writer->broken;
         int r = statement_run(writer->db, writer->begin);
         if (r < 0)
                 return r;
-        for (StoreBatch *batch = first; r >= 0 && batch != end; batch = batch->next)
-                r = batch->result = batch_run(writer, batch);
+        for (StoreWrite *write = first; r >= 0 && write != end; write = write->next)
+                r = write->result = write_run(writer, write);
         return transaction_end(writer, r);
 }
 
-static const StoreBatch *group_end(const StoreBatch *first) {
+static const StoreWrite *group_end(const StoreWrite *first) {
         size_t bytes = 0;
         while (first && bytes < GROUP_BYTES_MAX) {
                 bytes += first->bytes;
@@ -188,9 +326,9 @@ static const StoreBatch *group_end(const StoreBatch *first) {
         return first;
 }
 
-static bool group_has_prune(const StoreBatch *first, const StoreBatch *end) {
+static bool group_has_prune(const StoreWrite *first, const StoreWrite *end) {
         for (; first != end; first = first->next)
-                if (first->prune)
+                if (!first->batch)
                         return true;
         return false;
 }
@@ -208,25 +346,25 @@ static void give_back(StoreWriter *writer) {
         (void) sqlite3_exec(writer->db, sql, NULL, NULL, NULL);
 }
 
-static void store_group(StoreWriter *writer, StoreBatch *first, const StoreBatch *end) {
+static void store_group(StoreWriter *writer, StoreWrite *first, const StoreWrite *end) {
         int r = group_run(writer, first, end);
         if (r >= 0 && group_has_prune(first, end))
                 give_back(writer);
         if (r >= 0)
                 return;
         bool alone = first->next == end;
-        for (StoreBatch *batch = first; batch != end; batch = batch->next) {
-                int own = alone ? r : group_run(writer, batch, batch->next);
+        for (StoreWrite *write = first; write != end; write = write->next) {
+                int own = alone ? r : group_run(writer, write, write->next);
                 if (own < 0)
-                        batch->result = own;
+                        write->result = own;
         }
 }
 
 /* Hands back, in order, what was stored or not. */
-static void report(StoreWriter *writer, BatchQueue *taken, const StoreBatch *end) {
+static void report(StoreWriter *writer, WriteQueue *taken, const StoreWrite *end) {
         (void) pthread_mutex_lock(&writer->mutex);
         while (taken->first != end)
-                batch_queue_append(&writer->done, batch_queue_take_first(taken));
+                write_queue_append(&writer->done, write_queue_take_first(taken));
         (void) pthread_mutex_unlock(&writer->mutex);
         (void) eventfd_write(writer->done_fd, 1);
 }
@@ -237,13 +375,13 @@ static void *writer_main(void *userdata) {
                 (void) pthread_mutex_lock(&writer->mutex);
                 while (!writer->todo.first && !writer->stopping)
                         (void) pthread_cond_wait(&writer->changed, &writer->mutex);
-                BatchQueue taken = writer->todo;
-                writer->todo = (BatchQueue){};
+                WriteQueue taken = writer->todo;
+                writer->todo = (WriteQueue){};
                 (void) pthread_mutex_unlock(&writer->mutex);
                 if (!taken.first)
                         return NULL;
                 while (taken.first) {
-                        const StoreBatch *end = group_end(taken.first);
+                        const StoreWrite *end = group_end(taken.first);
                         store_group(writer, taken.first, end);
                         report(writer, &taken, end);
                 }
@@ -282,9 +420,9 @@ void store_writer_stop(StoreWriter *writer) {
 
 void store_writer_done(StoreWriter *writer) {
         store_writer_stop(writer);
-        StoreBatch *batch;
-        while ((batch = batch_queue_take_first(&writer->done)))
-                store_batch_free(batch);
+        StoreWrite *write;
+        while ((write = write_queue_take_first(&writer->done)))
+                store_write_free(write);
         for (size_t i = 0; i < _WRITE_STATEMENT_MAX; i++)
                 sqlite_statement_finish(&writer->statements[i]);
         sqlite_statement_finish(&writer->begin);

@@ -185,7 +185,7 @@ static int store_open_file(TaskStore *store, const char *path, char **reterr_mes
         if (r >= 0)
                 r = store_read_seq(store);
         if (r >= 0)
-                r = task_store_get_fact(store, "queue-id", &store->queue_id);
+                r = task_store_get_fact(store, STORED_FACT_QUEUE_ID, &store->queue_id);
         if (r == -ENOENT && store->reader)
                 r = -EUCLEAN;
         if (r >= 0)
@@ -203,17 +203,17 @@ static int on_done_io(sd_event_source *source, int fd, uint32_t revents, void *u
         eventfd_t count;
         (void) eventfd_read(fd, &count);
         (void) pthread_mutex_lock(&writer->mutex);
-        BatchQueue done = writer->done;
-        writer->done = (BatchQueue){};
+        WriteQueue done = writer->done;
+        writer->done = (WriteQueue){};
         (void) pthread_mutex_unlock(&writer->mutex);
 
-        StoreBatch *batch;
+        StoreWrite *write;
         store->in_callback = true;
-        while ((batch = batch_queue_take_first(&done))) {
-                store->pending_bytes -= batch->bytes;
-                if (batch->callback)
-                        batch->callback(batch->result, batch->userdata);
-                store_batch_free(batch);
+        while ((write = write_queue_take_first(&done))) {
+                store->pending_bytes -= write->bytes;
+                if (write->callback)
+                        write->callback(write->result, write->userdata);
+                store_write_free(write);
         }
         store->in_callback = false;
         return 0;
@@ -281,25 +281,32 @@ size_t task_store_pending_bytes(const TaskStore *store) {
         return store->pending_bytes;
 }
 
-int task_store_commit(TaskStore *store, StoreBatch *batch, StoreCommitted callback, void *userdata) {
+static void hand_over(TaskStore *store, StoreWrite *write) {
         StoreWriter *writer = &store->writer;
-        int r = batch->error;
-        batch->bytes += sizeof(*batch);
-        if (r >= 0 &&
-            (batch->bytes > STORE_PENDING_BYTES_MAX ||
-             store->pending_bytes > STORE_PENDING_BYTES_MAX - batch->bytes))
-                r = -ENOBUFS;
-        if (r < 0) {
-                store_batch_free(batch);
-                return r;
-        }
-        batch->callback = callback;
-        batch->userdata = userdata;
-        store->pending_bytes += batch->bytes;
+        store->pending_bytes += write->bytes;
         (void) pthread_mutex_lock(&writer->mutex);
-        batch_queue_append(&writer->todo, batch);
+        write_queue_append(&writer->todo, write);
         (void) pthread_cond_signal(&writer->changed);
         (void) pthread_mutex_unlock(&writer->mutex);
+}
+
+int task_store_commit(TaskStore *store, StoreBatch *batch, StoreCommitted callback, void *userdata) {
+        _cleanup_(store_batch_freep) StoreBatch *owned = batch;
+        size_t bytes = batch->bytes + sizeof(StoreWrite);
+        if (batch->error < 0)
+                return batch->error;
+        if (bytes > STORE_PENDING_BYTES_MAX || store->pending_bytes > STORE_PENDING_BYTES_MAX - bytes)
+                return -ENOBUFS;
+        StoreWrite *write = malloc(sizeof(*write));
+        if (!write)
+                return -ENOMEM;
+        *write = (StoreWrite){
+                .batch = TAKE_PTR(owned),
+                .bytes = bytes,
+                .callback = callback,
+                .userdata = userdata,
+        };
+        hand_over(store, write);
         return 0;
 }
 
@@ -310,14 +317,18 @@ int task_store_prune(
                 uint64_t limit,
                 StoreCommitted callback,
                 void *userdata) {
-        StoreBatch *batch;
         assert(limit > 0 && limit <= STORE_PRUNE_MAX);
-        int r = store_batch_new(&batch);
-        if (r < 0)
-                return r;
-        batch->prune = true;
-        batch->prune_before_usec = finished_before_usec;
-        batch->prune_keep = keep_max;
-        batch->prune_limit = limit;
-        return task_store_commit(store, batch, callback, userdata);
+        StoreWrite *write = malloc(sizeof(*write));
+        if (!write)
+                return -ENOMEM;
+        *write = (StoreWrite){
+                .bytes = sizeof(*write),
+                .prune_before_usec = finished_before_usec,
+                .prune_keep = keep_max,
+                .prune_limit = limit,
+                .callback = callback,
+                .userdata = userdata,
+        };
+        hand_over(store, write);
+        return 0;
 }

@@ -29,82 +29,13 @@
 
 #include "base/cleanup.h"
 #include "base/usec.h"
+#include "core/store/store-batch.h"
+#include "core/store/store-record.h"
 
-#define STORE_OUTPUT_PIECE_MAX  (1024 * 1024) /* bytes in one store_batch_append_output() */
 #define STORE_PENDING_BYTES_MAX (64 * 1024 * 1024)
-#define STORE_LIST_LIMIT_MAX    1000
-#define STORE_LABELS_MAX        8 /* in one filter */
 #define STORE_PRUNE_MAX         1000
 
 typedef struct TaskStore TaskStore;
-typedef struct StoreBatch StoreBatch;
-
-/* As clients see it; those from COMPLETED on are finished for good. */
-typedef enum StoredState {
-        STORED_QUEUED,
-        STORED_RUNNING,
-        STORED_COMPLETED,
-        STORED_ERRORED,
-        STORED_KILLED,
-        _STORED_STATE_MAX,
-} StoredState;
-
-/* "queued" … and back; -EINVAL. These words are what is stored. */
-const char *stored_state_to_string(StoredState state);
-int stored_state_from_string(const char *name);
-
-typedef struct StoredTask {
-        uint64_t seq; /* order of arrival, from task_store_next_seq(); the key of all that belongs to it */
-        const char *task_id;
-        StoredState state;
-        int64_t priority;
-        uint64_t retries;       /* used so far */
-        uint64_t stop_reason;   /* the caller's; 0: nobody wants it stopped */
-        usec_t submit_usec;     /* accepted */
-        usec_t queue_usec;      /* put (back) into the queue */
-        usec_t not_before_usec; /* back-off of a retry */
-        usec_t finish_usec;
-        const char *spec;   /* JSON as accepted */
-        uint64_t spec_hash; /* the caller's, to tell a repeated submission */
-        const char *result; /* JSON of the finished task without output; NULL while live */
-} StoredTask;
-
-/* Where an attempt is, for a restart: what may have reached a runner must be asked about there. */
-typedef enum StoredAttemptState {
-        STORED_ATTEMPT_PLACED,   /* decided; nothing was sent yet */
-        STORED_ATTEMPT_SENT,     /* may have reached the runner */
-        STORED_ATTEMPT_RUNNING,  /* the runner has it */
-        STORED_ATTEMPT_FINISHED, /* the runner told how it ended */
-        STORED_ATTEMPT_LOST,     /* given up */
-        STORED_ATTEMPT_REFUSED,  /* certainly never started */
-        _STORED_ATTEMPT_STATE_MAX,
-} StoredAttemptState;
-
-const char *stored_attempt_state_to_string(StoredAttemptState state);
-
-typedef struct StoredAttempt {
-        uint64_t number; /* of this task, from 1 */
-        StoredAttemptState state;
-        const char *worker_id;
-        const char *runner_task_id;  /* its name at the runner */
-        const char *runner_instance; /* which life of the runner; NULL: not known */
-        const char *lease_id;        /* NULL: none */
-        usec_t place_usec, start_usec, finish_usec;
-        const char *attempt; /* JSON as the runner gave it, without output; NULL: none yet */
-} StoredAttempt;
-
-typedef struct StoredWorker {
-        const char *worker_id;
-        bool disabled;
-        const char *lease_id;        /* NULL: none held */
-        const char *runner_instance; /* of the one that granted it; NULL: not known */
-        usec_t lease_expires_usec;
-} StoredWorker;
-
-typedef enum StoredStream {
-        STORED_STDOUT,
-        STORED_STDERR,
-} StoredStream;
 
 /* Opens the store in DIRECTORY, which must exist, and makes an empty one if there is none; brings an older
  * one up to date. Blocks, for at most some seconds. On failure there is a sentence for the log in
@@ -128,46 +59,6 @@ uint64_t task_store_next_seq(TaskStore *store);
 
 /* Bytes handed over that are not on disk yet. */
 size_t task_store_pending_bytes(const TaskStore *store);
-
-/* A batch is stored whole or not at all. What is added is copied, and done in order. All store_batch_…()
- * return 0, -ENOMEM, or -EINVAL for what is too large; the batch remembers, and task_store_commit() returns
- * it again. */
-int store_batch_new(StoreBatch **ret);
-StoreBatch *store_batch_free(StoreBatch *batch);
-DEFINE_POINTER_CLEANUP(StoreBatch, store_batch_free)
-
-/* A new task. LABELS are "key=value", NULL-terminated, or NULL. When its id or seq is there already the batch
- * fails with -EEXIST. */
-int store_batch_put_task(StoreBatch *batch, const StoredTask *task, char *const *labels);
-
-/* What can change of a live task: state, priority, retries, stop_reason, queue_usec, not_before_usec. Like
- * the next one: the batch fails with -ENOENT if the task is not there. */
-int store_batch_update_task(StoreBatch *batch, const StoredTask *task);
-int store_batch_finish_task(
-                StoreBatch *batch,
-                uint64_t seq,
-                StoredState state,
-                usec_t finish_usec,
-                const char *result);
-
-/* Forgets it, its labels, attempts and outputs. */
-int store_batch_delete_task(StoreBatch *batch, uint64_t seq);
-
-/* Adds the attempt, or replaces the one with that number. */
-int store_batch_put_attempt(StoreBatch *batch, uint64_t seq, const StoredAttempt *attempt);
-
-/* SIZE bytes of output that stand at OFFSET, which is where the last piece ended (or what is there already is
- * replaced, if it was cut in the same pieces). */
-int store_batch_append_output(
-                StoreBatch *batch,
-                uint64_t seq,
-                uint64_t attempt_number,
-                StoredStream stream,
-                uint64_t offset,
-                const void *data,
-                size_t size);
-
-int store_batch_put_worker(StoreBatch *batch, const StoredWorker *worker);
 
 /* R is 0 when the batch is on disk. Otherwise nothing of it is: -ENOSPC, -EIO, -EEXIST, -ENOENT, -ENOMEM, …
  * After a failed fsync() nobody can say what is on disk: then and from then on it is -EIO, until the store is
@@ -208,13 +99,6 @@ int task_store_get(TaskStore *store, const char *task_id, StoredTaskHandler hand
 
 /* All attempts of a task, first to last. */
 int task_store_attempts(TaskStore *store, uint64_t seq, StoredAttemptHandler handler, void *userdata);
-
-typedef struct StoreFilter {
-        int state;                 /* a StoredState, or -1: any */
-        const char *const *labels; /* "key=value", all of which must hold; NULL-terminated, or NULL */
-        uint64_t after;            /* seq of the last one of the page before; 0: from the beginning */
-        uint64_t limit;            /* 1 … STORE_LIST_LIMIT_MAX */
-} StoreFilter;
 
 /* One page, in order of arrival. HANDLER returns 1 after a row to make it the page's last. *RET_NEXT is 0 at
  * the end, else the "after" of the next page. A page may hold less than LIMIT and yet not be the last: where

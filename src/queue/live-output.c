@@ -2,18 +2,19 @@
 
 #include "queue/live-output.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "io/loop.h"
 #include "io/output-store.h"
+#include "queue/describe.h"
+#include "queue/moment.h"
 #include "queue/queue.h"
+#include "queue/stored-output.h"
+#include "queue/watched-task.h"
 
 #define CONTENT_TYPE    "application/octet-stream"
 #define SPOOL_BYTES_MAX (UINT64_C(1024) * 1024 * 1024)
-#define ERROR_BYTES_MAX 4096
 #define RESTART_USEC    (1 * USEC_PER_SEC)
 
 typedef struct Reader {
@@ -21,24 +22,26 @@ typedef struct Reader {
         struct Reader *previous, *next;
         HttpRequest *request;
         uint64_t offset;
+        StoredOutput *rest; /* what is read from the store; NULL: nothing yet */
 } Reader;
 
 /* An attempt that its worker may forget when the last output of it was read. */
 typedef struct Leftover {
-        WorkerLink *link; /* weak */
+        DeliveryWorker *worker; /* weak */
         unsigned n_outputs;
-        char attempt_id[ATTEMPT_ID_MAX + 1];
+        char *task_id, *attempt_id;
 } Leftover;
 
 struct LiveOutput {
-        Task *task;           /* weak; NULL once its attempt is over */
+        Queue *queue;         /* weak */
+        WatchedTask *watched; /* weak; NULL once its attempt is over */
         Leftover *leftover;   /* shared; NULL: none */
-        TaskStore *finished;  /* weak; where the rest is, once the task is in there; NULL: nowhere */
+        bool is_stored;       /* the rest is in the store */
         uint64_t seq, number; /* in there */
         LiveOutput *previous, *next;
         StoredStream stream;
         bool follow;
-        HttpCall *call;
+        PortCall *call;
         sd_event_source *restart_source;
         OutputStore store;
         bool ended;
@@ -46,12 +49,12 @@ struct LiveOutput {
 };
 
 static void detach(LiveOutput *output) {
-        if (!output->task)
+        if (!output->watched)
                 return;
-        *(output->previous ? &output->previous->next : &output->task->outputs) = output->next;
+        *(output->previous ? &output->previous->next : &output->watched->outputs) = output->next;
         if (output->next)
                 output->next->previous = output->previous;
-        output->task = NULL;
+        output->watched = NULL;
         output->previous = output->next = NULL;
 }
 
@@ -59,14 +62,22 @@ static void leftover_unref(LiveOutput *output) {
         Leftover *leftover = TAKE_PTR(output->leftover);
         if (!leftover || --leftover->n_outputs > 0)
                 return;
-        worker_link_forget(leftover->link, leftover->attempt_id);
+        Moment now = moment_now();
+        delivery_release_attempt(leftover->worker, leftover->task_id, leftover->attempt_id, &now);
+        free(leftover->task_id);
+        free(leftover->attempt_id);
         free(leftover);
+}
+
+static void cancel(LiveOutput *output) {
+        if (output->call)
+                http_worker_port.cancel(TAKE_PTR(output->call));
 }
 
 static void output_free(LiveOutput *output) {
         detach(output);
         leftover_unref(output);
-        http_call_free(output->call);
+        cancel(output);
         event_source_dropp(&output->restart_source);
         output_store_done(&output->store);
         free(output);
@@ -78,7 +89,7 @@ static void wake_all(LiveOutput *output) {
 }
 
 static void end(LiveOutput *output) {
-        output->call = http_call_free(output->call);
+        cancel(output);
         output->ended = true;
         leftover_unref(output);
         wake_all(output);
@@ -87,33 +98,32 @@ static void end(LiveOutput *output) {
 static int start(LiveOutput *output);
 static int restart_later(LiveOutput *output);
 
-static int on_data(HttpCall *call, const void *bytes, size_t size, void *userdata) {
+static int on_data(const void *bytes, size_t size, const Moment *now, void *userdata) {
         LiveOutput *output = userdata;
         output_store_append(&output->store, bytes, size);
         wake_all(output);
         return 0;
 }
 
-static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
+static void on_done(OutputEnd how, const Moment *now, void *userdata) {
         LiveOutput *output = userdata;
+        output->call = NULL;
         /* While the task is live, a stream that breaks is no end. */
-        bool broken = outcome->error < 0 || outcome->status != 200;
-        if (output->task && output->follow && broken && restart_later(output) >= 0)
-                output->call = http_call_free(call);
-        else
+        bool later = output->watched && output->follow && how != OUTPUT_END && restart_later(output) >= 0;
+        if (!later)
                 end(output);
 }
 
 static int on_restart(sd_event_source *source, uint64_t usec, void *userdata) {
         LiveOutput *output = userdata;
-        if (output->task && !output->call && !output->ended && start(output) < 0)
+        if (output->watched && !output->call && !output->ended && start(output) < 0)
                 end(output);
         return 0;
 }
 
 static int restart_later(LiveOutput *output) {
         return loop_set_timer(
-                        output->task->queue->event,
+                        output->queue->event,
                         &output->restart_source,
                         usec_add(usec_now(CLOCK_BOOTTIME), RESTART_USEC),
                         on_restart,
@@ -122,82 +132,85 @@ static int restart_later(LiveOutput *output) {
 }
 
 static int start(LiveOutput *output) {
-        Task *task = output->task;
-        WorkerLink *link = queue_find_link(task->queue, task->worker_id);
-        _cleanup_(freep) char *path = NULL, *suffix = NULL, *url = NULL;
-        HttpCallOptions options;
-        if (!link)
+        const Task *task = output->watched->task;
+        void *worker = task->worker ? delivery_worker_port(task->worker) : NULL;
+        if (!worker)
                 return -ENOENT;
-        if (asprintf(&suffix,
-                     "/output?stream=%s&follow=%s&offset=%" PRIu64,
-                     output->stream == STORED_STDOUT ? "stdout" : "stderr",
-                     output->follow ? "true" : "false",
-                     output->store.bytes_total) < 0) {
-                suffix = NULL;
-                return -ENOMEM;
-        }
-        int r = worker_link_attempt_path(task->attempt_id, suffix, &path);
-        if (r >= 0)
-                r = worker_link_prepare(link, "GET", path, &options, &url);
-        if (r < 0)
-                return r;
-        options.total_usec = 0; /* for as long as the task says nothing */
-        options.answer_bytes_max = ERROR_BYTES_MAX;
-        options.on_data = on_data;
-        options.on_done = on_done;
-        options.userdata = output;
-        return http_call_new(task->queue->followers, &options, &output->call);
+        return http_worker_port.output(
+                        worker,
+                        &(OutputWanted){
+                                        .attempt_id = task->attempt_id,
+                                        .stream = output->stream,
+                                        .offset = output->store.bytes_total,
+                                        .follow = output->follow,
+                                        .for_clients = true,
+                        },
+                        on_data,
+                        on_done,
+                        output,
+                        &output->call);
 }
 
-void live_output_task_started(Task *task) {
-        for (LiveOutput *output = task->outputs; output; output = output->next)
+void live_output_task_started(WatchedTask *watched) {
+        for (LiveOutput *output = watched->outputs; output; output = output->next)
                 if (!output->call && !output->ended && start(output) < 0)
                         end(output);
 }
 
-void live_output_task_gone(Task *task) {
-        while (task->outputs) {
-                LiveOutput *output = task->outputs;
+void live_output_task_gone(WatchedTask *watched) {
+        while (watched->outputs) {
+                LiveOutput *output = watched->outputs;
                 detach(output);
                 end(output);
         }
 }
 
-void live_output_task_stored(Task *task) {
-        while (task->outputs) {
-                LiveOutput *output = task->outputs;
+void live_output_task_stored(WatchedTask *watched) {
+        while (watched->outputs) {
+                LiveOutput *output = watched->outputs;
+                output->seq = watched->task->seq;
+                output->number = watched->task->attempt_number;
+                output->is_stored = true;
                 detach(output);
-                output->finished = task->queue->store;
-                output->seq = task->seq;
-                output->number = task->attempt_number;
                 end(output);
         }
 }
 
-void live_output_attempt_ended(Task *task, WorkerLink *link) {
-        Leftover *leftover = task->outputs ? calloc(1, sizeof(*leftover)) : NULL;
-        if (!leftover) {
-                live_output_task_gone(task);
-                worker_link_forget(link, task->attempt_id);
-                return;
-        }
-        leftover->link = link;
-        memcpy(leftover->attempt_id, task->attempt_id, sizeof(leftover->attempt_id));
-        leftover->n_outputs = 1; /* us */
-        LiveOutput us = { .leftover = leftover };
-        while (task->outputs) {
-                LiveOutput *output = task->outputs;
+static Leftover *leftover_new(const Task *task) {
+        Leftover *leftover = calloc(1, sizeof(*leftover));
+        if (!leftover)
+                return NULL;
+        leftover->worker = task->worker;
+        leftover->task_id = strdup(task->task_id);
+        leftover->attempt_id = strdup(task->attempt_id);
+        if (leftover->task_id && leftover->attempt_id)
+                return leftover;
+        free(leftover->task_id);
+        free(leftover->attempt_id);
+        free(leftover);
+        return NULL;
+}
+
+/* What nobody fetches any more ends here and now; the others go on without the task. */
+bool live_output_attempt_ended(WatchedTask *watched) {
+        Leftover *leftover = NULL;
+        while (watched->outputs) {
+                LiveOutput *output = watched->outputs;
+                if (output->call && !leftover)
+                        leftover = leftover_new(watched->task);
                 detach(output);
+                if (!output->call || !leftover) {
+                        end(output);
+                        continue;
+                }
                 output->leftover = leftover;
                 leftover->n_outputs++;
-                if (!output->call)
-                        end(output);
         }
-        leftover_unref(&us);
+        return leftover;
 }
 
-static LiveOutput *find_followed(const Task *task, StoredStream stream) {
-        for (LiveOutput *output = task->outputs; output; output = output->next)
+static LiveOutput *find_followed(const WatchedTask *watched, StoredStream stream) {
+        for (LiveOutput *output = watched->outputs; output; output = output->next)
                 if (output->follow && output->stream == stream && !output->ended)
                         return output;
         return NULL;
@@ -207,48 +220,50 @@ static const char *spool_directory(void) {
         return getenv("CACHE_DIRECTORY") ?: getenv("TMPDIR") ?: "/var/tmp";
 }
 
-static LiveOutput *output_new(Task *task, StoredStream stream, bool follow) {
+static LiveOutput *output_new(WatchedTask *watched, StoredStream stream, bool follow) {
         LiveOutput *output = calloc(1, sizeof(*output));
         if (!output)
                 return NULL;
-        output->task = task;
+        output->queue = watched->queue;
+        output->watched = watched;
         output->stream = stream;
         output->follow = follow;
         output_store_init(&output->store, spool_directory(), SPOOL_BYTES_MAX);
-        output->next = task->outputs;
+        output->next = watched->outputs;
         if (output->next)
                 output->next->previous = output;
-        task->outputs = output;
-        bool is_running = task_is_running(task);
-        output->ended = is_running ? start(output) < 0 : !follow;
+        watched->outputs = output;
+        output->ended = task_is_running(watched->task) ? start(output) < 0 : !follow;
         return output;
+}
+
+static int begin_rest(Reader *reader) {
+        const LiveOutput *output = reader->output;
+        return stored_output_new(
+                        output->queue->store_port,
+                        output->queue->store,
+                        reader->request,
+                        output->seq,
+                        output->number,
+                        output->stream,
+                        reader->offset,
+                        &reader->rest);
 }
 
 static ssize_t on_read(void *userdata, char *buffer, size_t size) {
         Reader *reader = userdata;
         const LiveOutput *output = reader->output;
-        if (reader->offset < output->store.bytes_kept) {
+        if (!reader->rest && reader->offset < output->store.bytes_kept) {
                 ssize_t n = output_store_read(&output->store, reader->offset, buffer, size);
                 if (n > 0)
                         reader->offset += (uint64_t) n;
                 if (n != 0)
                         return n;
         }
-        if (output->finished) {
-                ssize_t n = task_store_read_output(
-                                output->finished,
-                                output->seq,
-                                output->number,
-                                output->stream,
-                                reader->offset,
-                                buffer,
-                                size);
-                if (n > 0)
-                        reader->offset += (uint64_t) n;
-                if (n != 0)
-                        return n;
-        }
-        return output->ended ? -ENODATA : 0;
+        if (!output->is_stored)
+                return output->ended ? -ENODATA : 0;
+        int r = reader->rest ? 0 : begin_rest(reader);
+        return r < 0 ? r : stored_output_read(reader->rest, buffer, size);
 }
 
 static void on_release(void *userdata) {
@@ -257,16 +272,24 @@ static void on_release(void *userdata) {
         *(reader->previous ? &reader->previous->next : &output->readers) = reader->next;
         if (reader->next)
                 reader->next->previous = reader->previous;
+        stored_output_free(reader->rest);
         free(reader);
         if (!output->readers)
                 output_free(output);
 }
 
-void live_output_answer(Task *task, HttpRequest *request, StoredStream stream, uint64_t offset, bool follow) {
-        Reader *reader = calloc(1, sizeof(*reader));
-        LiveOutput *output = follow ? find_followed(task, stream) : NULL;
+void live_output_answer(
+                Queue *queue,
+                Task *task,
+                HttpRequest *request,
+                StoredStream stream,
+                uint64_t offset,
+                bool follow) {
+        WatchedTask *watched;
+        Reader *reader = watched_task_get(queue, task, &watched) >= 0 ? calloc(1, sizeof(*reader)) : NULL;
+        LiveOutput *output = reader && follow ? find_followed(watched, stream) : NULL;
         if (reader && !output)
-                output = output_new(task, stream, follow);
+                output = output_new(watched, stream, follow);
         if (!reader || !output) {
                 free(reader);
                 http_request_answer_json(request, 200, NULL);
@@ -284,46 +307,82 @@ void live_output_answer(Task *task, HttpRequest *request, StoredStream stream, u
         http_request_answer_stream(request, 200, CONTENT_TYPE, on_read, on_release, reader);
 }
 
-/* Of a finished task. */
-typedef struct StoredReader {
-        TaskStore *store; /* weak */
-        uint64_t seq, number, offset;
+/* ── of a finished task ── */
+
+/* A request that waits to be told where it is. */
+typedef struct PendingOutput {
+        Queue *queue;         /* weak */
+        HttpRequest *request; /* NULL: the client is gone */
         StoredStream stream;
-} StoredReader;
+        uint64_t offset;
+} PendingOutput;
+
+static void on_hangup(HttpRequest *request, void *userdata) {
+        PendingOutput *pending = userdata;
+        pending->request = NULL;
+}
 
 static ssize_t on_stored_read(void *userdata, char *buffer, size_t size) {
-        StoredReader *reader = userdata;
-        ssize_t n = task_store_read_output(
-                        reader->store,
-                        reader->seq,
-                        reader->number,
-                        reader->stream,
-                        reader->offset,
-                        buffer,
-                        size);
-        if (n > 0)
-                reader->offset += (uint64_t) n;
-        return n == 0 ? -ENODATA : n;
+        return stored_output_read(userdata, buffer, size);
+}
+
+static void on_stored_release(void *userdata) {
+        stored_output_free(userdata);
+}
+
+static void answer_stored(const PendingOutput *pending, int r, const StoreEntry *entry) {
+        StoredOutput *output = NULL;
+        http_request_on_hangup(pending->request, NULL, NULL);
+        if (r >= 0 && !entry->task.result)
+                r = -ENOENT;
+        if (r >= 0)
+                r = stored_output_new(
+                                pending->queue->store_port,
+                                pending->queue->store,
+                                pending->request,
+                                entry->task.seq,
+                                entry->n_attempts > 0 ? entry->attempts[entry->n_attempts - 1].number : 0,
+                                pending->stream,
+                                pending->offset,
+                                &output);
+        if (r < 0)
+                describe_answer_error(pending->request, r);
+        else
+                http_request_answer_stream(
+                                pending->request,
+                                200,
+                                CONTENT_TYPE,
+                                on_stored_read,
+                                on_stored_release,
+                                output);
+}
+
+static void on_got(int r, const StoreEntry *entry, const Moment *now, void *userdata) {
+        PendingOutput *pending = userdata;
+        if (pending->request)
+                answer_stored(pending, r, entry);
+        free(pending);
 }
 
 void stored_output_answer(
                 Queue *queue,
                 HttpRequest *request,
-                uint64_t seq,
-                uint64_t number,
+                const char *task_id,
                 StoredStream stream,
                 uint64_t offset) {
-        StoredReader *reader = malloc(sizeof(*reader));
-        if (!reader) {
-                http_request_answer_json(request, 200, NULL);
+        PendingOutput *pending = malloc(sizeof(*pending));
+        int r = -ENOMEM;
+        if (pending) {
+                *pending = (PendingOutput){
+                        .queue = queue, .request = request, .stream = stream, .offset = offset
+                };
+                r = queue->store_port->get(
+                                queue->store, task_id, &(StoreWanted){ .attempts = true }, on_got, pending);
+        }
+        if (r >= 0) {
+                http_request_on_hangup(request, on_hangup, pending);
                 return;
         }
-        *reader = (StoredReader){
-                .store = queue->store,
-                .seq = seq,
-                .number = number,
-                .offset = offset,
-                .stream = stream,
-        };
-        http_request_answer_stream(request, 200, CONTENT_TYPE, on_stored_read, free, reader);
+        free(pending);
+        describe_answer_error(request, r);
 }

@@ -7,37 +7,41 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/store/store-record.h"
+#include "delivery/delivery.h"
 #include "io/http-server.h"
-#include "io/task-store.h"
 
 typedef struct Queue Queue;
-typedef struct Task Task;
-typedef struct LiveOutput LiveOutput;
-typedef struct WorkerLink WorkerLink;
+typedef struct WatchedTask WatchedTask;
 
-/* Answers REQUEST with what TASK wrote to STREAM, from OFFSET on; with FOLLOW until it ends, otherwise what
- * there is now. */
-void live_output_answer(Task *task, HttpRequest *request, StoredStream stream, uint64_t offset, bool follow);
+/* Answers REQUEST with what TASK, which is live, wrote to STREAM, from OFFSET on; with FOLLOW until it ends,
+ * otherwise what there is now. */
+void live_output_answer(
+                Queue *queue,
+                Task *task,
+                HttpRequest *request,
+                StoredStream stream,
+                uint64_t offset,
+                bool follow);
 
-/* A worker has taken TASK: there is something to be fetched now. */
-void live_output_task_started(Task *task);
+/* A worker has taken the task: there is something to be fetched now. */
+void live_output_task_started(WatchedTask *watched);
 
-/* The attempt of TASK is lost, or TASK ended without one: so does its output, with what has come so far. */
-void live_output_task_gone(Task *task);
+/* The attempt is lost, or the task ended without one: so does its output, with what has come so far. */
+void live_output_task_gone(WatchedTask *watched);
 
-/* TASK is finished and stored: what was not yet passed on is read from there. Nobody asks its worker any
+/* The task is finished and stored: what was not yet passed on is read from there. Nobody asks its worker any
  * more. */
-void live_output_task_stored(Task *task);
+void live_output_task_stored(WatchedTask *watched);
 
-/* The attempt of TASK at LINK has ended, and is not its last. Output under way is passed on to its end, and
- * then the worker is told to forget the attempt. */
-void live_output_attempt_ended(Task *task, WorkerLink *link);
+/* The attempt has ended, and is not its last. True: output under way is passed on to its end, and then
+ * delivery_release_attempt() is called. */
+bool live_output_attempt_ended(WatchedTask *watched);
 
-/* The same of a task that is finished and in the store. SEQ and NUMBER name its attempt there. */
+/* The same as live_output_answer() of a task that is not live. */
 void stored_output_answer(
                 Queue *queue,
                 HttpRequest *request,
-                uint64_t seq,
-                uint64_t number,
+                const char *task_id,
                 StoredStream stream,
                 uint64_t offset);

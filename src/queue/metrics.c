@@ -49,8 +49,8 @@ void metrics_count_finished(Metrics *metrics, const char *state, const char *res
 
 static int format_tasks(const Queue *queue, Text *text) {
         const Metrics *metrics = &queue->metrics;
-        size_t n_waiting = scheduler_n_waiting(queue->scheduler),
-               n_live = scheduler_n_tasks(queue->scheduler);
+        size_t n_waiting = scheduler_n_waiting(delivery_scheduler(queue->delivery)),
+               n_live = scheduler_n_tasks(delivery_scheduler(queue->delivery));
         int r = metrics_text_head(text, "daggyd_tasks", "gauge", "Tasks that are not finished, by state.");
         if (r >= 0)
                 r = text_appendf(
@@ -92,8 +92,8 @@ static int format_tasks(const Queue *queue, Text *text) {
 
 static int format_workers(const Queue *queue, Text *text) {
         size_t n_states[_WORKER_STATE_MAX] = {}, n_leased = 0;
-        for (size_t i = 0; i < queue->n_links; i++) {
-                const Worker *worker = &worker_link_worker(queue->links[i])->worker;
+        for (size_t i = 0; i < queue->n_workers; i++) {
+                const Worker *worker = &queue_scheduled_worker(queue->workers[i])->worker;
                 n_states[worker_state(worker)]++;
                 n_leased += *worker->lease_id != 0;
         }
@@ -138,7 +138,7 @@ int metrics_format(const Queue *queue, Text *text) {
                                 "daggyd_store_pending_bytes",
                                 "gauge",
                                 "Bytes that are to be written to disk.",
-                                (double) task_store_pending_bytes(queue->store));
+                                (double) queue->store_port->pending_bytes(queue->store));
         if (r >= 0)
                 r = metrics_text_single(
                                 text,

@@ -12,9 +12,12 @@
 #include "base/text.h"
 #include "core/json/json.h"
 #include "io/loop.h"
+#include "io/random-id.h"
 #include "queue/config-load.h"
-#include "queue/dispatch.h"
+#include "queue/live-output.h"
+#include "queue/moment.h"
 #include "queue/routes.h"
+#include "queue/watched-task.h"
 #include "service/config-file.h"
 #include "service/listen.h"
 
@@ -29,29 +32,33 @@ const char *queue_version(const Queue *queue) {
         return queue->config->version ?: VERSION;
 }
 
-WorkerLink *queue_find_link(const Queue *queue, const char *worker_id) {
-        for (size_t i = 0; i < queue->n_links; i++)
-                if (streq(worker_link_config(queue->links[i])->id, worker_id))
-                        return queue->links[i];
+HttpWorker *queue_find_worker(const Queue *queue, const char *worker_id) {
+        for (size_t i = 0; i < queue->n_workers; i++)
+                if (streq(http_worker_config(queue->workers[i])->id, worker_id))
+                        return queue->workers[i];
         return NULL;
+}
+
+ScheduledWorker *queue_scheduled_worker(const HttpWorker *worker) {
+        return delivery_worker_scheduled(http_worker_delivery(worker));
 }
 
 static int on_status(sd_event_source *source, uint64_t usec, void *userdata) {
         const Queue *queue = userdata;
-        size_t n_waiting = scheduler_n_waiting(queue->scheduler), n_usable = 0;
-        for (size_t i = 0; i < queue->n_links; i++)
+        size_t n_waiting = scheduler_n_waiting(delivery_scheduler(queue->delivery)), n_usable = 0;
+        for (size_t i = 0; i < queue->n_workers; i++)
                 n_usable += worker_is_usable(
-                                &worker_link_worker(queue->links[i])->worker, usec_now(CLOCK_BOOTTIME));
+                                &queue_scheduled_worker(queue->workers[i])->worker, usec_now(CLOCK_BOOTTIME));
         (void) sd_notifyf(
                         false,
                         "STATUS=%s%zu placed, %zu waiting, %zu of %zu workers in use",
                         queue->stopping                 ? "stopping: " :
                                         queue->draining ? "draining: " :
                                                           "",
-                        scheduler_n_tasks(queue->scheduler) - n_waiting,
+                        scheduler_n_tasks(delivery_scheduler(queue->delivery)) - n_waiting,
                         n_waiting,
                         n_usable,
-                        queue->n_links);
+                        queue->n_workers);
         return 0;
 }
 
@@ -74,8 +81,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static bool holds_leases(const Queue *queue) {
-        for (size_t i = 0; i < queue->n_links; i++) {
-                const Worker *worker = &worker_link_worker(queue->links[i])->worker;
+        for (size_t i = 0; i < queue->n_workers; i++) {
+                const Worker *worker = &queue_scheduled_worker(queue->workers[i])->worker;
                 if (*worker->lease_id && worker->n_attempts == 0 && !worker->silent)
                         return true;
         }
@@ -84,19 +91,15 @@ static bool holds_leases(const Queue *queue) {
 
 static int on_run(sd_event_source *source, void *userdata) {
         Queue *queue = userdata;
-        SchedulerAction action;
-        scheduler_run(queue->scheduler, usec_now(CLOCK_BOOTTIME));
-        while (scheduler_next_action(queue->scheduler, &action))
-                dispatch_action(queue, &action);
-        for (size_t i = 0; i < queue->n_links; i++)
-                worker_link_update(queue->links[i]);
+        Moment now = moment_now();
+        delivery_run(queue->delivery, &now);
         if (queue->stopping && !holds_leases(queue))
                 return sd_event_exit(queue->event, 0);
         status_changed(queue);
         int r = loop_set_timer(
                         queue->event,
                         &queue->deadline_source,
-                        scheduler_deadline(queue->scheduler, usec_now(CLOCK_BOOTTIME)),
+                        delivery_deadline(queue->delivery, &now),
                         on_deadline,
                         queue,
                         "queue-deadline");
@@ -109,18 +112,27 @@ void queue_run_soon(Queue *queue) {
 
 void queue_update_permissions(Queue *queue) {
         usec_t now_usec = usec_now(CLOCK_BOOTTIME);
-        for (size_t i = 0; i < queue->n_links; i++) {
-                WorkerLink *link = queue->links[i];
+        for (size_t i = 0; i < queue->n_workers; i++) {
+                const HttpWorker *worker = queue->workers[i];
                 bool permitted = !queue->draining && !queue->stopping &&
-                                sharing_permits(queue->sharing, worker_link_config(link)->id);
-                scheduler_set_permitted(worker_link_worker(link), permitted, now_usec);
+                                sharing_permits(queue->sharing, http_worker_config(worker)->id);
+                scheduler_set_permitted(queue_scheduled_worker(worker), permitted, now_usec);
         }
         queue_run_soon(queue);
 }
 
-void queue_set_draining(Queue *queue, bool draining) {
+int queue_set_draining(Queue *queue, bool draining, StoreDone done, void *userdata) {
+        StoreBatch *batch;
+        int r = store_batch_new(&batch);
+        if (r < 0)
+                return r;
+        (void) store_batch_put_fact(batch, STORED_FACT_DRAINING, draining ? "1" : "0");
+        r = queue->store_port->commit(queue->store, batch, done, userdata);
+        if (r < 0)
+                return r;
         queue->draining = draining;
         queue_update_permissions(queue);
+        return 0;
 }
 
 /* Results that are too many or too old go. */
@@ -136,13 +148,13 @@ static void prune_after(Queue *queue, usec_t after_usec) {
                         "queue-prune");
 }
 
-static void on_pruned(int r, void *userdata) {
+static void on_pruned(int r, const Moment *now, void *userdata) {
         prune_after(userdata, r == PRUNE_LIMIT ? 0 : PRUNE_INTERVAL_USEC);
 }
 
 static int on_prune(sd_event_source *source, uint64_t usec, void *userdata) {
         Queue *queue = userdata;
-        int r = task_store_prune(
+        int r = queue->store_port->prune(
                         queue->store,
                         usec_subtract(usec_now(CLOCK_REALTIME), queue->config->result_ttl_usec),
                         queue->config->results_max,
@@ -220,53 +232,214 @@ static int open_store(Queue *queue) {
                         getenv("STATE_DIRECTORY")              ?:
                                                                  STATE_DIRECTORY;
         _cleanup_(freep) char *message = NULL;
-        int r = task_store_open(queue->event, directory, &queue->store, &message);
+        queue->store_port = &sqlite_store_port;
+        int r = sqlite_store_open(queue->event, directory, &queue->store, &message);
         if (r < 0)
                 log_line(LOG_ERR, "%s", message ?: strerror(-r));
         return r;
 }
 
+/* ── what the delivery tells ── */
+
+static void on_wake(void *userdata) {
+        queue_run_soon(userdata);
+}
+
+static void on_log(int priority, int r, const char *text, void *userdata) {
+        if (r < 0)
+                (void) log_errno(priority, r, "%s", text);
+        else
+                log_line(priority, "%s", text);
+}
+
+static void send_event(const Queue *queue, const Task *task, const char *state, const char *result) {
+        json_object *object = json_object_new_object();
+        const char *worker_id = task->worker ? delivery_worker_id(task->worker) : NULL;
+        if (object &&
+            (json_add_string(object, "task_id", task->task_id) < 0 ||
+             json_add_string(object, "unit", task->unit) < 0 ||
+             json_add_string(object, "worker", worker_id) < 0 ||
+             json_add_string(object, "state", state) < 0 || json_add_string(object, "result", result) < 0))
+                object = (json_object_put(object), NULL);
+        event_stream_send(queue->events, "task", object);
+}
+
+static void on_queued(Task *task, ScheduledReason reason, void *userdata) {
+        Queue *queue = userdata;
+        if (reason == REASON_NONE)
+                metrics_count_submitted(&queue->metrics);
+        else
+                metrics_count_requeue(&queue->metrics, reason);
+        send_event(queue, task, "queued", NULL);
+}
+
+static void on_submitted(Task *task, SubmitOutcome outcome, void *userdata) {
+        Queue *queue = userdata;
+        metrics_count_submission(&queue->metrics, outcome);
+}
+
+static void on_running(Task *task, void *userdata) {
+        send_event(userdata, task, "running", NULL);
+        if (task->userdata)
+                live_output_task_started(task->userdata);
+}
+
+static bool on_attempt_ended(Task *task, void *userdata) {
+        return task->userdata && live_output_attempt_ended(task->userdata);
+}
+
+static void on_attempt_gone(Task *task, void *userdata) {
+        if (task->userdata)
+                live_output_task_gone(task->userdata);
+}
+
+static void on_finished(Task *task, const char *state, const char *result, void *userdata) {
+        Queue *queue = userdata;
+        WatchedTask *watched = task->userdata;
+        metrics_count_finished(&queue->metrics, state, result);
+        send_event(queue, task, state, result);
+        if (!watched)
+                return;
+        live_output_task_stored(watched);
+        waiters_answer_all(&watched->waiters);
+}
+
+static void on_freed(Task *task, void *userdata) {
+        watched_task_free(TAKE_PTR(task->userdata));
+}
+
+static int on_random(char ret[static DELIVERY_ID_SIZE], void *userdata) {
+        _cleanup_(freep) char *id = NULL;
+        int r = random_id_new(&id);
+        if (r < 0)
+                return r;
+        const char *digits = id + strlen(id) - ATTEMPT_RANDOM;
+        memcpy(ret, digits, DELIVERY_ID_SIZE);
+        return 0;
+}
+
+static const DeliveryListener delivery_listener = {
+        .wake = on_wake,
+        .log = on_log,
+        .queued = on_queued,
+        .submitted = on_submitted,
+        .running = on_running,
+        .attempt_ended = on_attempt_ended,
+        .attempt_gone = on_attempt_gone,
+        .finished = on_finished,
+        .freed = on_freed,
+        .random = on_random,
+};
+
+static int init_delivery(Queue *queue) {
+        int r = delivery_new(
+                        &(DeliveryOptions){
+                                        .scheduler = {
+                                                .lease_ttl_usec = queue->config->lease_ttl_usec,
+                                                .lost_after_usec = queue->config->lost_after_usec,
+                                        },
+                                        .default_resources = queue->config->default_resources,
+                                        .worker_port = &http_worker_port,
+                                        .store_port = queue->store_port,
+                                        .store = queue->store,
+                                        .queue_id = sqlite_store_queue_id(queue->store),
+                                        .listener = &delivery_listener,
+                                        .listener_userdata = queue,
+                        },
+                        &queue->delivery);
+        return r < 0 ? log_errno(LOG_ERR, r, "Cannot set up") : 0;
+}
+
+static int add_worker(Queue *queue, const WorkerConfig *config) {
+        HttpWorker *worker;
+        int r = http_worker_new(&queue->worker_options, config, &worker);
+        if (r < 0)
+                return r;
+        queue->workers[queue->n_workers++] = worker;
+        DeliveryWorker *delivery_worker;
+        Moment now = moment_now();
+        r = delivery_add_worker(queue->delivery, config->id, worker, &now, &delivery_worker);
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "Cannot set up worker \"%s\"", config->id);
+        http_worker_set_delivery(worker, delivery_worker);
+        return 0;
+}
+
 static int add_workers(Queue *queue) {
         const QueueConfig *config = queue->config;
-        usec_t now_usec = usec_now(CLOCK_BOOTTIME);
-        queue->links = calloc(config->n_workers + 1, sizeof(WorkerLink *));
-        if (!queue->links)
+        queue->worker_options = (HttpWorkers){
+                .event = queue->event,
+                .client = queue->client,
+                .streams = queue->streams,
+                .followers = queue->followers,
+                .queue_id = sqlite_store_queue_id(queue->store),
+                .address = (const char *const *) &queue->address,
+                .version = queue_version(queue),
+                .lease_ttl_usec = config->lease_ttl_usec,
+        };
+        queue->workers = calloc(config->n_workers + 1, sizeof(HttpWorker *));
+        if (!queue->workers)
                 return log_errno(LOG_ERR, ENOMEM, "Cannot set up");
-        for (size_t i = 0; i < config->n_workers; i++) {
-                ScheduledWorker *worker;
-                int r = scheduler_add_worker(queue->scheduler, config->workers[i].id, now_usec, &worker);
-                if (r < 0)
-                        return log_errno(LOG_ERR, r, "Cannot set up worker \"%s\"", config->workers[i].id);
-                r = worker_link_new(queue, &config->workers[i], worker, &queue->links[i]);
-                if (r < 0)
-                        return r;
-                queue->n_links++;
-        }
+        int r = 0;
+        for (size_t i = 0; r >= 0 && i < config->n_workers; i++)
+                r = add_worker(queue, &config->workers[i]);
+        return r;
+}
+
+/* ── what an earlier run left ── */
+
+static int on_fact(const char *key, const char *value, void *userdata) {
+        Queue *queue = userdata;
+        if (streq(key, STORED_FACT_DRAINING))
+                queue->draining = streq(value, "1");
         return 0;
 }
 
 static int on_worker_row(const StoredWorker *row, void *userdata) {
         const Queue *queue = userdata;
-        WorkerLink *link = queue_find_link(queue, row->worker_id);
-        if (link)
-                scheduler_set_disabled(worker_link_worker(link), row->disabled, usec_now(CLOCK_BOOTTIME));
+        const HttpWorker *worker = queue_find_worker(queue, row->worker_id);
+        if (worker)
+                scheduler_set_disabled(
+                                queue_scheduled_worker(worker), row->disabled, usec_now(CLOCK_BOOTTIME));
         return 0;
 }
 
-/* A task of an earlier run: where it was is where it is taken up. */
-static int on_live_row(const StoredTask *row, const StoredAttempt *attempt, void *userdata) {
-        return task_restore(userdata, row, attempt);
+static int on_task_row(
+                const StoredTask *row,
+                const StoredAttempt *attempt,
+                const Moment *now,
+                void *userdata) {
+        Queue *queue = userdata;
+        return delivery_restore(queue->delivery, row, attempt, now);
 }
 
+static void on_loaded(int r, const Moment *now, void *userdata) {
+        Queue *queue = userdata;
+        queue->loaded = r < 0 ? r : 1;
+}
+
+/* Nothing else is in the loop yet that could come in between, but signals. */
 static int load(Queue *queue) {
-        int r = task_store_load_workers(queue->store, on_worker_row, queue);
+        int r = queue->store_port->load(
+                        queue->store,
+                        &(StoreLoader){
+                                        .on_fact = on_fact,
+                                        .on_worker = on_worker_row,
+                                        .on_task = on_task_row,
+                                        .done = on_loaded,
+                                        .userdata = queue,
+                        });
+        while (r >= 0 && queue->loaded == 0)
+                r = sd_event_run(queue->event, UINT64_MAX);
         if (r >= 0)
-                r = task_store_load_live(queue->store, on_live_row, queue);
+                r = queue->loaded;
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot take up the tasks that are stored");
-        size_t n = task_table_count(&queue->tasks);
+        size_t n = delivery_n_tasks(queue->delivery);
         if (n > 0)
                 log_line(LOG_INFO, "Took up %zu tasks", n);
+        if (queue->draining)
+                log_line(LOG_NOTICE, "This queue drains, as it did before it was restarted");
         return 0;
 }
 
@@ -322,16 +495,11 @@ static int queue_init(Queue *queue) {
                 r = sd_event_add_defer(queue->event, &queue->run_source, on_run, queue);
         if (r >= 0)
                 r = sd_event_source_set_enabled(queue->run_source, SD_EVENT_OFF);
-        if (r >= 0)
-                r = scheduler_new(
-                                &(SchedulerConfig){
-                                                .lease_ttl_usec = queue->config->lease_ttl_usec,
-                                                .lost_after_usec = queue->config->lost_after_usec,
-                                },
-                                &queue->scheduler);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot set up");
         r = open_store(queue);
+        if (r >= 0)
+                r = init_delivery(queue);
         if (r >= 0)
                 r = add_workers(queue);
         if (r >= 0)
@@ -365,12 +533,11 @@ Queue *queue_free(Queue *queue) {
         http_client_free(queue->followers);
         sharing_free(queue->sharing);
         router_free(queue->router);
-        task_store_free(queue->store); /* writes what was handed to it */
-        task_table_done(&queue->tasks);
-        for (size_t i = 0; i < queue->n_links; i++)
-                worker_link_free(queue->links[i]);
-        free(queue->links);
-        scheduler_free(queue->scheduler);
+        sqlite_store_free(queue->store); /* writes what was handed to it */
+        delivery_free(queue->delivery);
+        for (size_t i = 0; i < queue->n_workers; i++)
+                http_worker_free(queue->workers[i]);
+        free(queue->workers);
         event_stream_free(queue->events);
         event_source_dropp(&queue->run_source);
         event_source_dropp(&queue->deadline_source);

@@ -10,14 +10,13 @@
 
 #include "base/cleanup.h"
 #include "core/config/config-queue.h"
-#include "core/scheduling/scheduler.h"
+#include "delivery/delivery.h"
 #include "io/http-client.h"
 #include "io/http-server.h"
-#include "io/task-store.h"
+#include "queue/http-worker.h"
 #include "queue/metrics.h"
 #include "queue/sharing.h"
-#include "queue/task.h"
-#include "queue/worker-link.h"
+#include "queue/sqlite-store.h"
 #include "service/access.h"
 #include "service/event-stream.h"
 #include "service/process.h"
@@ -43,21 +42,23 @@ struct Queue {
         HttpClient *streams;   /* those that do not */
         HttpClient *followers; /* the same of clients, who cannot hold up ours however many they are */
 
-        TaskStore *store;
-        Scheduler *scheduler;
-        TaskTable tasks;
-        WorkerLink **links; /* one for each worker, in the scheduler's order */
-        size_t n_links;
+        const StorePort *store_port;
+        SqliteStore *store;
+        Delivery *delivery;
+        HttpWorkers worker_options;
+        HttpWorker **workers; /* those of the configuration, in its order */
+        size_t n_workers;
         Sharing *sharing; /* NULL until it listens */
         Metrics metrics;
-        size_t n_uncommitted; /* tasks on their way to the disk, which do not wait in the scheduler yet */
 
         bool draining; /* by request: takes no tasks and starts none */
+        int loaded;    /* what an earlier run left: 0 not yet, 1, or a negative errno */
         bool stopping;
         sd_event_source *run_source, *deadline_source, *prune_source, *status_source, *stop_source;
 };
 
-/* Takes CONFIG over in every case. Opens the store and takes up what was left there. A negative errno,
+/* Takes CONFIG over in every case. Opens the store and takes up what was left there, for which it runs the
+ * loop. A negative errno,
  * logged. */
 int queue_new(sd_event *event, const char *config_path, QueueConfig *config, bool user_mode, Queue **ret);
 Queue *queue_free(Queue *queue);
@@ -75,9 +76,12 @@ void queue_run_soon(Queue *queue);
 /* Hands out what this queue may use: its share, or nothing while it drains. */
 void queue_update_permissions(Queue *queue);
 
-void queue_set_draining(Queue *queue, bool draining);
+/* Drains, or not any more, also after a restart: DONE is called when that is stored. A negative errno:
+ * nothing has changed. */
+int queue_set_draining(Queue *queue, bool draining, StoreDone done, void *userdata);
 
 /* The version by which other queues compare it. */
 const char *queue_version(const Queue *queue);
 
-WorkerLink *queue_find_link(const Queue *queue, const char *worker_id);
+HttpWorker *queue_find_worker(const Queue *queue, const char *worker_id);
+ScheduledWorker *queue_scheduled_worker(const HttpWorker *worker);

@@ -31,6 +31,35 @@ void route_events(void *userdata, HttpRequest *request, const RequestContext *co
         event_stream_answer(queue->events, request);
 }
 
+/* A change that waits for the store. */
+typedef struct PendingDrain {
+        Queue *queue;         /* weak */
+        HttpRequest *request; /* NULL: the client is gone */
+} PendingDrain;
+
+static void on_drain_hangup(HttpRequest *request, void *userdata) {
+        PendingDrain *pending = userdata;
+        pending->request = NULL;
+}
+
+static void answer_drain(HttpRequest *request, const Queue *queue, int r) {
+        Problem problem = {};
+        http_request_on_hangup(request, NULL, NULL);
+        if (r >= 0) {
+                http_request_answer_json(request, 200, queue_capacity_json(queue));
+                return;
+        }
+        (void) problem_from_errno(&problem, r);
+        http_request_answer_problem(request, &problem, NULL);
+}
+
+static void on_drain_stored(int r, const Moment *now, void *userdata) {
+        PendingDrain *pending = userdata;
+        if (pending->request)
+                answer_drain(pending->request, pending->queue, r);
+        free(pending);
+}
+
 void route_drain(void *userdata, HttpRequest *request, const RequestContext *context) {
         Queue *queue = userdata;
         Problem problem = {};
@@ -39,8 +68,17 @@ void route_drain(void *userdata, HttpRequest *request, const RequestContext *con
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        queue_set_draining(queue, drain);
-        http_request_answer_json(request, 200, queue_capacity_json(queue));
+        PendingDrain *pending = malloc(sizeof(*pending));
+        int r = -ENOMEM;
+        if (pending) {
+                *pending = (PendingDrain){ .queue = queue, .request = request };
+                http_request_on_hangup(request, on_drain_hangup, pending);
+                r = queue_set_draining(queue, drain, on_drain_stored, pending);
+        }
+        if (r >= 0)
+                return;
+        free(pending);
+        answer_drain(request, queue, r);
 }
 
 /* What this queue may use now; kinds of which there are too many names are left out. */
@@ -48,8 +86,8 @@ static void sum_workers(const Queue *queue, Resources *ret_total, Resources *ret
         Resources total = {}, free_amounts = {}, sum;
         usec_t now_usec = usec_now(CLOCK_BOOTTIME);
         *ret_n = 0;
-        for (size_t i = 0; i < queue->n_links; i++) {
-                const Worker *worker = &worker_link_worker(queue->links[i])->worker;
+        for (size_t i = 0; i < queue->n_workers; i++) {
+                const Worker *worker = &queue_scheduled_worker(queue->workers[i])->worker;
                 if (!worker_is_usable(worker, now_usec))
                         continue;
                 (*ret_n)++;
@@ -63,10 +101,10 @@ static void sum_workers(const Queue *queue, Resources *ret_total, Resources *ret
 }
 
 static int capacity_members(const Queue *queue, json_object *object) {
-        size_t n_workers, n_waiting = scheduler_n_waiting(queue->scheduler);
+        size_t n_workers, n_waiting = scheduler_n_waiting(delivery_scheduler(queue->delivery));
         CapacityView view = {
                 .n_queued = n_waiting,
-                .n_running = scheduler_n_tasks(queue->scheduler) - n_waiting,
+                .n_running = scheduler_n_tasks(delivery_scheduler(queue->delivery)) - n_waiting,
                 .draining = queue->draining || queue->stopping,
         };
         sum_workers(queue, &view.total, &view.free_amounts, &n_workers);
@@ -101,7 +139,8 @@ void route_impact(void *userdata, HttpRequest *request, const RequestContext *co
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        const Worker *best = scheduler_least_impact(queue->scheduler, &want, usec_now(CLOCK_BOOTTIME));
+        const Worker *best = scheduler_least_impact(
+                        delivery_scheduler(queue->delivery), &want, usec_now(CLOCK_BOOTTIME));
         int r = impact_to_json(&want, best ? &best->report.free_amounts : &(Resources){}, &object);
         if (r >= 0)
                 r = json_add_string(object, "worker", best ? best->id : NULL);

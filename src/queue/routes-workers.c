@@ -33,12 +33,12 @@ static int add_lease(json_object *object, const Queue *queue, const Worker *work
         return r < 0 ? r : json_add_bool(lease, "own", *worker->lease_id != 0);
 }
 
-static json_object *worker_json(const Queue *queue, const WorkerLink *link) {
+static json_object *worker_json(const Queue *queue, const HttpWorker *link) {
         _cleanup_(json_putp) json_object *object = json_object_new_object();
-        const Worker *worker = &worker_link_worker(link)->worker;
+        const Worker *worker = &queue_scheduled_worker(link)->worker;
         int r = object ? json_add_string(object, "id", worker->id) : -ENOMEM;
         if (r >= 0)
-                r = json_add_string(object, "url", worker_link_config(link)->url);
+                r = json_add_string(object, "url", http_worker_config(link)->url);
         if (r >= 0)
                 r = json_add_string(object, "state", worker_state_to_string(worker_state(worker)));
         if (r >= 0)
@@ -55,28 +55,56 @@ static json_object *worker_json(const Queue *queue, const WorkerLink *link) {
 void route_workers(void *userdata, HttpRequest *request, const RequestContext *context) {
         const Queue *queue = userdata;
         _cleanup_(json_putp) json_object *workers = json_object_new_array();
-        for (size_t i = 0; workers && i < queue->n_links; i++)
-                if (json_append(workers, worker_json(queue, queue->links[i])) < 0) {
+        for (size_t i = 0; workers && i < queue->n_workers; i++)
+                if (json_append(workers, worker_json(queue, queue->workers[i])) < 0) {
                         http_request_answer_json(request, 200, NULL);
                         return;
                 }
         http_request_answer_json(request, 200, TAKE_PTR(workers));
 }
 
-static void store_disabled(Queue *queue, const Worker *worker) {
-        _cleanup_(store_batch_freep) StoreBatch *batch = NULL;
-        if (store_batch_new(&batch) >= 0 &&
-            store_batch_put_worker(
-                            batch,
-                            &(StoredWorker){ .worker_id = worker->id, .disabled = worker->disabled }) >= 0)
-                (void) task_store_commit(queue->store, TAKE_PTR(batch), NULL, NULL);
+/* A change that waits for the store. */
+typedef struct PendingChange {
+        Queue *queue;         /* weak */
+        HttpRequest *request; /* NULL: the client is gone */
+        HttpWorker *worker;   /* weak */
+} PendingChange;
+
+static void on_change_hangup(HttpRequest *request, void *userdata) {
+        PendingChange *pending = userdata;
+        pending->request = NULL;
+}
+
+static void on_changed(int r, const Moment *now, void *userdata) {
+        PendingChange *pending = userdata;
+        if (pending->request) {
+                http_request_on_hangup(pending->request, NULL, NULL);
+                if (r < 0) {
+                        Problem problem = {};
+                        (void) problem_from_errno(&problem, r);
+                        http_request_answer_problem(pending->request, &problem, NULL);
+                } else
+                        http_request_answer_json(
+                                        pending->request, 200, worker_json(pending->queue, pending->worker));
+        }
+        free(pending);
+}
+
+static int store_disabled(Queue *queue, const Worker *worker, PendingChange *pending) {
+        StoreBatch *batch;
+        int r = store_batch_new(&batch);
+        if (r < 0)
+                return r;
+        (void) store_batch_put_worker(
+                        batch, &(StoredWorker){ .worker_id = worker->id, .disabled = worker->disabled });
+        return queue->store_port->commit(queue->store, batch, on_changed, pending);
 }
 
 void route_worker_set(void *userdata, HttpRequest *request, const RequestContext *context) {
         Queue *queue = userdata;
         Problem problem = {};
         bool disabled = false;
-        WorkerLink *link = queue_find_link(queue, context->match.parameters[0]);
+        HttpWorker *link = queue_find_worker(queue, context->match.parameters[0]);
         int r = link ? 0 : problem_set(&problem, 404, NULL, "there is no worker of this id");
         if (r >= 0)
                 r = request_parse_switch(request, "disabled", &disabled, &problem);
@@ -84,9 +112,20 @@ void route_worker_set(void *userdata, HttpRequest *request, const RequestContext
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        ScheduledWorker *worker = worker_link_worker(link);
+        ScheduledWorker *worker = queue_scheduled_worker(link);
         scheduler_set_disabled(worker, disabled, usec_now(CLOCK_BOOTTIME));
-        store_disabled(queue, &worker->worker);
         queue_run_soon(queue);
-        http_request_answer_json(request, 200, worker_json(queue, link));
+        PendingChange *pending = malloc(sizeof(*pending));
+        r = -ENOMEM;
+        if (pending) {
+                *pending = (PendingChange){ .queue = queue, .request = request, .worker = link };
+                http_request_on_hangup(request, on_change_hangup, pending);
+                r = store_disabled(queue, &worker->worker, pending);
+        }
+        if (r >= 0)
+                return;
+        free(pending);
+        http_request_on_hangup(request, NULL, NULL);
+        (void) problem_from_errno(&problem, r);
+        http_request_answer_problem(request, &problem, NULL);
 }

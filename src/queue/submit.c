@@ -1,243 +1,340 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+/* In steps, since some of what is to be known is in the store: each task is read; where its id may be there
+ * already, that is looked up; then all are decided on in order, at once; what is new is stored; then all are
+ * described for the answer. */
+
 #include "queue/submit.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "core/json/json.h"
 #include "core/task/queue-spec.h"
-#include "io/loop.h"
+#include "core/task/task-request.h"
 #include "io/random-id.h"
+#include "queue/describe.h"
+#include "queue/moment.h"
 #include "queue/queue.h"
+#include "queue/routes.h"
 
 #define RETRY_AFTER_SEC 5
-#define AGAIN_USEC      (1 * USEC_PER_SEC)
 
-void submission_done(Submission *submission) {
-        free(submission->task_id);
-        *submission = (Submission){};
+typedef enum Found {
+        FOUND_UNKNOWN, /* the store is to be asked */
+        FOUND_NOTHING,
+        FOUND_SAME,  /* a task of this id and specification */
+        FOUND_OTHER, /* a task of this id */
+} Found;
+
+/* One task of a request. */
+typedef struct Item {
+        struct Submit *submit; /* weak */
+        json_object *body;     /* as it was submitted */
+        QueueSpec *spec;
+        char *task_id;
+        Found found;
+        bool is_new;     /* it is stored by this request */
+        bool is_full;    /* refused because it does not fit now: the answer shows the capacity */
+        Problem problem; /* status 0: none */
+        json_object *attempt;
+} Item;
+
+/* A request under way. */
+typedef struct Submit {
+        Queue *queue;
+        HttpRequest *request; /* NULL: the client is gone */
+        bool is_batch;
+        size_t n_lookups; /* under way */
+        size_t described; /* items that are, or need not be */
+        size_t n_items;
+        Item items[];
+} Submit;
+
+static void submit_free(Submit *submit) {
+        for (size_t i = 0; i < submit->n_items; i++) {
+                Item *item = &submit->items[i];
+                json_object_put(item->body);
+                json_object_put(item->attempt);
+                queue_spec_free(item->spec);
+                free(item->task_id);
+        }
+        free(submit);
 }
 
-static int choose_id(const QueueSpec *spec, char **ret) {
-        if (!spec->task->task_id)
-                return random_id_new(ret);
-        *ret = strdup(spec->task->task_id);
-        return *ret ? 0 : -ENOMEM;
+static void on_hangup(HttpRequest *request, void *userdata) {
+        Submit *submit = userdata;
+        submit->request = NULL;
 }
 
-/* A finished task of this id. */
-typedef struct FinishedTask {
-        const Queue *queue;
-        const QueueSpec *wanted;
-        bool same;
-} FinishedTask;
-
-static int on_finished_row(const StoredTask *row, void *userdata) {
-        FinishedTask *finished = userdata;
-        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
-        int r = task_parse_spec(finished->queue, row->spec, row->task_id, &spec);
-        finished->same = r >= 0 && queue_spec_equal(spec, finished->wanted);
-        return r;
+static Submit *submit_new(Queue *queue, HttpRequest *request, size_t n) {
+        Submit *submit = calloc(1, sizeof(*submit) + n * sizeof(Item));
+        if (!submit) {
+                http_request_answer_json(request, 200, NULL);
+                return NULL;
+        }
+        submit->queue = queue;
+        submit->request = request;
+        submit->n_items = n;
+        for (size_t i = 0; i < n; i++)
+                submit->items[i].submit = submit;
+        http_request_on_hangup(request, on_hangup, submit);
+        return submit;
 }
 
-/* 1 when a task of this id and specification is there already. */
-static int find_existing(Queue *queue, const QueueSpec *spec, Submission *submission, Problem *problem) {
-        _cleanup_(queue_spec_freep) QueueSpec *existing = NULL;
-        FinishedTask finished = { .queue = queue, .wanted = spec };
-        submission->task = task_table_find(&queue->tasks, submission->task_id);
-        int r;
-        if (submission->task) {
-                r = task_read_spec(submission->task, &existing);
-                finished.same = r >= 0 && queue_spec_equal(existing, spec);
-        } else
-                r = task_store_get(queue->store, submission->task_id, on_finished_row, &finished);
-        if (r == -ENOENT)
-                return 0;
-        if (r < 0)
-                return problem_from_errno(problem, r);
-        if (!finished.same)
-                return problem_set(problem, 409, NULL, "a different task has this id");
-        return 1;
+/* ── the answer ── */
+
+static void answer_one(Submit *submit) {
+        Item *item = &submit->items[0];
+        HttpRequest *request = submit->request;
+        _cleanup_(freep) char *location = NULL;
+        if (item->problem.status) {
+                http_request_answer_problem(
+                                request,
+                                &item->problem,
+                                item->is_full ? queue_capacity_json(submit->queue) : NULL);
+                return;
+        }
+        if (task_path_format(item->task_id, &location) >= 0)
+                (void) http_request_add_header(request, "Location", location);
+        http_request_answer_json(request, item->is_new ? 202 : 200, TAKE_PTR(item->attempt));
 }
 
-static int check_takes_tasks(Queue *queue, const QueueSpec *spec, Submission *submission, Problem *problem) {
-        const Resources *want = &spec->task->resources;
+static json_object *item_outcome(Item *item) {
+        return item->problem.status ?
+                        task_batch_refused(
+                                        item->task_id,
+                                        &item->problem,
+                                        item->is_full ? queue_capacity_json(item->submit->queue) : NULL) :
+                        task_batch_accepted(item->task_id, item->is_new, TAKE_PTR(item->attempt));
+}
+
+static json_object *outcomes(Submit *submit) {
+        _cleanup_(json_putp) json_object *list = json_object_new_array();
+        for (size_t i = 0; list && i < submit->n_items; i++)
+                if (json_append(list, item_outcome(&submit->items[i])) < 0)
+                        return NULL;
+        return TAKE_PTR(list);
+}
+
+static void answer(Submit *submit) {
+        if (submit->request) {
+                http_request_on_hangup(submit->request, NULL, NULL);
+                if (submit->is_batch)
+                        http_request_answer_json(submit->request, 200, outcomes(submit));
+                else
+                        answer_one(submit);
+        }
+        submit_free(submit);
+}
+
+static void describe_items(Submit *submit);
+
+static void on_described(int r, json_object *object, void *userdata) {
+        Submit *submit = userdata;
+        submit->items[submit->described++].attempt = object;
+        describe_items(submit);
+}
+
+static void describe_items(Submit *submit) {
+        OutputMode mode = submit->is_batch ? OUTPUT_NONE : OUTPUT_FULL;
+        for (; submit->request && submit->described < submit->n_items; submit->described++) {
+                Item *item = &submit->items[submit->described];
+                if (item->problem.status ||
+                    describe_now(submit->queue, item->task_id, mode, &item->attempt) >= 0)
+                        continue;
+                if (describe_task(submit->queue, item->task_id, mode, on_described, submit) >= 0)
+                        return;
+        }
+        answer(submit);
+}
+
+/* ── storing ── */
+
+static void on_accepted(int r, const Moment *now, void *userdata) {
+        Submit *submit = userdata;
+        for (size_t i = 0; r < 0 && i < submit->n_items; i++)
+                if (submit->items[i].problem.status == 0)
+                        (void) problem_from_errno(&submit->items[i].problem, r);
+        describe_items(submit);
+}
+
+static int check_takes_tasks(Item *item, const Moment *now) {
+        const Queue *queue = item->submit->queue;
+        const Scheduler *scheduler = delivery_scheduler(queue->delivery);
+        const Resources *want = &item->spec->task->resources;
         if (queue->stopping || queue->draining)
                 return problem_set_for_now(
-                                problem,
+                                &item->problem,
                                 503,
                                 RETRY_AFTER_SEC,
                                 "this queue is draining and takes no new tasks");
-        if (!scheduler_could_fit(queue->scheduler, want))
-                return problem_set(problem, 422, "/resources", "no worker can ever offer these resources");
-        if (spec->task->when_full == WHEN_FULL_REJECT &&
-            !scheduler_fits_now(queue->scheduler, want, usec_now(CLOCK_BOOTTIME))) {
-                submission->is_full = true;
-                return problem_set(problem, 409, NULL, "the task does not fit right now");
+        if (!scheduler_could_fit(scheduler, want))
+                return problem_set(
+                                &item->problem,
+                                422,
+                                "/resources",
+                                "no worker can ever offer these resources");
+        if (item->spec->task->when_full == WHEN_FULL_REJECT &&
+            !scheduler_fits_now(scheduler, want, now->boottime_usec)) {
+                item->is_full = true;
+                return problem_set(&item->problem, 409, NULL, "the task does not fit right now");
         }
-        if (scheduler_n_waiting(queue->scheduler) + queue->n_uncommitted >= queue->config->queue_max)
-                return problem_set_for_now(problem, 429, RETRY_AFTER_SEC, "too many tasks are waiting");
+        if (scheduler_n_waiting(scheduler) + delivery_n_uncommitted(queue->delivery) >=
+            queue->config->queue_max)
+                return problem_set_for_now(
+                                &item->problem, 429, RETRY_AFTER_SEC, "too many tasks are waiting");
         return 0;
 }
 
-static int put_task(
-                Queue *queue,
-                const QueueSpec *spec,
-                json_object *body,
-                Submission *submission,
-                StoreBatch *batch) {
-        _cleanup_(task_freep) Task *task = NULL;
-        int r = task_new(queue, submission->task_id, task_store_next_seq(queue->store), &task);
-        if (r >= 0)
-                r = queue_spec_to_stored(spec, body, &task->spec_text);
-        if (r < 0)
-                return r;
-        task->submit_usec = task->queue_usec = usec_now(CLOCK_REALTIME);
-        r = store_batch_put_task(
+/* A new task goes into BATCH. */
+static Task *decide(Item *item, StoreBatch *batch, const Moment *now) {
+        if (item->problem.status || item->found == FOUND_SAME)
+                return NULL;
+        if (item->found == FOUND_OTHER) {
+                (void) problem_set(&item->problem, 409, NULL, "a different task has this id");
+                return NULL;
+        }
+        if (check_takes_tasks(item, now) < 0)
+                return NULL;
+        Task *task = NULL;
+        int r = delivery_put_task(
+                        item->submit->queue->delivery,
+                        &(NewTask){ .task_id = item->task_id, .spec = item->spec, .body = item->body },
                         batch,
-                        &(StoredTask){
-                                        .seq = task->seq,
-                                        .task_id = task->task_id,
-                                        .state = STORED_QUEUED,
-                                        .priority = spec->priority,
-                                        .submit_usec = task->submit_usec,
-                                        .queue_usec = task->queue_usec,
-                                        .spec = task->spec_text,
-                        },
-                        spec->task->labels);
-        if (r >= 0)
-                r = task_table_add(&queue->tasks, task);
-        if (r < 0)
-                return r;
-        queue->n_uncommitted++;
-        submission->task = TAKE_PTR(task);
-        submission->is_new = true;
-        return 0;
+                        now,
+                        &task);
+        if (r == -EAGAIN)
+                (void) problem_set_for_now(
+                                &item->problem, 503, RETRY_AFTER_SEC, "the store is busy: try again");
+        else if (r < 0)
+                (void) problem_from_errno(&item->problem, r);
+        item->is_new = r >= 0;
+        return r < 0 ? NULL : task;
 }
 
-int submit_task(Queue *queue,
-                json_object *body,
-                const char *task_id,
-                StoreBatch *batch,
-                Submission *ret,
-                Problem *reterr_problem) {
-        TaskDefaults defaults = { .resources = queue->config->default_resources };
-        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
-        _cleanup_(json_putp) json_object *rest = json_object_get(body);
-        int r = queue_spec_parse(body, task_id, &defaults, &spec, reterr_problem);
-        if (r < 0)
-                return r;
-        r = choose_id(spec, &ret->task_id);
-        if (r < 0)
-                return problem_from_errno(reterr_problem, r);
-        r = find_existing(queue, spec, ret, reterr_problem);
-        if (r != 0)
-                return r;
-        r = check_takes_tasks(queue, spec, ret, reterr_problem);
-        if (r < 0)
-                return r;
-        r = put_task(queue, spec, rest, ret, batch);
-        return r < 0 ? problem_from_errno(reterr_problem, r) : 0;
-}
+static void look_up(Item *item);
+static void look_up_again(Submit *submit);
 
-/* The new tasks that wait for their batch. */
-typedef struct Commit {
-        Queue *queue;
-        SubmitCommitted callback;
-        void *userdata;
-        size_t n_tasks;
-        Task *tasks[];
-} Commit;
-
-static int schedule(Task *task) {
-        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
-        int r = task_read_spec(task, &spec);
-        if (r < 0)
-                return r;
-        r = task_schedule(task, spec);
-        if (r < 0)
-                return r;
-        free(TAKE_PTR(task->spec_text));
-        task->queue->n_uncommitted--;
-        metrics_count_submitted(&task->queue->metrics);
-        task_send_event(task, "queued", NULL);
-        if (task->stop_early)
-                scheduler_stop_task(task->queue->scheduler, task->scheduled);
-        queue_run_soon(task->queue);
-        return 0;
-}
-
-/* On disk but not schedulable for want of memory: it is answered as accepted, which it is, and tried again
- * until there is room for it. */
-static int on_schedule_again(sd_event_source *source, uint64_t usec, void *userdata);
-
-static void schedule_or_again(Task *task) {
-        if (schedule(task) < 0)
-                (void) loop_set_timer(
-                                task->queue->event,
-                                &task->retry_source,
-                                usec_add(usec_now(CLOCK_BOOTTIME), AGAIN_USEC),
-                                on_schedule_again,
-                                task,
-                                "task-schedule");
-        else
-                event_source_dropp(&task->retry_source); /* it has another use from here on */
-}
-
-static int on_schedule_again(sd_event_source *source, uint64_t usec, void *userdata) {
-        schedule_or_again(userdata);
-        return 0;
-}
-
-static void forget(Task *task) {
-        task->queue->n_uncommitted--;
-        task_table_remove(&task->queue->tasks, task);
-}
-
-static void on_committed(int r, void *userdata) {
-        Commit *commit = userdata;
-        Queue *queue = commit->queue;
-        for (size_t i = 0; i < commit->n_tasks; i++) {
-                if (r >= 0)
-                        schedule_or_again(commit->tasks[i]);
-                else
-                        forget(commit->tasks[i]);
-        }
-        commit->callback(r, commit->userdata);
-        free(commit);
-        queue_run_soon(queue);
-}
-
-static Commit *commit_new(const Submission *submissions, size_t n) {
-        Commit *commit = calloc(1, sizeof(*commit) + n * sizeof(Task *));
-        for (size_t i = 0; commit && i < n; i++)
-                if (submissions[i].is_new)
-                        commit->tasks[commit->n_tasks++] = submissions[i].task;
-        return commit;
-}
-
-void submit_commit(
-                Queue *queue,
-                StoreBatch *batch,
-                const Submission *submissions,
-                size_t n,
-                SubmitCommitted callback,
-                void *userdata) {
-        _cleanup_(store_batch_freep) StoreBatch *owned = batch;
-        Commit *commit = commit_new(submissions, n);
-        int r = commit ? 0 : -ENOMEM;
-        if (r >= 0) {
-                commit->queue = queue;
-                commit->callback = callback;
-                commit->userdata = userdata;
-                r = task_store_commit(queue->store, TAKE_PTR(owned), on_committed, commit);
-        }
-        if (r >= 0)
+static void decide_all(Submit *submit) {
+        StoreBatch *batch = NULL;
+        Moment now = moment_now();
+        _cleanup_(freep) Task **tasks = calloc(submit->n_items + 1, sizeof(Task *));
+        int r = tasks ? store_batch_new(&batch) : -ENOMEM;
+        if (r < 0) {
+                on_accepted(r, &now, submit);
                 return;
-        for (size_t i = 0; i < n; i++)
-                if (submissions[i].is_new)
-                        forget(submissions[i].task);
-        free(commit);
-        callback(r, userdata);
+        }
+        size_t n_tasks = 0;
+        for (size_t i = 0; i < submit->n_items; i++) {
+                Item *item = &submit->items[i];
+                look_up(item); /* an earlier one of this very request may have its id */
+                Task *task = decide(item, batch, &now);
+                if (task)
+                        tasks[n_tasks++] = task;
+        }
+        bool is_refused = n_tasks == 0 && !submit->is_batch && submit->items[0].problem.status;
+        if (is_refused) {
+                store_batch_free(batch);
+                answer(submit);
+                return;
+        }
+        /* Even when nothing is new: what was there already may still be on its way to the disk. */
+        delivery_accept(submit->queue->delivery, batch, tasks, n_tasks, on_accepted, submit, &now);
+}
+
+/* ── what is there already ── */
+
+static Found compare(const Item *item, const char *spec_text) {
+        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
+        int r = delivery_parse_spec(item->submit->queue->delivery, spec_text, item->task_id, &spec);
+        return r >= 0 && queue_spec_equal(spec, item->spec) ? FOUND_SAME : FOUND_OTHER;
+}
+
+/* As far as memory tells. */
+static void look_up(Item *item) {
+        if (item->problem.status || item->found == FOUND_SAME || item->found == FOUND_OTHER)
+                return;
+        const Task *task = delivery_find_task(item->submit->queue->delivery, item->task_id);
+        if (task && task->spec_text)
+                item->found = compare(item, task->spec_text);
+        else if (task) /* too large to be kept */
+                item->found = FOUND_UNKNOWN;
+}
+
+static void on_got(int r, const StoreEntry *entry, const Moment *now, void *userdata) {
+        Item *item = userdata;
+        Submit *submit = item->submit;
+        if (r >= 0)
+                item->found = compare(item, entry->task.spec);
+        else if (r == -ENOENT)
+                item->found = FOUND_NOTHING;
+        else
+                (void) problem_from_errno(&item->problem, r);
+        if (--submit->n_lookups == 0)
+                look_up_again(submit);
+}
+
+static void ask_store(Item *item) {
+        const Queue *queue = item->submit->queue;
+        int r = queue->store_port->get(queue->store, item->task_id, &(StoreWanted){}, on_got, item);
+        if (r < 0)
+                (void) problem_from_errno(&item->problem, r);
+        else
+                item->submit->n_lookups++;
+}
+
+/* Until all is known: a task may have come, and gone to the store, while others were looked up. */
+static void look_up_again(Submit *submit) {
+        for (size_t i = 0; i < submit->n_items; i++) {
+                Item *item = &submit->items[i];
+                look_up(item);
+                if (!item->problem.status && item->found == FOUND_UNKNOWN)
+                        ask_store(item);
+        }
+        if (submit->n_lookups == 0)
+                decide_all(submit);
+}
+
+/* ── what is wanted ── */
+
+static int item_read(Item *item, json_object *body, const char *task_id) {
+        TaskDefaults defaults = { .resources = item->submit->queue->config->default_resources };
+        item->body = json_object_get(body);
+        int r = queue_spec_parse(body, task_id, &defaults, &item->spec, &item->problem);
+        if (r < 0)
+                return r;
+        if (item->spec->task->task_id)
+                item->task_id = strdup(item->spec->task->task_id);
+        else {
+                item->found = FOUND_NOTHING;
+                (void) random_id_new(&item->task_id);
+        }
+        return item->task_id ? 0 : problem_from_errno(&item->problem, ENOMEM);
+}
+
+void submit_one(Queue *queue, HttpRequest *request, json_object *body, const char *task_id) {
+        Submit *submit = submit_new(queue, request, 1);
+        if (!submit)
+                return;
+        (void) item_read(&submit->items[0], body, task_id);
+        look_up_again(submit);
+}
+
+void submit_many(Queue *queue, HttpRequest *request, json_object *body) {
+        Submit *submit = submit_new(queue, request, json_object_array_length(body));
+        if (!submit)
+                return;
+        submit->is_batch = true;
+        for (size_t i = 0; i < submit->n_items; i++) {
+                Item *item = &submit->items[i];
+                json_object *element = json_object_array_get_idx(body, i);
+                if (item_read(item, element, NULL) >= 0)
+                        continue;
+                const char *shown_id = item->task_id ? NULL : task_batch_id(element);
+                if (shown_id)
+                        item->task_id = strdup(shown_id);
+        }
+        look_up_again(submit);
 }

@@ -13,6 +13,10 @@
 #include "runner/task-output.h"
 #include "service/event-stream.h"
 
+/* Of a finished task in an event: the last events are kept in memory. */
+#define EVENT_OUTPUT_BYTES_MAX  2048
+#define EVENT_ATTEMPT_BYTES_MAX 8192
+
 static json_object *describe(const void *subject, unsigned form) {
         return task_to_json(subject, (OutputMode) form);
 }
@@ -162,13 +166,34 @@ void task_wait_add(Task *task, HttpRequest *request, int status, OutputMode mode
         waiters_add(&task->waiters, request, status, mode, task_is_live(task) ? timeout_usec : 0);
 }
 
+/* The end of a task brings all of it along where that is small, so that a queue need not ask. */
+static int add_whole(json_object *object, const Task *task) {
+        uint64_t bytes = 0;
+        if (task_is_live(task))
+                return 0;
+        for (int i = 0; i < 2; i++) {
+                const Capture *capture = i == 0 ? task->output : task->error;
+                bytes += capture ? capture_store(capture)->bytes_total : 0;
+        }
+        json_object *attempt = bytes <= EVENT_OUTPUT_BYTES_MAX ? task_to_json(task, OUTPUT_FULL) : NULL;
+        if (!attempt)
+                return 0;
+        size_t size;
+        (void) json_object_to_json_string_length(attempt, JSON_C_TO_STRING_PLAIN, &size);
+        if (size <= EVENT_ATTEMPT_BYTES_MAX)
+                return json_add(object, "attempt", attempt);
+        json_object_put(attempt);
+        return 0;
+}
+
 void task_send_event(const Task *task) {
         json_object *object = json_object_new_object();
         if (object &&
             (json_add_string(object, "task_id", task->spec->task_id) < 0 ||
              json_add_string(object, "unit", task->unit) < 0 ||
              json_add_string(object, "state", task_state_public(task->state, task->result)) < 0 ||
-             json_add_string(object, "result", task_result_to_string(task->result)) < 0))
+             json_add_string(object, "result", task_result_to_string(task->result)) < 0 ||
+             add_whole(object, task) < 0))
                 object = (json_object_put(object), NULL);
         event_stream_send(task->runner->events, "task", object);
 }

@@ -25,9 +25,17 @@ static void waiter_free(Waiter *waiter) {
 }
 
 static void waiter_answer(Waiter *waiter) {
+        const Waiters *waiters = waiter->waiters;
         HttpRequest *request = waiter->request;
+        unsigned form = waiter->form;
         int status = waiter->status;
-        json_object *description = waiter->waiters->describe(waiter->waiters->subject, waiter->form);
+        if (waiters->answer) {
+                waiter_free(waiter);
+                http_request_on_hangup(request, NULL, NULL);
+                waiters->answer(waiters->subject, request, status, form);
+                return;
+        }
+        json_object *description = waiters->describe(waiters->subject, form);
         waiter_free(waiter);
         http_request_answer_json(request, status, description);
 }
@@ -80,6 +88,8 @@ static HttpAnswer *answer_in_form(const Waiters *waiters, unsigned form) {
 
 void waiters_answer_all(Waiters *waiters) {
         HttpAnswer *answers[WAITERS_FORMS_MAX] = {};
+        while (waiters->answer && waiters->first)
+                waiter_answer(waiters->first);
         while (waiters->first) {
                 Waiter *waiter = waiters->first;
                 HttpRequest *request = waiter->request;

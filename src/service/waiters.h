@@ -17,12 +17,17 @@ typedef struct Waiter Waiter;
  * of memory. */
 typedef json_object *(*WaitersDescribe)(const void *subject, unsigned form);
 
+/* Answers REQUEST, which it takes over, with STATUS and what SUBJECT is now, at once or later, when SUBJECT
+ * may be gone. */
+typedef void (*WaitersAnswer)(const void *subject, HttpRequest *request, int status, unsigned form);
+
 /* Belongs to what is waited for. All but FIRST is for whoever sets it up to fill in. */
 typedef struct Waiters {
-        sd_event *event;    /* weak */
-        HttpServer *server; /* weak */
-        WaitersDescribe describe;
-        const void *subject; /* weak */
+        sd_event *event;          /* weak */
+        HttpServer *server;       /* weak */
+        WaitersDescribe describe; /* this … */
+        WaitersAnswer answer;     /* … or that */
+        const void *subject;      /* weak */
         Waiter *first;
 } Waiters;
 

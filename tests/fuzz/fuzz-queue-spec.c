@@ -10,22 +10,19 @@
 static const TaskDefaults defaults = { .resources = { .cores_micro = 1000000, .memory_mb = 512 } };
 
 static QueueSpec *parse_stored(const char *text) {
-        _cleanup_(json_putp) json_object *body = NULL;
         QueueSpec *spec = NULL;
-        Problem problem = {};
-        FUZZ_CHECK(json_parse(text, strlen(text), &body, &problem) >= 0);
-        FUZZ_CHECK(queue_spec_parse_stored(body, "id", &defaults, &spec, &problem) >= 0);
+        FUZZ_CHECK(queue_spec_parse_stored(text, "id", &defaults, NULL, &spec, NULL) >= 0);
         return spec;
 }
 
 static void check_runner_takes(const char *stored) {
         _cleanup_(freep) char *text = NULL;
         _cleanup_(json_putp) json_object *body = NULL;
-        size_t size;
+        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
         TaskSpec *task = NULL;
         Problem problem = {};
-        FUZZ_CHECK(queue_spec_to_runner(stored, "queue", &text, &size) >= 0);
-        FUZZ_CHECK(json_parse(text, size, &body, &problem) >= 0);
+        FUZZ_CHECK(queue_spec_parse_stored(stored, "id", &defaults, "queue", &spec, &text) >= 0);
+        FUZZ_CHECK(json_parse(text, strlen(text), &body, &problem) >= 0);
         FUZZ_CHECK(task_spec_parse(body, "id", &defaults, &task, &problem) >= 0);
         FUZZ_CHECK(task->when_full == WHEN_FULL_REJECT);
         task_spec_free(task);

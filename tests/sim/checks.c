@@ -42,7 +42,7 @@ static void check_nowhere_else(Sim *sim, uint32_t id) {
                                       i);
 }
 
-static void check_number_of_starts(Sim *sim, const Task *task) {
+static void check_number_of_starts(Sim *sim, const SimTask *task) {
         if (task->n_starts > 1 + task->n_requeues_lost + task->n_requeues_retry)
                 sim_violation(sim, "%s was started %zu times without a reason", task->id, task->n_starts);
         if (!task->retry_on_lost && task->n_starts > 1 + task->n_requeues_retry)
@@ -53,7 +53,7 @@ static void check_number_of_starts(Sim *sim, const Task *task) {
 void check_start(Sim *sim, uint32_t id) {
         const Attempt *attempt = &sim->attempts[id];
         Runner *runner = &sim->runners[attempt->runner];
-        Task *task = &sim->tasks[attempt->task];
+        SimTask *task = &sim->tasks[attempt->task];
         sim->n_starts++;
         task->n_starts++;
         if (!lease_is_live(&runner->lease, host_clock(sim, &runner->host)) ||
@@ -71,7 +71,7 @@ void check_start(Sim *sim, uint32_t id) {
         check_number_of_starts(sim, task);
 }
 
-static void check_closing(Sim *sim, const Task *task, uint32_t id, ScheduledReason reason) {
+static void check_closing(Sim *sim, const SimTask *task, uint32_t id, ScheduledReason reason) {
         const Attempt *attempt = &sim->attempts[id];
         switch (reason) {
         case REASON_REFUSED:
@@ -102,22 +102,22 @@ static void check_closing(Sim *sim, const Task *task, uint32_t id, ScheduledReas
         }
 }
 
-static void check_finish(Sim *sim, const Task *task, const Record *record, uint32_t id) {
-        if (record->reason == REASON_CANCELED && !record->stop_requested)
+static void check_finish(Sim *sim, const SimTask *task, const Record *record, uint32_t id) {
+        if (record->reason == REASON_CANCELED && !task->stop_wanted)
                 sim_violation(sim, "%s counts as canceled by nobody", task->id);
         if (record->reason == REASON_INVALID)
                 sim_violation(sim, "%s counts as impossible", task->id);
         if (record->reason == REASON_RESULT && id == NO_ATTEMPT)
                 sim_violation(sim, "%s has a result from nowhere", task->id);
-        if (record->reason == REASON_LOST && task->retry_on_lost && !record->stop_requested &&
+        if (record->reason == REASON_LOST && task->retry_on_lost && !task->stop_wanted &&
             record->n_losses <= SCHEDULER_LOSSES_MAX && !(id != NO_ATTEMPT && sim->attempts[id].evicted))
                 sim_violation(sim, "%s was given up for no reason", task->id);
 }
 
 /* A record of TASK has reached the disk. */
-void check_commit(Sim *sim, const Task *task, const Record *record) {
+void check_commit(Sim *sim, const SimTask *task, const Record *record) {
         uint32_t before = task->disk.attempt;
-        Task *counted = &sim->tasks[task - sim->tasks];
+        SimTask *counted = &sim->tasks[task - sim->tasks];
         if (task->disk.finished)
                 sim_violation(sim, "%s changes after its end", task->id);
         if (record->finished) {
@@ -136,31 +136,28 @@ void check_commit(Sim *sim, const Task *task, const Record *record) {
                 counted->n_requeues_retry++;
 }
 
-static void check_worker(Sim *sim, const ScheduledWorker *worker) {
-        size_t n_attempts = 0, n_sending = 0;
-        for (const ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
-                n_attempts++;
-                n_sending += task->state == SCHEDULED_SENDING;
-                if (task->worker != worker)
-                        sim_violation(sim, "a task stands with the wrong worker");
-                if (task->state != SCHEDULED_SENDING && task->state != SCHEDULED_UNCERTAIN &&
-                    task->state != SCHEDULED_RUNNING)
-                        sim_violation(sim, "a task in state %d stands with a worker", (int) task->state);
-        }
-        if (n_attempts != worker->worker.n_attempts || n_sending != worker->worker.n_sending)
-                sim_violation(sim, "%s: the counts of attempts are wrong", worker->worker.id);
+void check_forget(Sim *sim, uint32_t id) {
+        const Attempt *attempt = &sim->attempts[id];
+        sim->n_forgotten++;
+        if (!attempt->closed)
+                sim_violation(sim,
+                              "%s: attempt %" PRIu32 " is forgotten before its end is on disk",
+                              sim->tasks[attempt->task].id,
+                              id);
+}
+
+void check_told(Sim *sim, SimTask *task) {
+        task->n_told++;
+        if (!task->disk.finished)
+                sim_violation(sim, "the end of %s is told before it is on disk", task->id);
+        if (task->n_told > 1)
+                sim_violation(sim, "the end of %s is told twice", task->id);
 }
 
 void check_step(Sim *sim) {
-        for (size_t i = 0; i < sim->n_queues; i++) {
-                const Queue *queue = &sim->queues[i];
-                if (!queue->host.up)
-                        continue;
-                if (scheduler_n_waiting(queue->scheduler) > scheduler_n_tasks(queue->scheduler))
-                        sim_violation(sim, "more tasks wait than there are");
-                for (size_t k = 0; k < sim->n_runners; k++)
-                        check_worker(sim, queue->views[k].scheduled);
-        }
+        for (size_t i = 0; i < sim->n_queues; i++)
+                if (sim->queues[i].host.up)
+                        scheduler_check(delivery_scheduler(sim->queues[i].delivery), N_RUNNERS_MAX);
         if (sim->now_usec > sim->calm_usec + CALM_ENOUGH_USEC)
                 for (size_t i = 0; i < sim->n_tasks; i++)
                         if (!sim->tasks[i].disk.finished)
@@ -178,7 +175,7 @@ bool sim_is_over(const Sim *sim) {
 
 void check_end(Sim *sim) {
         for (size_t i = 0; i < sim->n_tasks; i++) {
-                const Task *task = &sim->tasks[i];
+                const SimTask *task = &sim->tasks[i];
                 if (task->n_finishes != 1)
                         sim_violation(sim, "%s was finished %zu times", task->id, task->n_finishes);
         }

@@ -18,6 +18,9 @@ typedef enum Fault {
         FAULT_RUNNER_STRANGE,
         FAULT_QUEUE_CRASH,
         FAULT_QUEUE_PAUSE,
+        FAULT_DISK_FULL,
+        FAULT_DISK_SLOW,
+        FAULT_CLOCK_JUMP,
         FAULT_PARTITION,
         FAULT_ISOLATION,
         FAULT_EVICTION,
@@ -143,7 +146,13 @@ static void go_wrong_at_queue(Sim *sim, Fault fault, size_t q) {
         if (fault == FAULT_QUEUE_CRASH) {
                 queue_crash(sim, queue);
                 sim_at(sim, soon(sim, 90 * SEC), NULL, queue_comes_back, change_new(q, 0, true));
-        } else
+        } else if (fault == FAULT_DISK_FULL)
+                queue->full_until_usec = soon(sim, 60 * SEC);
+        else if (fault == FAULT_DISK_SLOW)
+                queue->slow_until_usec = soon(sim, 60 * SEC);
+        else if (fault == FAULT_CLOCK_JUMP) /* forth and back by some minutes */
+                queue->realtime_offset_usec = sim_below(sim, 600 * SEC);
+        else
                 pause_host(&queue->host, soon(sim, 70 * SEC));
 }
 
@@ -159,10 +168,12 @@ static void stop(Sim *sim, size_t task) {
 
 /* Results are kept for longer than requests travel, and than it takes a queue to learn what was accepted. */
 static void evict(Sim *sim, uint32_t id) {
-        const Attempt *attempt = &sim->attempts[id];
+        Attempt *attempt = &sim->attempts[id];
         if (attempt->state == ATTEMPT_DONE && sim->tasks[attempt->task].disk.accepted &&
-            sim->now_usec > attempt->done_usec + 3 * FORGET_USEC)
+            sim->now_usec > attempt->done_usec + KEPT_USEC) {
+                attempt->evicted |= attempt->kept;
                 runner_forget(sim, id);
+        }
 }
 
 static void go_wrong(Sim *sim, Fault fault) {
@@ -178,6 +189,9 @@ static void go_wrong(Sim *sim, Fault fault) {
                 break;
         case FAULT_QUEUE_CRASH:
         case FAULT_QUEUE_PAUSE:
+        case FAULT_DISK_FULL:
+        case FAULT_DISK_SLOW:
+        case FAULT_CLOCK_JUMP:
                 go_wrong_at_queue(sim, fault, q);
                 break;
         case FAULT_PARTITION:
@@ -231,6 +245,7 @@ static void calm(Sim *sim, void *data) {
         }
         for (size_t q = 0; q < sim->n_queues; q++) {
                 memset(sim->queues[q].links, 0, sizeof(sim->queues[q].links));
+                sim->queues[q].full_until_usec = sim->queues[q].slow_until_usec = 0;
                 if (!sim->queues[q].host.up)
                         queue_start(sim, &sim->queues[q]);
         }
@@ -244,24 +259,13 @@ static void share_last(Sim *sim, void *data) {
 /* ── the beginning ── */
 
 static void submission(Sim *sim, void *data) {
-        const Change *change = data;
-        if (sim->queues[sim->tasks[change->task].queue].host.up) {
-                queue_take_task(sim, change->task);
-                return;
-        }
-        Change *again = sim_allocate(sizeof(*again));
-        *again = *change;
-        sim_at_any_life(sim,
-                        sim->now_usec + sim_between(sim, 1, 5 * SEC),
-                        &sim->queues[sim->tasks[again->task].queue].host,
-                        submission,
-                        again);
+        queue_take_task(sim, ((const Change *) data)->task);
 }
 
 static void plan_task(Sim *sim, size_t i) {
-        Task *task = &sim->tasks[i];
+        SimTask *task = &sim->tasks[i];
         bool big = sim_chance(sim, 0.15);
-        *task = (Task){
+        *task = (SimTask){
                 .queue = sim_below(sim, sim->n_queues),
                 .want = { .cores_micro = (big ? 4 : sim_between(sim, 1, 2)) * CORES_MICRO_PER_CORE / 2,
                           .memory_mb = 100 * sim_between(sim, 1, big ? 10 : 4) },
@@ -271,7 +275,8 @@ static void plan_task(Sim *sim, size_t i) {
                 .retries_max = sim_chance(sim, 0.3) ? sim_below(sim, 3) : 0,
                 .retry_on_lost = sim_chance(sim, 0.8),
                 .fails = sim_chance(sim, 0.2),
-                .memory.attempt = NO_ATTEMPT,
+                .is_large = sim_chance(sim, 0.05),
+                .output_bytes = sim_below(sim, sim_chance(sim, 0.3) ? 1000 : 40),
                 .disk.attempt = NO_ATTEMPT,
         };
         (void) snprintf(task->id, sizeof(task->id), "t%zu", i);

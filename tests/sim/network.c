@@ -19,7 +19,6 @@ Rpc *rpc_new(Sim *sim, Queue *queue, size_t runner, RpcType type) {
                 .runner = runner,
                 .attempt = NO_ATTEMPT,
                 .life = queue->host.life,
-                .sent_usec = host_clock(sim, &queue->host),
                 .next = sim->rpcs,
         };
         sim->rpcs = rpc;

@@ -34,6 +34,7 @@ void runner_crash(Sim *sim, Runner *runner) {
                 return;
         sim_log(sim, "%s dies", runner->host.name);
         runner->host.up = false;
+        streams_break(sim, runner);
         for (size_t i = 0; i < sim->n_attempts; i++) {
                 Attempt *attempt = &sim->attempts[i];
                 if (!attempt->kept || attempt->runner != runner_index(sim, runner))
@@ -59,6 +60,8 @@ static void end_attempt(Sim *sim, uint32_t id, AttemptEnd end) {
                 id,
                 sim->tasks[attempt->task].id,
                 (int) end);
+        runner_tell(sim, &sim->runners[attempt->runner], id);
+        runner_tell(sim, &sim->runners[attempt->runner], NO_ATTEMPT);
 }
 
 void runner_shut_down(Sim *sim, Runner *runner) {
@@ -73,12 +76,11 @@ void runner_forget(Sim *sim, uint32_t id) {
         if (!attempt->kept || attempt->state != ATTEMPT_DONE)
                 return;
         attempt->kept = false;
-        attempt->evicted = true;
 }
 
 static void attempt_over(Sim *sim, void *data) {
         uint32_t id = *(uint32_t *) data;
-        const Task *task = &sim->tasks[sim->attempts[id].task];
+        const SimTask *task = &sim->tasks[sim->attempts[id].task];
         end_attempt(sim, id, task->fails ? ATTEMPT_ERRORED : ATTEMPT_SUCCEEDED);
 }
 
@@ -92,7 +94,7 @@ static void later(Sim *sim, Runner *runner, uint32_t id, usec_t after_usec, Even
         sim_at(sim, sim->now_usec + after_usec, &runner->host, handle, data);
 }
 
-static void report(const Runner *runner, WorkerReport *ret) {
+void runner_report(const Runner *runner, WorkerReport *ret) {
         (void) snprintf(ret->instance, sizeof(ret->instance), "%032" PRIx64, runner->instance);
         ret->total = runner->pool.total;
         capacity_pool_free_amounts(&runner->pool, &ret->free_amounts);
@@ -113,7 +115,7 @@ static int submit(Sim *sim, Runner *runner, const Rpc *rpc) {
                 return problem.status;
         if (runner->draining)
                 return 503;
-        const Task *task = &sim->tasks[rpc->task];
+        const SimTask *task = &sim->tasks[attempt->task];
         if (!resources_fit(&task->want, &runner->pool.total))
                 return 422;
         if (capacity_charge(&runner->pool, &task->want, &attempt->charge) < 0)
@@ -123,6 +125,8 @@ static int submit(Sim *sim, Runner *runner, const Rpc *rpc) {
         check_start(sim, rpc->attempt);
         attempt->state = ATTEMPT_LIVE;
         later(sim, runner, rpc->attempt, task->duration_usec, attempt_over);
+        runner_tell(sim, runner, rpc->attempt);
+        runner_tell(sim, runner, NO_ATTEMPT);
         return 202;
 }
 
@@ -162,8 +166,10 @@ static int delete (Sim *sim, Runner *runner, const Rpc *rpc) {
         if (!attempt->kept)
                 return 404;
         if (attempt->state == ATTEMPT_DONE) {
-                if (rpc->type == RPC_DELETE)
+                if (rpc->type == RPC_DELETE) {
+                        check_forget(sim, rpc->attempt);
                         runner_forget(sim, rpc->attempt);
+                }
                 return 204;
         }
         later(sim, runner, rpc->attempt, sim_between(sim, 1000, USEC_PER_SEC), attempt_stopped);
@@ -204,6 +210,7 @@ void runner_answer(Sim *sim, Runner *runner, const Rpc *rpc, Answer *ret) {
                                 submit(sim, runner, rpc);
                 break;
         case RPC_GET:
+        case RPC_OUTPUT:
                 ret->status = get(sim, rpc, ret);
                 break;
         case RPC_STOP:
@@ -214,7 +221,7 @@ void runner_answer(Sim *sim, Runner *runner, const Rpc *rpc, Answer *ret) {
                 ret->status = list(sim, runner, rpc, ret);
                 break;
         }
-        report(runner, &ret->report);
+        runner_report(runner, &ret->report);
         sim_log(sim,
                 "%s -> %s: request %d, attempt %d: %d",
                 sim->queues[rpc->queue].host.name,

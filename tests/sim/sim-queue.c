@@ -5,9 +5,11 @@
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "sim.h"
@@ -25,6 +27,11 @@ static const char *const defect_names[] = {
         [DEFECT_NO_LISTING] = "no-listing",
         [DEFECT_NO_LEASES] = "no-leases",
         [DEFECT_STRANGE_IS_REFUSED] = "strange-is-refused",
+        [DEFECT_TELL_EARLY] = "tell-early",
+        [DEFECT_FORGET_EARLY] = "forget-early",
+        [DEFECT_FORGET_LISTED] = "forget-listed",
+        [DEFECT_FORGET_UNSTORED] = "forget-unstored",
+        [DEFECT_ANSWER_INSIDE] = "answer-inside",
 };
 
 typedef struct Options {
@@ -34,11 +41,24 @@ typedef struct Options {
 } Options;
 
 typedef struct Totals {
-        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_failed;
+        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_writes, n_forgotten, n_failed;
 } Totals;
+
+/* An assertion of the code under test is a finding like any other. */
+static uint64_t present_seed;
+static bool may_abort;
+
+static void on_abort(int signal) {
+        printf("seed %" PRIu64 ": an assertion failed\n", present_seed);
+        (void) fflush(stdout);
+        if (may_abort)
+                _exit(EXIT_SUCCESS);
+}
 
 static void run_seed(uint64_t seed, const Options *options, Totals *totals) {
         Sim *sim = sim_allocate(sizeof(*sim));
+        present_seed = seed;
+        may_abort = options->must_fail;
         *sim = (Sim){ .seed = seed, .random = seed, .verbose = options->verbose, .defect = options->defect };
         scenario_begin(sim);
         while (!*sim->violation && !sim_is_over(sim) && sim_step(sim)) {
@@ -63,6 +83,8 @@ static void run_seed(uint64_t seed, const Options *options, Totals *totals) {
         totals->n_losses += sim->n_losses;
         totals->n_refusals += sim->n_refusals;
         totals->n_calls += sim->n_calls;
+        totals->n_writes += sim->n_writes;
+        totals->n_forgotten += sim->n_forgotten;
         sim_done(sim);
         free(sim);
 }
@@ -109,6 +131,7 @@ static bool parse(int argc, char **argv, Options *ret) {
 int main(int argc, char **argv) {
         Options options = { .first = 1, .last = 100 };
         Totals totals = {};
+        (void) signal(SIGABRT, on_abort);
         (void) setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
         if (!parse(argc, argv, &options)) {
                 (void) fprintf(stderr,
@@ -119,13 +142,16 @@ int main(int argc, char **argv) {
         for (uint64_t seed = options.first; seed <= options.last; seed++)
                 run_seed(seed, &options, &totals);
         printf("seeds %" PRIu64 "-%" PRIu64 ": %" PRIu64 " failed; %" PRIu64 " events, %" PRIu64
-               " requests, %" PRIu64 " starts, %" PRIu64 " losses, %" PRIu64 " refusals\n",
+               " requests, %" PRIu64 " writes, %" PRIu64 " starts, %" PRIu64 " forgotten, %" PRIu64
+               " losses, %" PRIu64 " refusals\n",
                options.first,
                options.last,
                totals.n_failed,
                totals.n_steps,
                totals.n_calls,
+               totals.n_writes,
                totals.n_starts,
+               totals.n_forgotten,
                totals.n_losses,
                totals.n_refusals);
         return (totals.n_failed > 0) == options.must_fail ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A cluster in one process, under virtual time: queues that drive the real scheduler, models of runners that
- * use the real leases and capacity, and a network that loses, delays, doubles and reorders. Everything
- * follows from one seed. What is to be true of the whole is in checks.c. */
+/* A cluster in one process, under virtual time: queues that are the real delivery of tasks with the real
+ * scheduler in it, behind ports of the simulation's own: models of runners that use the real leases and
+ * capacity, a network that loses, delays, doubles and reorders, and disks that fail, are slow, and lose what
+ * they had not confirmed. Everything follows from one seed. What is to be true of the whole is in checks.c.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -13,6 +15,7 @@
 #include "core/scheduling/capacity.h"
 #include "core/scheduling/lease.h"
 #include "core/scheduling/scheduler.h"
+#include "delivery/delivery.h"
 
 #define N_QUEUES_MAX  3
 #define N_RUNNERS_MAX 5
@@ -21,9 +24,8 @@
 
 #define LATE_MAX_USEC (60 * USEC_PER_SEC) /* a request arrives at most so long after its sender gave up */
 
-/* A result may be forgotten by its runner only when no submission of the attempt can arrive any more: it
- * would be run again. */
-#define FORGET_USEC (70 * USEC_PER_SEC)
+/* Results are kept by runners for so long at least. */
+#define KEPT_USEC (210 * USEC_PER_SEC)
 
 typedef struct Sim Sim;
 
@@ -35,10 +37,15 @@ typedef enum Defect {
         DEFECT_FRESH_ID,           /* what is sent again is sent under another id */
         DEFECT_PRESENT_LEASE,      /* … or under whatever lease is there */
         DEFECT_ANY_REPORT,         /* whatever a worker is said to be is believed at once */
-        DEFECT_STORE_LATE,         /* submissions leave before they are on disk */
+        DEFECT_STORE_LATE,         /* what was written is told before it is on disk */
+        DEFECT_TELL_EARLY,         /* the same, of results only */
         DEFECT_NO_LISTING,         /* nobody looks what a runner has after a silence */
         DEFECT_NO_LEASES,          /* runners do not look at leases */
         DEFECT_STRANGE_IS_REFUSED, /* a strange answer to a submission counts as a refusal */
+        DEFECT_FORGET_EARLY,       /* a result is forgotten although a submission may still arrive */
+        DEFECT_FORGET_LISTED,      /* the same of what a listing shows */
+        DEFECT_FORGET_UNSTORED,    /* a result is forgotten as soon as it was fetched */
+        DEFECT_ANSWER_INSIDE,      /* a call fails from within the function that makes it */
         _DEFECT_MAX,
 } Defect;
 
@@ -71,6 +78,9 @@ typedef enum AttemptState {
 
 /* The truth about an attempt. */
 typedef struct Attempt {
+        char id[48];
+        bool known; /* the queue has said whose it is */
+        bool sent;
         size_t task, queue, runner;
         AttemptState state;
         AttemptEnd end;
@@ -95,61 +105,94 @@ typedef struct Runner {
 /* What a queue has on disk of a task. */
 typedef struct Record {
         bool finished;
-        ScheduledReason reason;
-        uint32_t attempt; /* the present one or NO_ATTEMPT */
-        size_t worker;
-        char instance[WORKER_INSTANCE_SIZE];
+        ScheduledReason reason; /* why the attempt before is not the present one any more */
+        uint32_t attempt;       /* the present one or NO_ATTEMPT */
         bool accepted;
-        bool stop_requested;
-        uint64_t n_retries, n_losses;
-        usec_t backoff_until_usec; /* of the world */
+        uint64_t n_losses;
 } Record;
 
-typedef struct Task {
+/* A row of an attempt on a disk. */
+typedef struct AttemptRow {
+        StoredAttemptState state;
+        uint32_t attempt;
+        char instance[WORKER_INSTANCE_SIZE];
+        bool unanswered;
+        char *json;
+        uint64_t output_bytes; /* that are stored of it */
+} AttemptRow;
+
+#define N_ATTEMPT_ROWS_MAX 64
+
+typedef struct SimTask {
         size_t queue;
         char id[16];
         Resources want;
         int64_t priority;
         usec_t duration_usec;
         uint64_t retries_max;
-        bool retry_on_lost, fails;
-        bool submitted;
-        Record memory, disk;
-        ScheduledTask *scheduled; /* weak; NULL while the queue is down or the task over */
-        bool watching;
-        size_t n_starts, n_requeues_lost, n_requeues_retry, n_finishes;
-} Task;
+        uint64_t output_bytes;
+        bool retry_on_lost, fails, is_large;
+        bool accepted;    /* as its client knows */
+        bool stop_wanted; /* by its client */
+
+        bool on_disk;
+        StoredTask row; /* its strings are the next two */
+        char *spec, *result;
+        AttemptRow attempts[N_ATTEMPT_ROWS_MAX];
+        size_t n_attempts;
+        Record disk; /* what that comes to */
+
+        size_t n_starts, n_requeues_lost, n_requeues_retry, n_finishes, n_told;
+} SimTask;
 
 typedef struct Link {
         usec_t out_until_usec, in_until_usec; /* blocked until */
 } Link;
 
+typedef struct Queue Queue;
+
+/* A worker as its queue's port knows it. */
 typedef struct WorkerView {
-        ScheduledWorker *scheduled;
-        bool connected, list_due, listing;
-        char instance[WORKER_INSTANCE_SIZE];
+        Sim *sim;
+        Queue *queue;
+        size_t runner;
+        DeliveryWorker *worker;
         bool permitted; /* as far as the queue has heard */
+
+        bool listening; /* the queue wants its events */
+        bool connecting, retrying;
+        uint64_t runner_life;   /* that sends events; 0: none */
+        usec_t last_event_usec; /* they come in order */
 } WorkerView;
 
-/* A write on its way to the disk, and what waits for it. */
-typedef struct Write {
-        size_t task;
-        Record record;
-        bool submit; /* then send it */
-        bool forget; /* then have the attempt that was the present one deleted */
-} Write;
+/* A batch on its way to the disk. */
+typedef struct SimWrite SimWrite;
+struct SimWrite {
+        Queue *queue;
+        StoreBatch *batch;
+        bool on_disk;
+        int r;
+        StoreDone done;
+        void *userdata;
+        SimWrite *next;
+};
 
-typedef struct Queue {
+struct Queue {
+        Sim *sim;
         Host host;
         size_t index;
-        Scheduler *scheduler;
+        Delivery *delivery;
         WorkerView views[N_RUNNERS_MAX];
         Link links[N_RUNNERS_MAX];
-        Write *writes;
-        size_t n_writes, n_writes_allocated;
-        bool flushing;
+        SimWrite *first_write, *last_write;
+        usec_t disk_usec;       /* when the last write of them is through */
+        usec_t full_until_usec; /* of the world: nothing can be stored until then */
+        usec_t slow_until_usec; /* nor quickly until then */
+        usec_t realtime_offset_usec;
+        uint64_t next_seq;
         uint64_t timer;
-} Queue;
+        bool dying;
+};
 
 typedef enum RpcType {
         RPC_PROBE,
@@ -161,19 +204,33 @@ typedef enum RpcType {
         RPC_STOP, /* DELETE that does not forget what has ended */
         RPC_DELETE,
         RPC_LIST,
+        RPC_OUTPUT,
 } RpcType;
 
-typedef struct Rpc {
+/* A request; what the delivery knows as a call. */
+typedef struct PortCall Rpc;
+struct PortCall {
         RpcType type;
-        size_t queue, runner, task;
+        size_t queue, runner;
         uint32_t attempt;
         char lease_id[LEASE_ID_SIZE];
-        uint64_t life;    /* of the queue's process */
-        usec_t sent_usec; /* by the queue's clock */
+        uint64_t life; /* of the queue's process */
         bool unsent, done;
         bool unanswered; /* … although it arrives */
-        struct Rpc *next;
-} Rpc;
+        bool with_output;
+        uint64_t offset;
+        union {
+                WorkerCallDone call;
+                WorkerSubmitDone submit;
+                WorkerEndDone end;
+                WorkerListDone list;
+                WorkerFetchDone fetch;
+                WorkerOutputDone output;
+        } on_done;
+        WorkerOutputData on_data;
+        void *userdata;
+        Rpc *next;
+};
 
 typedef struct Answer {
         Rpc *rpc;
@@ -204,13 +261,13 @@ struct Sim {
         size_t n_runners;
         Queue queues[N_QUEUES_MAX];
         size_t n_queues;
-        Task tasks[N_TASKS_MAX];
+        SimTask tasks[N_TASKS_MAX];
         size_t n_tasks;
         Attempt *attempts;
         size_t n_attempts, n_attempts_allocated;
         Rpc *rpcs;
 
-        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls;
+        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_writes, n_forgotten;
         char violation[256]; /* "" as long as all is well */
 };
 
@@ -236,15 +293,32 @@ void runner_start(Sim *sim, Runner *runner);
 void runner_crash(Sim *sim, Runner *runner);
 void runner_shut_down(Sim *sim, Runner *runner);
 void runner_forget(Sim *sim, uint32_t attempt);
+void runner_report(const Runner *runner, WorkerReport *ret);
 void runner_answer(Sim *sim, Runner *runner, const Rpc *rpc, Answer *ret);
 
-/* queue-model.c */
+/* Tells every queue that listens. ATTEMPT: NO_ATTEMPT, only what the runner has free. */
+void runner_tell(Sim *sim, Runner *runner, uint32_t attempt);
+
+/* worker-port.c */
+extern const WorkerPort sim_worker_port;
+void queue_answer(Sim *sim, const Answer *answer);
+void streams_break(Sim *sim, const Runner *runner);
+uint32_t attempt_find(const Sim *sim, const char *id);
+const char *attempt_state_word(const Attempt *attempt);
+
+/* store-port.c */
+extern const StorePort sim_store_port;
+void disk_crash(Sim *sim, Queue *queue);
+
+/* queue-host.c */
+uint32_t attempt_copy(Sim *sim, uint32_t attempt); /* another one, of the same task at the same runner */
+Moment queue_moment(const Queue *queue);
+void queue_settle(Queue *queue);
 void queue_start(Sim *sim, Queue *queue);
 void queue_crash(Sim *sim, Queue *queue);
 void queue_take_task(Sim *sim, size_t task);
 void queue_stop_task(Sim *sim, size_t task);
 void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted);
-void queue_answer(Sim *sim, const Answer *answer);
 
 /* faults.c */
 void scenario_begin(Sim *sim);
@@ -252,7 +326,9 @@ void scenario_begin(Sim *sim);
 /* checks.c */
 void sim_violation(Sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void check_start(Sim *sim, uint32_t attempt);
-void check_commit(Sim *sim, const Task *task, const Record *record);
+void check_commit(Sim *sim, const SimTask *task, const Record *record);
+void check_forget(Sim *sim, uint32_t attempt); /* by request of its queue */
+void check_told(Sim *sim, SimTask *task);
 void check_step(Sim *sim);
 void check_end(Sim *sim);
 bool sim_is_over(const Sim *sim);

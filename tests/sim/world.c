@@ -121,16 +121,22 @@ void sim_log(const Sim *sim, const char *format, ...) {
 }
 
 void sim_done(Sim *sim) {
-        for (size_t i = 0; i < sim->n_events; i++)
-                free(sim->events[i].data);
-        free(sim->events);
+        for (size_t i = 0; i < sim->n_queues; i++) {
+                queue_crash(sim, &sim->queues[i]);
+        }
+        for (size_t i = 0; i < sim->n_tasks; i++) {
+                SimTask *task = &sim->tasks[i];
+                free(task->spec);
+                free(task->result);
+                for (size_t k = 0; k < task->n_attempts; k++)
+                        free(task->attempts[k].json);
+        }
         for (Rpc *rpc = sim->rpcs, *next; rpc; rpc = next) {
                 next = rpc->next;
                 free(rpc);
         }
-        for (size_t i = 0; i < sim->n_queues; i++) {
-                scheduler_free(sim->queues[i].scheduler);
-                free(sim->queues[i].writes);
-        }
+        for (size_t i = 0; i < sim->n_events; i++)
+                free(sim->events[i].data);
+        free(sim->events);
         free(sim->attempts);
 }

@@ -184,6 +184,10 @@ def test_a_drained_queue_takes_and_starts_nothing(start_runner: Starter, start_q
     assert queue.wait(running)["state"] == "completed"
     await_that(lambda: runner.get("/api/v1/lease").json()["lease"] is None, what="its lease to be released")
     assert queue.attempt(waiting)["state"] == "queued"
+    queue.kill9()
+    queue.start()
+    assert queue.get("/ready").status_code == 503  # it drains on
+    assert queue.attempt(waiting)["state"] == "queued"
     queue.put("/api/v1/drain", json={"drain": False})
     assert queue.wait(waiting)["state"] == "completed"
 

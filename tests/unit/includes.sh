@@ -4,7 +4,8 @@
 # Usage: includes.sh SRC
 #
 # Quoted includes go down this line only: base <- core <- io <- service <- a program. The leader makes do with
-# base and core, the look into the user database with a file of io. Programs know nothing of one another, and the service nothing of any of them. The rooms of the
+# base and core, and so does the delivery of tasks, which only the queue knows; the look into the user database with a
+# file of io. Programs know nothing of one another, and the service nothing of any of them. The rooms of the
 # core are a line as well: each includes itself and the rooms before it.
 
 set -eu
@@ -29,11 +30,13 @@ for folder in */; do
         case $layer in
         base) check_folder base 'base' ;;
         core) ;;
+        delivery) check_folder delivery "base|$core|delivery" ;;
         leader) check_folder leader "base|$core|leader" ;;
         io) check_folder io "base|$core|io" ;;
         account) check_folder account 'base|io' ;;
         service) check_folder service "base|$core|io|service" ;;
-        runner | queue | ctl | broker) check_folder "$layer" "base|$core|io|service|$layer" ;;
+        queue) check_folder queue "base|$core|delivery|io|service|queue" ;;
+        runner | ctl | broker) check_folder "$layer" "base|$core|io|service|$layer" ;;
         *)
                 echo "$layer: not a known layer" >&2
                 failed=1
@@ -42,7 +45,7 @@ for folder in */; do
 done
 
 allowed='base'
-rooms='text wire json http task scheduling sharing config'
+rooms='text wire json store http task scheduling sharing config'
 for room in $rooms; do
         allowed="$allowed|core/$room"
         check_folder "core/$room" "$allowed"

@@ -30,17 +30,31 @@ void bed_done(Bed *bed) {
         bed->scheduler = scheduler_free(bed->scheduler);
 }
 
-SchedulerAction bed_next(Bed *bed) {
+/* All actions are taken before anything else happens; those about tasks stay for the test. */
+static void run(Bed *bed) {
         SchedulerAction action;
         scheduler_run(bed->scheduler, bed->now_usec);
         while (scheduler_next_action(bed->scheduler, &action)) {
-                if (action.type != ACTION_CALL)
-                        return action;
+                if (action.type != ACTION_CALL) {
+                        assert_true(bed->n_actions < BED_ACTIONS_MAX);
+                        bed->actions[(bed->first_action + bed->n_actions++) % BED_ACTIONS_MAX] = action;
+                        continue;
+                }
                 for (size_t i = 0; i < bed->n_workers; i++)
                         if (bed->workers[i] == action.worker)
                                 bed->calls[i] = (int) action.call;
         }
-        return (SchedulerAction){ .type = ACTION_CALL };
+        scheduler_check(bed->scheduler, bed->n_workers);
+}
+
+SchedulerAction bed_next(Bed *bed) {
+        if (bed->n_actions == 0)
+                run(bed);
+        if (bed->n_actions == 0)
+                return (SchedulerAction){ .type = ACTION_CALL };
+        SchedulerAction action = bed->actions[bed->first_action++ % BED_ACTIONS_MAX];
+        bed->n_actions--;
+        return action;
 }
 
 void bed_expect_at(
@@ -91,17 +105,10 @@ void bed_answer(Bed *bed, size_t i) {
 
 void bed_settle(Bed *bed) {
         for (unsigned round = 0; round < 8; round++) {
-                scheduler_run(bed->scheduler, bed->now_usec);
-                for (size_t i = 0; i < bed->n_workers; i++) {
-                        /* What is to be done about tasks stays for the test. */
-                        ScheduledWorker *worker = bed->workers[i];
-                        if (worker->call_due) {
-                                worker->call_due = false;
-                                bed->calls[i] = (int) worker->worker.call;
-                        }
+                run(bed);
+                for (size_t i = 0; i < bed->n_workers; i++)
                         if (bed->calls[i] != NO_CALL)
                                 bed_answer(bed, i);
-                }
         }
 }
 

@@ -6,6 +6,7 @@
 #include "core/scheduling/scheduler.h"
 
 #define BED_WORKERS_MAX 8
+#define BED_ACTIONS_MAX 1024
 #define NO_CALL         (-1)
 #define SEC             USEC_PER_SEC
 
@@ -14,8 +15,10 @@ typedef struct Bed {
         usec_t now_usec;
         size_t n_workers;
         ScheduledWorker *workers[BED_WORKERS_MAX];
-        WorkerReport reports[BED_WORKERS_MAX]; /* what each says when it is asked */
-        int calls[BED_WORKERS_MAX];            /* under way and not answered, or NO_CALL */
+        WorkerReport reports[BED_WORKERS_MAX];    /* what each says when it is asked */
+        int calls[BED_WORKERS_MAX];               /* under way and not answered, or NO_CALL */
+        SchedulerAction actions[BED_ACTIONS_MAX]; /* about tasks: taken, and not yet given to the test */
+        size_t first_action, n_actions;
         unsigned n_leases;
         uint64_t n_tasks;
 } Bed;

@@ -294,7 +294,13 @@ static void a_worker_never_heard_of_is_given_up_after_a_restart_too(void **state
         bed_init(&bed, 1, 4);
         ScheduledTask *task = bed_task(&bed, 2, 100);
         scheduler_restore_attempt(
-                        bed.scheduler, task, bed.workers[0], bed.reports[0].instance, true, bed.now_usec);
+                        bed.scheduler,
+                        task,
+                        bed.workers[0],
+                        bed.reports[0].instance,
+                        true,
+                        false,
+                        bed.now_usec);
         usec_t lost_usec = worker_lost_usec(worker_of(&bed), 30 * SEC);
         assert_true(lost_usec == bed.now_usec + 60 * SEC); /* the old lease, and a renewal of it */
         bed.now_usec = lost_usec - 1;

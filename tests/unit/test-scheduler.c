@@ -129,6 +129,7 @@ static void each_outcome_of_a_submission(void **state) {
                         scheduler_stop_task(bed.scheduler, task);
                 bed_submit_done(&bed, task, row->outcome);
                 if (task->missing) { /* it is asked whether it is still the same */
+                        bed.reports[0].free_amounts = (Resources){};
                         bed_expect_none(&bed);
                         assert_int_equal(bed.calls[0], WORKER_CALL_PROBE);
                         bed_answer(&bed, 0);
@@ -621,6 +622,7 @@ static void an_attempt_is_found_again_after_a_restart_of_the_queue(void **state)
                                 bed.workers[0],
                                 row->other_instance ? "an earlier one" : bed.reports[0].instance,
                                 row->accepted,
+                                false,
                                 bed.now_usec);
                 bed_expect_none(&bed);
                 bed_answer(&bed, 0); /* the first probe */
@@ -640,7 +642,13 @@ static void a_restored_submission_is_repeated_under_the_present_lease_if_there_i
         bed_init(&bed, 1, 4);
         ScheduledTask *task = bed_task(&bed, 2, 100);
         scheduler_restore_attempt(
-                        bed.scheduler, task, bed.workers[0], bed.reports[0].instance, false, bed.now_usec);
+                        bed.scheduler,
+                        task,
+                        bed.workers[0],
+                        bed.reports[0].instance,
+                        false,
+                        false,
+                        bed.now_usec);
         bed_expect_none(&bed);
         bed_answer(&bed, 0);
         bed_wait(&bed, SEC);
@@ -704,6 +712,69 @@ static void a_long_worker_id_is_refused(void **state) {
         bed_done(&bed);
 }
 
+/* The first thing that a worker is to forget or to stop, and when that is, within two minutes. */
+static SchedulerAction next_of_worker(Bed *bed, usec_t *ret_after_usec) {
+        for (*ret_after_usec = 0; *ret_after_usec < 120 * SEC; *ret_after_usec += SEC) {
+                SchedulerAction action = bed_next(bed);
+                if (action.type == ACTION_FORGET || action.type == ACTION_STOP_STRAY)
+                        return action;
+                bed_wait(bed, SEC);
+                bed_settle(bed);
+        }
+        return (SchedulerAction){ .type = ACTION_CALL };
+}
+
+static void a_worker_forgets_a_result_when_nothing_of_it_can_arrive_any_more(void **state) {
+        for (int unanswered = 0; unanswered < 2; unanswered++) {
+                Bed bed;
+                usec_t after_usec;
+                one_ready(&bed);
+                ScheduledTask *task = bed_sent(&bed, unanswered ? SUBMIT_UNKNOWN : SUBMIT_ACCEPTED);
+                if (unanswered) {
+                        bed_wait(&bed, SEC);
+                        bed_settle(&bed);
+                        bed_expect(&bed, ACTION_RESUBMIT, task);
+                        bed_submit_done(&bed, task, SUBMIT_ACCEPTED);
+                }
+                scheduler_attempt_ended(bed.scheduler, task, ATTEMPT_SUCCEEDED, bed.now_usec);
+                bed_expect(&bed, ACTION_FINISH, task);
+                bed_expect_none(&bed); /* its end is not on disk yet */
+                scheduler_end_stored(bed.scheduler, task, bed.workers[0], "t1.a", bed.now_usec);
+                scheduler_remove_task(bed.scheduler, task);
+                assert_int_equal(next_of_worker(&bed, &after_usec).type, ACTION_FORGET);
+                /* A second after the submission that was not answered, less than a minute later. */
+                assert_true(unanswered ? after_usec >= 58 * SEC && after_usec <= 60 * SEC : after_usec == 0);
+                bed_done(&bed);
+        }
+}
+
+static void what_only_a_listing_shows_is_stopped_and_forgotten_later(void **state) {
+        Bed bed;
+        usec_t after_usec;
+        one_ready(&bed);
+        scheduler_listing_stray(bed.scheduler, bed.workers[0], "live.1", false, bed.now_usec);
+        scheduler_listing_stray(bed.scheduler, bed.workers[0], "over.1", true, bed.now_usec);
+        SchedulerAction action = next_of_worker(&bed, &after_usec);
+        assert_int_equal(action.type, ACTION_STOP_STRAY);
+        assert_int_equal(after_usec, 0);
+        scheduler_listing_stray(bed.scheduler, bed.workers[0], "over.1", true, bed.now_usec); /* as before */
+        assert_int_equal(next_of_worker(&bed, &after_usec).type, ACTION_FORGET);
+        assert_true(after_usec >= 59 * SEC && after_usec <= 61 * SEC);
+        bed_done(&bed);
+}
+
+static void a_worker_without_room_is_asked_again_as_soon_as_it_reports(void **state) {
+        Bed bed;
+        one_ready(&bed);
+        ScheduledTask *task = bed_sent(&bed, SUBMIT_FULL);
+        bed_expect(&bed, ACTION_REQUEUE, task);
+        bed_expect_none(&bed);
+        WorkerReport report = bed.reports[0];
+        scheduler_worker_reported(bed.scheduler, bed.workers[0], &report, bed.now_usec);
+        bed_expect(&bed, ACTION_PLACE, task);
+        bed_done(&bed);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_task_goes_from_waiting_to_its_end),
@@ -726,6 +797,9 @@ int main(void) {
                 cmocka_unit_test(a_restored_backoff_is_waited_for),
                 cmocka_unit_test(memory_may_run_short),
                 cmocka_unit_test(a_long_worker_id_is_refused),
+                cmocka_unit_test(a_worker_forgets_a_result_when_nothing_of_it_can_arrive_any_more),
+                cmocka_unit_test(what_only_a_listing_shows_is_stopped_and_forgotten_later),
+                cmocka_unit_test(a_worker_without_room_is_asked_again_as_soon_as_it_reports),
         };
         return cmocka_run_group_tests_name("scheduler", tests, NULL, NULL);
 }

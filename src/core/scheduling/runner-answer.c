@@ -135,6 +135,33 @@ bool runner_problem_blames_task(const char *text, size_t size) {
         return field && !text_after(field, "/resources");
 }
 
+SubmitOutcome runner_submit_outcome(int status, const char *text, size_t size, WorkerReport *ret_report) {
+        switch (status) {
+        case 200:
+        case 202:
+                return SUBMIT_ACCEPTED;
+        case 409: /* one whose reason is the runner's capacity shows it */
+                *ret_report = (WorkerReport){};
+                return runner_capacity_parse(text, size, ret_report) >= 0 ? SUBMIT_FULL : SUBMIT_INVALID;
+        case 423:
+                return SUBMIT_NO_LEASE;
+        case 400:
+        case 413:
+        case 415:
+                return SUBMIT_INVALID;
+        case 429:
+        case 503:
+        case 401:
+        case 421:
+                return SUBMIT_BUSY;
+        case 422: /* its capacity has shrunk below what was reported, or it knows no such user */
+        case 403: /* it runs no tasks as that user, or we may not submit there at all */
+                return runner_problem_blames_task(text, size) ? SUBMIT_INVALID : SUBMIT_BUSY;
+        default:
+                return SUBMIT_STRANGE;
+        }
+}
+
 int runner_task_read(json_object *object, RunnerTask *ret) {
         if (!json_object_is_type(object, json_type_object))
                 return -EBADMSG;

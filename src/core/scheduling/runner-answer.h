@@ -11,6 +11,7 @@
 
 #include "base/usec.h"
 #include "core/scheduling/lease.h"
+#include "core/scheduling/scheduler.h"
 #include "core/scheduling/worker.h"
 
 /* GET /api/v1/capacity; the capacity that a refusal or an event carries, which has no instance: *RET keeps
@@ -33,6 +34,10 @@ void runner_problem_parse(const char *text, size_t size, char *ret_detail, size_
 /* Whether a problem blames the task itself: a field of it, and not "/resources", of which the runner may have
  * more another time. */
 bool runner_problem_blames_task(const char *text, size_t size);
+
+/* What the answer to a submission, STATUS with the SIZE bytes at TEXT, means. With SUBMIT_FULL *RET_REPORT is
+ * what the runner says of itself. */
+SubmitOutcome runner_submit_outcome(int status, const char *text, size_t size, WorkerReport *ret_report);
 
 /* A task as a listing, an event or an attempt shows it. Strings live as long as the object they are from. */
 typedef struct RunnerTask {

@@ -64,6 +64,8 @@ void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, use
 static void attempt_over(Scheduler *scheduler, ScheduledTask *task) {
         deadline_clear(&scheduler->deadlines, &task->deadline);
         worker_unlink(task);
+        if (task->uncertain_usec > 0)
+                task->forget_after_usec = usec_add(task->uncertain_usec, SCHEDULER_IN_FLIGHT_USEC);
         task->actions &= ~(1U << ACTION_PLACE | 1U << ACTION_RESUBMIT | 1U << ACTION_STOP);
         task->missing = false;
 }
@@ -120,6 +122,7 @@ void scheduler_restore_attempt(
                 ScheduledWorker *worker,
                 const char *instance,
                 bool accepted,
+                bool unanswered,
                 usec_t now_usec) {
         assert(task->state == SCHEDULED_WAITING);
         assert(strlen(instance) < WORKER_INSTANCE_SIZE);
@@ -129,10 +132,11 @@ void scheduler_restore_attempt(
         (void) strncpy(task->instance, instance, sizeof(task->instance) - 1);
         task->waiting_since_usec = now_usec;
         task->state = accepted ? SCHEDULED_RUNNING : SCHEDULED_UNCERTAIN;
+        if (!accepted || unanswered) /* of what the earlier run sent, something may still be on its way */
+                task->uncertain_usec = now_usec;
         if (accepted)
                 return;
         task->maybe_taken = true;
-        task->uncertain_usec = now_usec;
         deadline_set(&scheduler->deadlines, &task->deadline, now_usec);
 }
 
@@ -283,6 +287,7 @@ void scheduler_submit_done(
                 ScheduledTask *task,
                 SubmitOutcome outcome,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(task->state == SCHEDULED_SENDING);
 
         Worker *worker = &task->worker->worker;
@@ -297,7 +302,7 @@ void scheduler_submit_done(
                 attempt_accepted(scheduler, task, now_usec);
                 break;
         case SUBMIT_FULL:
-                pause_worker(worker, usec_add(now_usec, FULL_PAUSE_USEC));
+                worker->full_usec = usec_add(now_usec, FULL_PAUSE_USEC);
                 submission_refused(scheduler, task, now_usec);
                 break;
         case SUBMIT_BUSY:
@@ -357,6 +362,7 @@ void attempt_lost(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
 }
 
 void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(task->state == SCHEDULED_RUNNING || task->state == SCHEDULED_UNCERTAIN);
 
         if (!task->counted)
@@ -369,11 +375,36 @@ void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptE
                 task_finish(scheduler, task, REASON_RESULT);
 }
 
+void scheduler_end_stored(
+                Scheduler *scheduler,
+                const ScheduledTask *task,
+                ScheduledWorker *worker,
+                const char *attempt_id,
+                usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
+        usec_t usec = task->forget_after_usec;
+        (void) forget_list_add(&scheduler->forget, attempt_id, worker, usec > now_usec ? usec : now_usec);
+}
+
+void scheduler_listing_stray(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const char *attempt_id,
+                bool finished,
+                usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
+        if (!finished)
+                (void) forget_list_add(&scheduler->strays, attempt_id, worker, now_usec);
+        (void) forget_list_add(
+                        &scheduler->forget, attempt_id, worker, usec_add(now_usec, SCHEDULER_IN_FLIGHT_USEC));
+}
+
 void scheduler_listing_begin(ScheduledWorker *worker) {
         worker->list_round++;
 }
 
 void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(task->worker);
 
         task->seen_round = task->worker->list_round;
@@ -399,6 +430,7 @@ void scheduler_listing_finish(
                 ScheduledWorker *worker,
                 usec_t listed_usec,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
                 if (task->seen_round == worker->list_round || !attempt_is_listed(task, listed_usec))
                         continue;

@@ -26,10 +26,17 @@ struct Scheduler {
         DeadlineHeap deadlines;
         ScheduledTask *first_active, *last_active;      /* have actions to be taken */
         SharedResources *shared[SHARED_RESOURCES_KEPT]; /* each a reference; by hash */
-        bool more_to_place;                             /* the last run stopped before it was through */
+        ForgetList forget, strays; /* what workers are to forget, and to stop; by attempt id */
+        usec_t run_usec;           /* when it last ran */
+        bool acting;               /* there are actions to be taken before anything else is reported */
+        size_t checked;            /* the worker that scheduler_check() looks at next */
+        bool more_to_place;        /* the last run stopped before it was through */
 };
 
 void scheduler_act(Scheduler *scheduler, ScheduledTask *task, SchedulerActionType type);
+
+/* Every function that reports something begins with this. */
+void scheduler_assert_idle(const Scheduler *scheduler);
 
 /* scheduler-attempt.c */
 void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker, usec_t now_usec);

@@ -84,6 +84,7 @@ static void take_report(Worker *worker, const WorkerReport *report, usec_t now_u
         memcpy(worker->report.instance, instance, sizeof(instance));
         worker->heard = true;
         worker->n_reports++;
+        worker->full_usec = 0;
         if (worker->probed && worker->n_calls > worker->verify_call)
                 worker->verify = worker->lease_new = false;
         worker->probed = false;
@@ -97,6 +98,7 @@ void scheduler_worker_reported(
                 ScheduledWorker *worker,
                 const WorkerReport *report,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         Worker *state = &worker->worker;
         if (!state->probed && (!state->heard || is_other_instance(state, report))) {
                 worker_verify(state, now_usec);
@@ -150,6 +152,7 @@ void scheduler_call_granted(
                 const char *lease_id,
                 usec_t ttl_usec,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
         assert(strlen(lease_id) < LEASE_ID_SIZE);
 
@@ -175,6 +178,7 @@ void scheduler_call_refused(
                 ScheduledWorker *worker,
                 const char *holder,
                 usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
 
         Worker *state = &worker->worker;
@@ -186,6 +190,7 @@ void scheduler_call_refused(
 }
 
 void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
 
         Worker *state = &worker->worker;
@@ -215,6 +220,7 @@ static void renewal_unanswered(Worker *worker, usec_t ttl_usec, usec_t now_usec)
 }
 
 void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
 
         Worker *state = &worker->worker;
@@ -294,6 +300,8 @@ usec_t workers_deadline(const Scheduler *scheduler, usec_t now_usec) {
                         usec = earlier(usec, worker->next_call_usec);
                 if (worker->paused_usec > now_usec && scheduler->waiting.n_entries > 0)
                         usec = earlier(usec, worker->paused_usec);
+                if (worker->full_usec > now_usec && scheduler->waiting.n_entries > 0)
+                        usec = earlier(usec, worker->full_usec);
                 usec_t lost_usec = worker_lost_usec(worker, scheduler->config.lost_after_usec);
                 if (worker->n_attempts > 0 && (worker->silent || !worker->heard) && lost_usec > now_usec)
                         usec = earlier(usec, lost_usec);

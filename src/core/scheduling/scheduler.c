@@ -53,6 +53,8 @@ Scheduler *scheduler_free(Scheduler *scheduler) {
                 return NULL;
         waiting_list_done(&scheduler->waiting);
         deadline_heap_done(&scheduler->deadlines);
+        forget_list_done(&scheduler->forget);
+        forget_list_done(&scheduler->strays);
         while (scheduler->tasks) {
                 ScheduledTask *task = scheduler->tasks;
                 scheduler->tasks = task->next;
@@ -182,6 +184,7 @@ static void task_cancel(Scheduler *scheduler, ScheduledTask *task) {
 }
 
 void scheduler_stop_task(Scheduler *scheduler, ScheduledTask *task) {
+        scheduler_assert_idle(scheduler);
         if (task->stop_requested || task->state == SCHEDULED_ENDED)
                 return;
         task->stop_requested = true;
@@ -228,9 +231,8 @@ static bool task_next_action(Scheduler *scheduler, SchedulerAction *ret) {
         return true;
 }
 
-bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret) {
-        if (task_next_action(scheduler, ret))
-                return true;
+/* Of workers; what they forget comes last. */
+static bool worker_next_action(Scheduler *scheduler, SchedulerAction *ret) {
         for (size_t i = 0; i < scheduler->n_workers; i++) {
                 ScheduledWorker *worker = scheduler->workers[i];
                 if (!worker->call_due)
@@ -243,7 +245,26 @@ bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret) {
                 };
                 return true;
         }
-        return false;
+        const char *attempt_id;
+        void *worker;
+        bool stop = forget_list_take(&scheduler->strays, scheduler->run_usec, &attempt_id, &worker);
+        if (!stop && !forget_list_take(&scheduler->forget, scheduler->run_usec, &attempt_id, &worker))
+                return false;
+        *ret = (SchedulerAction){
+                .type = stop ? ACTION_STOP_STRAY : ACTION_FORGET,
+                .worker = worker,
+                .attempt_id = attempt_id,
+        };
+        return true;
+}
+
+bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret) {
+        scheduler->acting = task_next_action(scheduler, ret) || worker_next_action(scheduler, ret);
+        return scheduler->acting;
+}
+
+void scheduler_assert_idle(const Scheduler *scheduler) {
+        assert(!scheduler->acting);
 }
 
 static ScheduledTask *task_of_deadline(Deadline *deadline) {
@@ -263,6 +284,9 @@ static void tasks_tick(Scheduler *scheduler, usec_t now_usec) {
 }
 
 void scheduler_run(Scheduler *scheduler, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
+        scheduler->acting = true;
+        scheduler->run_usec = now_usec;
         workers_tick(scheduler, now_usec);
         tasks_tick(scheduler, now_usec);
         scheduler_place(scheduler, now_usec);
@@ -271,9 +295,36 @@ void scheduler_run(Scheduler *scheduler, usec_t now_usec) {
 usec_t scheduler_deadline(const Scheduler *scheduler, usec_t now_usec) {
         if (scheduler->more_to_place)
                 return now_usec;
-        usec_t usec = workers_deadline(scheduler, now_usec);
+        usec_t usec = workers_deadline(scheduler, now_usec),
+               forget_usec = forget_list_due(&scheduler->forget);
+        if (forget_usec < usec)
+                usec = forget_usec;
+        if (forget_list_due(&scheduler->strays) < usec)
+                usec = forget_list_due(&scheduler->strays);
         const Deadline *first = deadline_first(&scheduler->deadlines);
         return first && first->when_usec < usec ? first->when_usec : usec;
+}
+
+static void check_worker(const ScheduledWorker *worker) {
+        size_t n_attempts = 0, n_sending = 0;
+        for (const ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
+                assert(task->worker == worker);
+                assert(task->state == SCHEDULED_SENDING || task->state == SCHEDULED_UNCERTAIN ||
+                       task->state == SCHEDULED_RUNNING);
+                n_attempts++;
+                n_sending += task->state == SCHEDULED_SENDING;
+        }
+        assert(n_attempts == worker->worker.n_attempts);
+        assert(n_sending == worker->worker.n_sending);
+}
+
+void scheduler_check(Scheduler *scheduler, size_t n_workers) {
+        assert(scheduler->waiting.n_entries <= scheduler->n_tasks);
+        for (size_t i = 0; i < n_workers && i < scheduler->n_workers; i++) {
+                if (scheduler->checked >= scheduler->n_workers)
+                        scheduler->checked = 0;
+                check_worker(scheduler->workers[scheduler->checked++]);
+        }
 }
 
 size_t scheduler_n_waiting(const Scheduler *scheduler) {

@@ -20,18 +20,20 @@
  * worker has that was made after every submission was answered, the worker's restart (its tasks die with it),
  * or worker_lost_usec() make the task free for another attempt.
  *
+ * A worker forgets an attempt when the scheduler says so (ACTION_FORGET): when its end is on disk, and when
+ * nothing that was sent of it can arrive any more, because that would be run again. A submission that was not
+ * answered may arrive for SCHEDULER_IN_FLIGHT_USEC; of one that only a listing shows nobody knows, so the
+ * time begins when it is seen.
+ *
  * Use: report what happened by the functions below, call scheduler_run(), then take every action by
- * scheduler_next_action() before the next event is reported. Actions that change a task are to be on disk
- * before anybody else hears of them.
+ * scheduler_next_action(), to the last, before the next event is reported (asserted). Actions that change a
+ * task are to be on disk before anybody else hears of them.
  *
  * What the program around it has to do besides, so that the above is true (tests/sim does):
  * - The HTTP client never repeats a request by itself.
  * - Whenever a worker answers for the first time, after it was silent, as another instance, does not know an
- * attempt (404), or answers a submission strangely, its attempts are listed. Those there that are no task's
- * present one are stopped.
- * - To stop an attempt must not make the worker forget a result. It is made to forget one only when the
- * result is on disk and SCHEDULER_IN_FLIGHT_USEC have passed since the last submission: one that is still on
- * its way would be run again.
+ * attempt (404), or answers a submission strangely, its attempts are listed.
+ * - To stop an attempt must not make the worker forget a result.
  * - An attempt that was placed longer ago than workers keep results is restored as accepted: if the worker
  * does not have it, nobody can say any more that it never ran. */
 #pragma once
@@ -43,6 +45,7 @@
 #include "base/cleanup.h"
 #include "base/usec.h"
 #include "core/scheduling/deadline-heap.h"
+#include "core/scheduling/forget-list.h"
 #include "core/scheduling/waiting-list.h"
 #include "core/scheduling/worker.h"
 #include "core/task/resources.h"
@@ -127,6 +130,7 @@ struct ScheduledTask {
         uint64_t seen_round; /* the listing that had it */
         bool missing;        /* the worker does not have it; whether it had is seen by its instance */
         usec_t waiting_since_usec;
+        usec_t forget_after_usec; /* until then something may arrive of the attempts that are over */
 
         ScheduledTask *previous, *next; /* of all */
         unsigned actions;               /* to be taken, a bit each */
@@ -145,19 +149,22 @@ struct ScheduledWorker {
 };
 
 typedef enum SchedulerActionType {
-        ACTION_REQUEUE,  /* the attempt is over for task->reason; the task waits again */
-        ACTION_PLACE,    /* begin an attempt at task->worker: note it, then submit under task->lease_id */
-        ACTION_RESUBMIT, /* submit the same attempt again, under task->lease_id, which may be another */
-        ACTION_STOP,     /* stop the attempt at task->worker, repeated until that has answered */
-        ACTION_FINISH,   /* the task is over for task->reason: note it, then scheduler_remove_task() */
-        ACTION_CALL,     /* make CALL to the worker */
+        ACTION_REQUEUE,    /* the attempt is over for task->reason; the task waits again */
+        ACTION_PLACE,      /* begin an attempt at task->worker: note it, then submit under task->lease_id */
+        ACTION_RESUBMIT,   /* submit the same attempt again, under task->lease_id, which may be another */
+        ACTION_STOP,       /* stop the attempt at task->worker, repeated until that has answered */
+        ACTION_FINISH,     /* the task is over for task->reason: note it, then scheduler_remove_task() */
+        ACTION_CALL,       /* make CALL to the worker */
+        ACTION_FORGET,     /* have the worker forget attempt_id */
+        ACTION_STOP_STRAY, /* stop attempt_id, which is no task's present one */
 } SchedulerActionType;
 
 typedef struct SchedulerAction {
         SchedulerActionType type;
-        ScheduledTask *task;     /* weak; NULL for ACTION_CALL */
+        ScheduledTask *task;     /* weak; NULL for those of a worker: CALL, FORGET, STOP_STRAY */
         ScheduledWorker *worker; /* weak; NULL for ACTION_REQUEUE and ACTION_FINISH */
         WorkerCall call;
+        const char *attempt_id; /* of FORGET and STOP_STRAY; valid until the next action is taken */
 } SchedulerAction;
 
 int scheduler_new(const SchedulerConfig *config, Scheduler **ret);
@@ -179,13 +186,14 @@ int scheduler_add_task(
                 ScheduledTask **ret);
 
 /* Right after scheduler_add_task(): the task was with WORKER, at its INSTANCE, when the queue stopped.
- * ACCEPTED: the worker was known to have it. */
+ * ACCEPTED: the worker was known to have it. UNANSWERED: a submission of it was not answered. */
 void scheduler_restore_attempt(
                 Scheduler *scheduler,
                 ScheduledTask *task,
                 ScheduledWorker *worker,
                 const char *instance,
                 bool accepted,
+                bool unanswered,
                 usec_t now_usec);
 
 /* The same for one that was to wait until a time. */
@@ -232,12 +240,30 @@ typedef enum AttemptEnd {
  * ACTION_REQUEUE. */
 void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec);
 
+/* The end of the attempt of TASK that was over last, at WORKER under ATTEMPT_ID, is on disk: WORKER forgets
+ * it as soon as it may. (For want of memory it does so when a listing shows it.) */
+void scheduler_end_stored(
+                Scheduler *scheduler,
+                const ScheduledTask *task,
+                ScheduledWorker *worker,
+                const char *attempt_id,
+                usec_t now_usec);
+
 /* Listing what a worker has: begin, name each of our attempts that it has, live or ended, then finish. What
  * it was known to have and has no more is lost; or, if a probe then finds the worker to be the same as
  * before, has ended and was forgotten there: such a task is not run again. What it was not known to have, and
  * has not after every submission was answered, it never had. LISTED_USEC: when the list was asked for. */
 void scheduler_listing_begin(ScheduledWorker *worker);
 void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+
+/* The list has an attempt of this queue that is no task's present one: one that was given up, or whose end is
+ * on disk. It is stopped, and forgotten as soon as it may be. */
+void scheduler_listing_stray(
+                Scheduler *scheduler,
+                ScheduledWorker *worker,
+                const char *attempt_id,
+                bool finished,
+                usec_t now_usec);
 void scheduler_listing_finish(
                 Scheduler *scheduler,
                 ScheduledWorker *worker,
@@ -288,6 +314,10 @@ bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret);
 
 /* When to call scheduler_run() again if nothing happens before. */
 usec_t scheduler_deadline(const Scheduler *scheduler, usec_t now_usec);
+
+/* Asserts that what is counted of N_WORKERS workers is what there is: the next ones, in turn, so that looking
+ * at some in each turn finds a mistake soon at little expense. */
+void scheduler_check(Scheduler *scheduler, size_t n_workers);
 
 size_t scheduler_n_waiting(const Scheduler *scheduler);
 size_t scheduler_n_tasks(const Scheduler *scheduler);

@@ -68,7 +68,8 @@ bool worker_is_usable(const Worker *worker, usec_t now_usec) {
         bool giving_back = worker->calling && worker->call == WORKER_CALL_RELEASE;
         return worker_is_wanted(worker) && worker->heard && !worker->silent && !worker->verify &&
                         !worker->report.draining && *worker->lease_id && !giving_back &&
-                        now_usec < worker->lease_sure_usec && now_usec >= worker->paused_usec;
+                        now_usec < worker->lease_sure_usec && now_usec >= worker->paused_usec &&
+                        now_usec >= worker->full_usec;
 }
 
 WorkerCall worker_due_call(const Worker *worker) {

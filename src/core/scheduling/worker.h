@@ -65,6 +65,7 @@ typedef struct Worker {
         usec_t call_sent_usec;
         usec_t next_call_usec;
         usec_t paused_usec; /* no new tasks until then: it asked for time */
+        usec_t full_usec;   /* nor until then, unless it reports before: it had no room */
 
         size_t n_attempts; /* that run there, or may */
         size_t n_sending;  /* of these on their way */

@@ -128,24 +128,6 @@ int queue_spec_parse(
         return 0;
 }
 
-int queue_spec_parse_stored(
-                json_object *body,
-                const char *task_id,
-                const TaskDefaults *defaults,
-                QueueSpec **ret,
-                Problem *reterr_problem) {
-        bool cores = json_object_get_boolean(json_object_object_get(body, CORES_BY_DEFAULT));
-        bool memory = json_object_get_boolean(json_object_object_get(body, MEMORY_BY_DEFAULT));
-        json_object_object_del(body, CORES_BY_DEFAULT);
-        json_object_object_del(body, MEMORY_BY_DEFAULT);
-        int r = queue_spec_parse(body, task_id, defaults, ret, reterr_problem);
-        if (r < 0)
-                return r;
-        (*ret)->task->cores_by_default = cores;
-        (*ret)->task->memory_by_default = memory;
-        return 0;
-}
-
 bool queue_spec_equal(const QueueSpec *a, const QueueSpec *b) {
         return a->retry_max == b->retry_max && a->retry_backoff_usec == b->retry_backoff_usec &&
                         a->priority == b->priority && a->retry_on_lost == b->retry_on_lost &&
@@ -194,20 +176,55 @@ static int add_queue_label(json_object *body, const char *queue_id) {
         return json_add(body, "labels", labels);
 }
 
-int queue_spec_to_runner(const char *stored, const char *queue_id, char **ret, size_t *ret_size) {
+/* Whether BODY has NAME set, which is taken out. */
+static bool take_flag(json_object *body, const char *name) {
+        bool is_set = json_object_get_boolean(json_object_object_get(body, name));
+        json_object_object_del(body, name);
+        return is_set;
+}
+
+static int parse_stored_body(
+                json_object *body,
+                const char *task_id,
+                const TaskDefaults *defaults,
+                QueueSpec **ret,
+                Problem *reterr_problem) {
+        if (!json_object_is_type(body, json_type_object))
+                return -EINVAL;
+        bool cores_by_default = take_flag(body, CORES_BY_DEFAULT);
+        bool memory_by_default = take_flag(body, MEMORY_BY_DEFAULT);
+        int r = queue_spec_parse(body, task_id, defaults, ret, reterr_problem);
+        if (r < 0)
+                return r;
+        (*ret)->task->cores_by_default = cores_by_default;
+        (*ret)->task->memory_by_default = memory_by_default;
+        return 0;
+}
+
+static int format_for_runner(json_object *body, const char *queue_id, char **ret) {
+        int r = add_queue_label(body, queue_id);
+        if (r >= 0)
+                r = json_add_string(body, "when_full", "reject");
+        return r < 0 ? r : json_format(body, ret, NULL);
+}
+
+int queue_spec_parse_stored(
+                const char *stored,
+                const char *task_id,
+                const TaskDefaults *defaults,
+                const char *queue_id,
+                QueueSpec **ret,
+                char **ret_body) {
+        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
         _cleanup_(json_putp) json_object *body = NULL;
         Problem problem = {};
         int r = json_parse(stored, strlen(stored), &body, &problem);
+        if (r >= 0)
+                r = parse_stored_body(body, task_id, defaults, &spec, &problem);
+        if (r >= 0 && ret_body)
+                r = format_for_runner(body, queue_id, ret_body);
         if (r < 0)
                 return r;
-        if (!json_object_is_type(body, json_type_object))
-                return -EINVAL;
-        for (size_t i = 0; i < sizeof(queue_members) / sizeof(*queue_members); i++)
-                json_object_object_del(body, queue_members[i]);
-        json_object_object_del(body, CORES_BY_DEFAULT);
-        json_object_object_del(body, MEMORY_BY_DEFAULT);
-        r = add_queue_label(body, queue_id);
-        if (r >= 0)
-                r = json_add_string(body, "when_full", "reject");
-        return r < 0 ? r : json_format(body, ret, ret_size);
+        *ret = TAKE_PTR(spec);
+        return 0;
 }

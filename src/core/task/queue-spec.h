@@ -39,22 +39,21 @@ int queue_spec_parse(
                 QueueSpec **ret,
                 Problem *reterr_problem);
 
-/* The same of what queue_spec_to_stored() made. */
-int queue_spec_parse_stored(
-                json_object *body,
-                const char *task_id,
-                const TaskDefaults *defaults,
-                QueueSpec **ret,
-                Problem *reterr_problem);
-
 /* Whether both ask for the same: every field but task_id and when_full. */
 bool queue_spec_equal(const QueueSpec *a, const QueueSpec *b);
 
 /* BODY, as it was submitted, with everything that SPEC settled (resources that are defaults), without what
  * does not belong to the task itself (task_id, when_full): what is stored, and read back by
- * queue_spec_parse(). -ENOMEM. The caller frees *ret. */
+ * queue_spec_parse_stored(). -ENOMEM. The caller frees *ret. */
 int queue_spec_to_stored(const QueueSpec *spec, json_object *body, char **ret);
 
-/* The body of the submission to a runner: STORED without what only queues know, with the label of queue
- * QUEUE_ID, refusing to wait there. -ENOMEM, -EINVAL. The caller frees *ret. */
-int queue_spec_to_runner(const char *stored, const char *queue_id, char **ret, size_t *ret_size);
+/* Reads back what queue_spec_to_stored() made. With RET_BODY also the body of its submission to a runner:
+ * without what only queues know, with the label of queue QUEUE_ID, refusing to wait there. A negative errno.
+ * The caller frees both. */
+int queue_spec_parse_stored(
+                const char *stored,
+                const char *task_id,
+                const TaskDefaults *defaults,
+                const char *queue_id,
+                QueueSpec **ret,
+                char **ret_body);

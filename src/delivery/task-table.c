@@ -11,8 +11,9 @@
 
 #include <errno.h>
 #include <string.h>
+#include <uthash.h>
 
-#include "queue/task.h"
+#include "delivery/delivery-internal.h"
 
 void task_table_done(TaskTable *table) {
         while (table->by_id)
@@ -37,23 +38,26 @@ int task_table_add(TaskTable *table, Task *task) {
 }
 
 int task_table_set_attempt(TaskTable *table, Task *task, const char *attempt_id) {
-        if (*task->attempt_id)
+        if (task->attempt_id) {
                 HASH_DELETE(by_attempt, table->by_attempt, task);
-        *task->attempt_id = '\0';
-        if (!*attempt_id)
+                free(TAKE_PTR(task->attempt_id));
+        }
+        if (!attempt_id)
                 return 0;
-        (void) strncpy(task->attempt_id, attempt_id, ATTEMPT_ID_MAX);
+        task->attempt_id = strdup(attempt_id);
+        if (!task->attempt_id)
+                return -ENOMEM;
         task->by_attempt = (UT_hash_handle){};
-        HASH_ADD(by_attempt, table->by_attempt, attempt_id[0], strlen(task->attempt_id), task);
+        HASH_ADD_KEYPTR(by_attempt, table->by_attempt, task->attempt_id, strlen(task->attempt_id), task);
         if (!task->by_attempt.tbl) {
-                *task->attempt_id = '\0';
+                free(TAKE_PTR(task->attempt_id));
                 return -ENOMEM;
         }
         return 0;
 }
 
 void task_table_remove(TaskTable *table, Task *task) {
-        (void) task_table_set_attempt(table, task, "");
+        (void) task_table_set_attempt(table, task, NULL);
         HASH_DELETE(by_id, table->by_id, task);
         task_free(task);
 }

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A queue's process: the delivery between the simulation's ports, its clients, and what of it survives a
+ * crash. */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "core/json/json.h"
+#include "sim.h"
+
+#define REALTIME_USEC  (1000000 * USEC_PER_SEC)
+#define LARGE_BYTES    5000 /* more than is kept in memory */
+#define ASK_AGAIN_USEC (5 * USEC_PER_SEC)
+
+Moment queue_moment(const Queue *queue) {
+        return (Moment){
+                .boottime_usec = host_clock(queue->sim, &queue->host),
+                .realtime_usec = REALTIME_USEC + queue->sim->now_usec + queue->realtime_offset_usec,
+        };
+}
+
+/* ── turns ── */
+
+typedef struct Timer {
+        Queue *queue;
+        uint64_t number;
+} Timer;
+
+static void timer_fires(Sim *sim, void *data) {
+        const Timer *timer = data;
+        if (timer->queue->timer == timer->number)
+                queue_settle(timer->queue);
+}
+
+static void plant_defects(const Sim *sim, const Queue *queue) {
+        for (size_t i = 0; i < sim->n_runners; i++) {
+                Worker *worker = &delivery_worker_scheduled(queue->views[i].worker)->worker;
+                if (sim->defect == DEFECT_NO_LOST_BOUND)
+                        worker->lease_maybe_usec = 0;
+                if (sim->defect == DEFECT_ANY_REPORT)
+                        worker->verify = worker->lease_new = false;
+        }
+}
+
+void queue_settle(Queue *queue) {
+        Sim *sim = queue->sim;
+        if (!queue->host.up || queue->dying)
+                return;
+        plant_defects(sim, queue);
+        Moment now = queue_moment(queue);
+        delivery_run(queue->delivery, &now);
+        usec_t deadline_usec = delivery_deadline(queue->delivery, &now);
+        if (deadline_usec == USEC_INFINITY)
+                return;
+        Timer *timer = sim_allocate(sizeof(*timer));
+        *timer = (Timer){ .queue = queue, .number = ++queue->timer };
+        sim_at(sim,
+               usec_subtract(deadline_usec, queue->host.clock_offset_usec),
+               &queue->host,
+               timer_fires,
+               timer);
+}
+
+/* ── what the delivery tells ── */
+
+static void on_wake(void *userdata) {
+}
+
+static void on_log(int priority, int r, const char *text, void *userdata) {
+        const Queue *queue = userdata;
+        sim_log(queue->sim, "%s: %s (%d)", queue->host.name, text, r);
+}
+
+static void on_queued(Task *task, ScheduledReason reason, void *userdata) {
+        const Queue *queue = userdata;
+        sim_log(queue->sim, "%s: %s waits for %d", queue->host.name, task->task_id, (int) reason);
+}
+
+static void on_submitted(Task *task, SubmitOutcome outcome, void *userdata) {
+}
+
+static void on_running(Task *task, void *userdata) {
+        const Queue *queue = userdata;
+        sim_log(queue->sim, "%s: %s runs as %s", queue->host.name, task->task_id, task->attempt_id);
+}
+
+static void forget_early(const Sim *sim, Task *task) {
+        if (sim->defect == DEFECT_FORGET_EARLY)
+                task->scheduled->forget_after_usec = 0;
+}
+
+static bool on_attempt_ended(Task *task, void *userdata) {
+        const Queue *queue = userdata;
+        forget_early(queue->sim, task);
+        return false;
+}
+
+static void on_attempt_gone(Task *task, void *userdata) {
+}
+
+static void on_finished(Task *task, const char *state, const char *result, void *userdata) {
+        const Queue *queue = userdata;
+        Sim *sim = queue->sim;
+        if (queue->dying)
+                return;
+        sim_log(sim, "%s: %s is %s, %s", queue->host.name, task->task_id, state, result ?: "-");
+        check_told(sim, &sim->tasks[task->seq - 1]);
+        forget_early(sim, task);
+}
+
+static void on_freed(Task *task, void *userdata) {
+}
+
+static Attempt *attempt_new(Sim *sim) {
+        if (sim->n_attempts == sim->n_attempts_allocated) {
+                sim->n_attempts_allocated = 2 * sim->n_attempts_allocated + 256;
+                sim->attempts = reallocarray(sim->attempts, sim->n_attempts_allocated, sizeof(Attempt));
+                if (!sim->attempts)
+                        abort();
+        }
+        sim->attempts[sim->n_attempts] = (Attempt){};
+        return &sim->attempts[sim->n_attempts++];
+}
+
+uint32_t attempt_copy(Sim *sim, uint32_t id) {
+        Attempt *copy = attempt_new(sim);
+        const Attempt *attempt = &sim->attempts[id];
+        copy->known = true;
+        copy->task = attempt->task;
+        copy->queue = attempt->queue;
+        copy->runner = attempt->runner;
+        (void) snprintf(copy->id,
+                        sizeof(copy->id),
+                        "%s.%016zx",
+                        sim->tasks[copy->task].id,
+                        (size_t) (copy - sim->attempts));
+        return (uint32_t) (copy - sim->attempts);
+}
+
+static int on_random(char ret[static DELIVERY_ID_SIZE], void *userdata) {
+        const Queue *queue = userdata;
+        const Attempt *attempt = attempt_new(queue->sim);
+        (void) snprintf(ret, DELIVERY_ID_SIZE, "%016zx", (size_t) (attempt - queue->sim->attempts));
+        return 0;
+}
+
+static const DeliveryListener listener = {
+        .wake = on_wake,
+        .log = on_log,
+        .queued = on_queued,
+        .submitted = on_submitted,
+        .running = on_running,
+        .attempt_ended = on_attempt_ended,
+        .attempt_gone = on_attempt_gone,
+        .finished = on_finished,
+        .freed = on_freed,
+        .random = on_random,
+};
+
+/* ── start and end ── */
+
+static void add_workers(Sim *sim, Queue *queue, const Moment *now) {
+        for (size_t i = 0; i < sim->n_runners; i++) {
+                WorkerView *view = &queue->views[i];
+                *view = (WorkerView){
+                        .sim = sim,
+                        .queue = queue,
+                        .runner = i,
+                        .permitted = view->permitted,
+                };
+                if (delivery_add_worker(
+                                    queue->delivery, sim->runners[i].host.name, view, now, &view->worker) < 0)
+                        abort();
+                scheduler_set_permitted(
+                                delivery_worker_scheduled(view->worker), view->permitted, now->boottime_usec);
+        }
+}
+
+static void restore(const Sim *sim, const Queue *queue, const SimTask *task, const Moment *now) {
+        StoredAttempt attempt = {};
+        if (!task->on_disk || task->row.state >= STORED_COMPLETED)
+                return;
+        if (task->n_attempts > 0) {
+                const AttemptRow *row = &task->attempts[task->n_attempts - 1];
+                attempt = (StoredAttempt){
+                        .number = task->n_attempts,
+                        .state = row->state,
+                        .worker_id = sim->runners[sim->attempts[row->attempt].runner].host.name,
+                        .runner_task_id = sim->attempts[row->attempt].id,
+                        .runner_instance = row->instance,
+                        .unanswered = row->unanswered,
+                };
+        }
+        if (delivery_restore(queue->delivery, &task->row, task->n_attempts > 0 ? &attempt : NULL, now) < 0)
+                abort();
+}
+
+void queue_start(Sim *sim, Queue *queue) {
+        sim_log(sim, "%s starts", queue->host.name);
+        queue->sim = sim;
+        queue->host.up = true;
+        queue->host.life++;
+        queue->dying = false;
+        Moment now = queue_moment(queue);
+        if (delivery_new(
+                            &(DeliveryOptions){
+                                            .scheduler = sim->config,
+                                            .default_resources = { .cores_micro = CORES_MICRO_PER_CORE,
+                                                                   .memory_mb = 100 },
+                                            .worker_port = &sim_worker_port,
+                                            .store_port = &sim_store_port,
+                                            .store = queue,
+                                            .queue_id = "0123456789abcdef0123456789abcdef",
+                                            .listener = &listener,
+                                            .listener_userdata = queue,
+                            },
+                            &queue->delivery) < 0)
+                abort();
+        add_workers(sim, queue, &now);
+        for (size_t i = 0; i < sim->n_tasks; i++)
+                if (sim->tasks[i].queue == queue->index)
+                        restore(sim, queue, &sim->tasks[i], &now);
+        queue_settle(queue);
+}
+
+void queue_crash(Sim *sim, Queue *queue) {
+        if (!queue->host.up)
+                return;
+        sim_log(sim, "%s dies", queue->host.name);
+        disk_crash(sim, queue);
+        queue->delivery = delivery_free(queue->delivery);
+        queue->host.up = false;
+}
+
+/* ── its clients ── */
+
+static json_object *body_of(const SimTask *task) {
+        char text[512];
+        (void) snprintf(text,
+                        sizeof(text),
+                        "{\"command\":[\"true\"],\"resources\":{\"cores\":%g,\"memory_mb\":%" PRIu64
+                        "},\"priority\":%" PRId64 ",\"retry\":{\"max\":%" PRIu64
+                        ",\"backoff\":2},\"retry_on_lost\":%s}",
+                        (double) task->want.cores_micro / (double) CORES_MICRO_PER_CORE,
+                        task->want.memory_mb,
+                        task->priority,
+                        task->retries_max,
+                        task->retry_on_lost ? "true" : "false");
+        json_object *body = NULL;
+        Problem problem = {};
+        if (json_parse(text, strlen(text), &body, &problem) < 0)
+                abort();
+        if (task->is_large) {
+                char input[LARGE_BYTES];
+                memset(input, 'x', sizeof(input));
+                if (json_add(body, "stdin", json_object_new_string_len(input, sizeof(input))) < 0)
+                        abort();
+        }
+        return body;
+}
+
+typedef struct Client {
+        Queue *queue;
+        size_t task;
+} Client;
+
+/* A client that hears nothing asks again, until the task is there. */
+static void ask_again(Sim *sim, void *data) {
+        queue_take_task(sim, ((const Client *) data)->task);
+}
+
+static void ask_later(Sim *sim, Queue *queue, size_t task) {
+        Client *client = sim_allocate(sizeof(*client));
+        *client = (Client){ .queue = queue, .task = task };
+        sim_at(sim, sim->now_usec + ASK_AGAIN_USEC, NULL, ask_again, client);
+}
+
+static void on_accepted(int r, const Moment *now, void *userdata) {
+        const Client *client = userdata;
+        SimTask *task = &client->queue->sim->tasks[client->task];
+        if (r >= 0 && !client->queue->dying) {
+                task->accepted = true;
+                if (!task->on_disk)
+                        sim_violation(client->queue->sim, "%s is accepted before it is on disk", task->id);
+        }
+        free((void *) client);
+}
+
+void queue_take_task(Sim *sim, size_t i) {
+        SimTask *task = &sim->tasks[i];
+        Queue *queue = &sim->queues[task->queue];
+        if (task->accepted || task->on_disk) {
+                task->accepted = true;
+                return;
+        }
+        ask_later(sim, queue, i);
+        if (!queue->host.up || delivery_find_task(queue->delivery, task->id))
+                return;
+        StoreBatch *batch;
+        Task *new_task = NULL;
+        Moment now = queue_moment(queue);
+        json_object *body = body_of(task), *rest = json_object_get(body);
+        QueueSpec *spec = NULL;
+        Problem problem = {};
+        TaskDefaults defaults = { .resources = task->want };
+        queue->next_seq = i + 1;
+        if (store_batch_new(&batch) < 0 || queue_spec_parse(body, task->id, &defaults, &spec, &problem) < 0 ||
+            delivery_put_task(
+                            queue->delivery,
+                            &(NewTask){ .task_id = task->id, .spec = spec, .body = rest },
+                            batch,
+                            &now,
+                            &new_task) < 0)
+                abort();
+        queue_spec_free(spec);
+        json_object_put(body);
+        json_object_put(rest);
+        Client *client = sim_allocate(sizeof(*client));
+        *client = (Client){ .queue = queue, .task = i };
+        delivery_accept(queue->delivery, batch, &new_task, 1, on_accepted, client, &now);
+        queue_settle(queue);
+}
+
+void queue_stop_task(Sim *sim, size_t i) {
+        SimTask *task = &sim->tasks[i];
+        Queue *queue = &sim->queues[task->queue];
+        Task *live = queue->host.up ? delivery_find_task(queue->delivery, task->id) : NULL;
+        if (!live)
+                return;
+        sim_log(sim, "%s: %s is to be stopped", queue->host.name, task->id);
+        task->stop_wanted = true;
+        Moment now = queue_moment(queue);
+        delivery_stop_task(queue->delivery, live, &now);
+        queue_settle(queue);
+}
+
+void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted) {
+        queue->views[runner].permitted = permitted;
+        if (!queue->host.up)
+                return;
+        sim_log(sim,
+                "%s %s use %s",
+                queue->host.name,
+                permitted ? "may" : "may not",
+                sim->runners[runner].host.name);
+        scheduler_set_permitted(
+                        delivery_worker_scheduled(queue->views[runner].worker),
+                        permitted,
+                        host_clock(sim, &queue->host));
+        queue_settle(queue);
+}
