@@ -20,6 +20,7 @@
 #define LEASE_OF_NOBODY "00000000000000000000000000000000"
 
 static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
+        touch_worker(worker);
         task->worker = worker;
         task->previous_at_worker = NULL;
         task->next_at_worker = worker->attempts;
@@ -31,6 +32,7 @@ static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
 
 static void worker_unlink(ScheduledTask *task) {
         ScheduledWorker *worker = task->worker;
+        touch_worker(worker);
         *(task->previous_at_worker ? &task->previous_at_worker->next_at_worker :
                                      &worker->attempts) = task->next_at_worker;
         if (task->next_at_worker)
@@ -157,6 +159,7 @@ static void attempt_choose_lease(ScheduledTask *task) {
 void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
         assert(task->state == SCHEDULED_UNCERTAIN);
 
+        touch_worker(task->worker);
         Worker *worker = &task->worker->worker;
         if (worker->silent || !worker->heard) {
                 deadline_set(&scheduler->deadlines, &task->deadline, usec_add(now_usec, RESUBMIT_USEC));
@@ -285,6 +288,7 @@ void scheduler_submit_done(
                 usec_t now_usec) {
         assert(task->state == SCHEDULED_SENDING);
 
+        touch_worker(task->worker);
         Worker *worker = &task->worker->worker;
         if (outcome != SUBMIT_UNSENT && outcome != SUBMIT_UNKNOWN)
                 worker->heard_usec = now_usec;
@@ -376,6 +380,7 @@ void scheduler_listing_begin(ScheduledWorker *worker) {
 void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
         assert(task->worker);
 
+        touch_worker(task->worker);
         task->seen_round = task->worker->list_round;
         task->missing = false;
         if (task->state == SCHEDULED_UNCERTAIN)
@@ -399,6 +404,7 @@ void scheduler_listing_finish(
                 ScheduledWorker *worker,
                 usec_t listed_usec,
                 usec_t now_usec) {
+        touch_worker(worker);
         for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
                 if (task->seen_round == worker->list_round || !attempt_is_listed(task, listed_usec))
                         continue;

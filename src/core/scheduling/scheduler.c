@@ -60,6 +60,8 @@ Scheduler *scheduler_free(Scheduler *scheduler) {
         }
         for (size_t i = 0; i < SHARED_RESOURCES_KEPT; i++)
                 shared_unref(scheduler->shared[i]);
+        worker_index_done(&scheduler->index);
+        deadline_heap_done(&scheduler->dues);
         for (size_t i = 0; i < scheduler->n_workers; i++)
                 free(scheduler->workers[i]);
         free(scheduler->workers);
@@ -88,6 +90,11 @@ int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, 
                         now_usec, SCHEDULER_IN_FLIGHT_USEC + scheduler->config.lease_ttl_usec);
         worker->worker.n_late_calls = 1;
         worker->worker.next_call_usec = now_usec;
+        int r = touch_add_worker(scheduler, worker);
+        if (r < 0) {
+                free(worker);
+                return r;
+        }
         workers[scheduler->n_workers++] = worker;
         *ret = worker;
         return 0;
@@ -229,21 +236,7 @@ static bool task_next_action(Scheduler *scheduler, SchedulerAction *ret) {
 }
 
 bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret) {
-        if (task_next_action(scheduler, ret))
-                return true;
-        for (size_t i = 0; i < scheduler->n_workers; i++) {
-                ScheduledWorker *worker = scheduler->workers[i];
-                if (!worker->call_due)
-                        continue;
-                worker->call_due = false;
-                *ret = (SchedulerAction){
-                        .type = ACTION_CALL,
-                        .worker = worker,
-                        .call = worker->worker.call,
-                };
-                return true;
-        }
-        return false;
+        return task_next_action(scheduler, ret) || workers_next_call(scheduler, ret);
 }
 
 static ScheduledTask *task_of_deadline(Deadline *deadline) {
@@ -268,12 +261,13 @@ void scheduler_run(Scheduler *scheduler, usec_t now_usec) {
         scheduler_place(scheduler, now_usec);
 }
 
-usec_t scheduler_deadline(const Scheduler *scheduler, usec_t now_usec) {
+usec_t scheduler_deadline(Scheduler *scheduler, usec_t now_usec) {
         if (scheduler->more_to_place)
                 return now_usec;
-        usec_t usec = workers_deadline(scheduler, now_usec);
-        const Deadline *first = deadline_first(&scheduler->deadlines);
-        return first && first->when_usec < usec ? first->when_usec : usec;
+        touch_refresh(scheduler, now_usec);
+        const Deadline *due = deadline_first(&scheduler->dues), *task = deadline_first(&scheduler->deadlines);
+        usec_t usec = due ? due->when_usec : USEC_INFINITY;
+        return task && task->when_usec < usec ? task->when_usec : usec;
 }
 
 size_t scheduler_n_waiting(const Scheduler *scheduler) {
