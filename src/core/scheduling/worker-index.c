@@ -199,53 +199,6 @@ static void candidate_insert(Candidate candidates[static AMOUNT_TREE_FANOUT], si
         candidates[n] = candidate;
 }
 
-/* The least impact that was found so far. */
-typedef struct LeastImpact {
-        const WorkerIndex *index;
-        const Demand *demand;
-        bool is_found;
-        double impact;
-} LeastImpact;
-
-static bool can_be_less(const LeastImpact *least, double bound) {
-        return !least->is_found || bound < least->impact;
-}
-
-static void least_impact_take(LeastImpact *least, size_t place, double bound) {
-        double impact = bound;
-        if (least->demand->is_partial) {
-                const Worker *worker = least->index->workers[place];
-                Impact exact = impact_compute(least->demand->want, &worker->report.free_amounts);
-                if (!exact.satisfiable)
-                        return;
-                impact = exact.max_impact;
-        }
-        if (!can_be_less(least, impact))
-                return;
-        least->is_found = true;
-        least->impact = impact;
-}
-
-/* The most promising child first: what is found there spares the others. */
-/* NOLINTNEXTLINE(misc-no-recursion): as deep as the tree has levels */
-static void least_impact_visit(LeastImpact *least, size_t level, size_t node, double bound) {
-        const AmountTree *tree = &least->index->taking;
-        if (level == 0) {
-                least_impact_take(least, node, bound);
-                return;
-        }
-        Candidate candidates[AMOUNT_TREE_FANOUT];
-        size_t n = 0, first, end = amount_tree_children(tree, level, node, &first);
-        for (size_t child = first; child < end; child++) {
-                double child_bound;
-                if (impact_on(least->demand, &tree->levels[level - 1][child], &child_bound) &&
-                    can_be_less(least, child_bound))
-                        candidate_insert(candidates, n++, (Candidate){ child_bound, child });
-        }
-        for (size_t i = 0; i < n && can_be_less(least, candidates[i].bound); i++)
-                least_impact_visit(least, level - 1, candidates[i].node, candidates[i].bound);
-}
-
 static uint64_t group_of(const Worker *worker) {
         return worker->id_hash >> (64 - GROUP_BITS);
 }
@@ -265,58 +218,77 @@ bool worker_tie_wins(WorkerTie a, WorkerTie b) {
         return a.group != b.group ? a.group < b.group : a.worker < b.worker;
 }
 
-/* The winner so far among those with the least impact. */
-typedef struct TieBreak {
+/* The best worker so far. */
+typedef struct LeastImpact {
         const WorkerIndex *index;
         const Demand *demand;
-        double impact;
         uint64_t id_hash;
-        Worker *winner;
-        WorkerTie tie; /* of the winner */
-} TieBreak;
+        Worker *worker;
+        double impact;
+        WorkerTie tie;
+} LeastImpact;
 
-/* Whether all workers below a node are of one group, and that one has lost already. */
-static bool group_has_lost(const TieBreak *tie_break, size_t level, size_t node) {
-        size_t n_below = 1;
+/* The first place below a node, and how many it has at most. */
+static size_t first_place(size_t level, size_t node, size_t *ret_n) {
+        size_t n = 1;
         for (size_t i = 0; i < level; i++)
-                n_below *= AMOUNT_TREE_FANOUT;
-        size_t first = node * n_below, last = first + n_below - 1;
-        if (last >= tie_break->index->n_workers)
-                last = tie_break->index->n_workers - 1;
-        uint64_t group = group_of(tie_break->index->workers[first]);
-        return group == group_of(tie_break->index->workers[last]) &&
-                        group_tie(group, tie_break->id_hash) > tie_break->tie.group;
+                n *= AMOUNT_TREE_FANOUT;
+        *ret_n = n;
+        return node * n;
 }
 
-static void tie_break_take(TieBreak *tie_break, size_t place) {
-        Worker *worker = tie_break->index->workers[place];
-        WorkerTie tie = worker_tie(worker, tie_break->id_hash);
-        if (tie_break->winner && !worker_tie_wins(tie, tie_break->tie))
-                return;
-        if (tie_break->demand->is_partial) {
-                Impact exact = impact_compute(tie_break->demand->want, &worker->report.free_amounts);
-                if (!exact.satisfiable || exact.max_impact > tie_break->impact)
+/* Whether all workers below a node are of one group, and that one has lost. */
+static bool group_has_lost(const LeastImpact *least, size_t level, size_t node) {
+        const WorkerIndex *index = least->index;
+        size_t n, first = first_place(level, node, &n);
+        size_t last = n < index->n_workers - first ? first + n - 1 : index->n_workers - 1;
+        uint64_t group = group_of(index->workers[first]);
+        return group == group_of(index->workers[last]) && group_tie(group, least->id_hash) > least->tie.group;
+}
+
+/* Whether something below a node, on which the impact is BOUND, may be better. */
+static bool least_impact_can_be_below(const LeastImpact *least, size_t level, size_t node, double bound) {
+        if (!least->worker || bound < least->impact)
+                return true;
+        return !(bound > least->impact) && !group_has_lost(least, level, node);
+}
+
+static void least_impact_take(LeastImpact *least, size_t place, double impact) {
+        Worker *worker = least->index->workers[place];
+        if (least->demand->is_partial) {
+                Impact exact = impact_compute(least->demand->want, &worker->report.free_amounts);
+                if (!exact.satisfiable)
                         return;
+                impact = exact.max_impact;
         }
-        tie_break->winner = worker;
-        tie_break->tie = tie;
+        if (least->worker && impact > least->impact)
+                return;
+        WorkerTie tie = worker_tie(worker, least->id_hash);
+        if (least->worker && !(impact < least->impact) && !worker_tie_wins(tie, least->tie))
+                return;
+        least->worker = worker;
+        least->impact = impact;
+        least->tie = tie;
 }
 
+/* The most promising child first: what is found there spares the others. */
 /* NOLINTNEXTLINE(misc-no-recursion): as deep as the tree has levels */
-static void tie_break_visit(TieBreak *tie_break, size_t level, size_t node) {
-        const AmountTree *tree = &tie_break->index->taking;
-        double bound;
-        if (!impact_on(tie_break->demand, &tree->levels[level][node], &bound) || bound > tie_break->impact)
-                return;
+static void least_impact_visit(LeastImpact *least, size_t level, size_t node, double bound) {
+        const AmountTree *tree = &least->index->taking;
         if (level == 0) {
-                tie_break_take(tie_break, node);
+                least_impact_take(least, node, bound);
                 return;
         }
-        if (tie_break->winner && group_has_lost(tie_break, level, node))
-                return;
-        size_t first, end = amount_tree_children(tree, level, node, &first);
-        for (size_t child = first; child < end; child++)
-                tie_break_visit(tie_break, level - 1, child);
+        Candidate candidates[AMOUNT_TREE_FANOUT];
+        size_t n = 0, first, end = amount_tree_children(tree, level, node, &first);
+        for (size_t child = first; child < end; child++) {
+                double child_bound;
+                if (impact_on(least->demand, &tree->levels[level - 1][child], &child_bound))
+                        candidate_insert(candidates, n++, (Candidate){ child_bound, child });
+        }
+        for (size_t i = 0; i < n; i++)
+                if (least_impact_can_be_below(least, level - 1, candidates[i].node, candidates[i].bound))
+                        least_impact_visit(least, level - 1, candidates[i].node, candidates[i].bound);
 }
 
 Worker *worker_index_least_impact(WorkerIndex *index, const Resources *want, uint64_t id_hash) {
@@ -325,22 +297,11 @@ Worker *worker_index_least_impact(WorkerIndex *index, const Resources *want, uin
         find_places(index);
         if (index->n_workers == 0 || !demand_of(index, want, &demand))
                 return NULL;
+        LeastImpact least = { .index = index, .demand = &demand, .id_hash = id_hash };
         size_t root = amount_tree_root_level(&index->taking);
-        if (!impact_on(&demand, &index->taking.levels[root][0], &bound))
-                return NULL;
-        LeastImpact least = { .index = index, .demand = &demand };
-        least_impact_visit(&least, root, 0, bound);
-        if (!least.is_found)
-                return NULL;
-        TieBreak tie_break = {
-                .index = index,
-                .demand = &demand,
-                .impact = least.impact,
-                .id_hash = id_hash,
-        };
-        tie_break_visit(&tie_break, root, 0);
-        assert(tie_break.winner);
-        return tie_break.winner;
+        if (impact_on(&demand, &index->taking.levels[root][0], &bound))
+                least_impact_visit(&least, root, 0, bound);
+        return least.worker;
 }
 
 static double share_missing(uint64_t want, uint64_t free_amount, uint64_t total) {
@@ -393,9 +354,9 @@ static bool distance_of(const Nearest *nearest, size_t level, size_t node, doubl
 }
 
 /* Places are visited in no particular order; of equals the first is to win. */
-static bool can_be_nearer(const Nearest *nearest, double distance, size_t first_place) {
+static bool can_be_nearer(const Nearest *nearest, double distance, size_t place) {
         return !nearest->worker || distance < nearest->distance ||
-                        (!(distance > nearest->distance) && first_place < nearest->worker->place);
+                        (!(distance > nearest->distance) && place < nearest->worker->place);
 }
 
 static void nearest_take(Nearest *nearest, size_t place, double bound) {
@@ -425,12 +386,11 @@ static void nearest_visit(Nearest *nearest, size_t level, size_t node, double bo
                 if (distance_of(nearest, level - 1, child, &child_bound))
                         candidate_insert(candidates, n++, (Candidate){ child_bound, child });
         }
-        size_t n_below = 1;
-        for (size_t i = 1; i < level; i++)
-                n_below *= AMOUNT_TREE_FANOUT;
-        for (size_t i = 0; i < n; i++)
-                if (can_be_nearer(nearest, candidates[i].bound, candidates[i].node * n_below))
+        for (size_t i = 0; i < n; i++) {
+                size_t n_below, place = first_place(level - 1, candidates[i].node, &n_below);
+                if (can_be_nearer(nearest, candidates[i].bound, place))
                         nearest_visit(nearest, level - 1, candidates[i].node, candidates[i].bound);
+        }
 }
 
 Worker *worker_index_nearest(WorkerIndex *index, const Resources *want) {
