@@ -23,6 +23,7 @@
 #define TASKS_MAX   10000000
 #define N_LIVE_MAX  65536
 #define ACTIONS_MAX 1024
+#define N_ROUNDS    3
 #define LEASE_USEC  (3600 * USEC_PER_SEC)
 #define NOW_USEC    (1000 * USEC_PER_SEC)
 #define N_KINDS(a)  (sizeof(a) / sizeof((a)[0]))
@@ -185,36 +186,42 @@ static int compare(const void *a, const void *b) {
         return (left > right) - (left < right);
 }
 
+/* Every round is the same, so the least of each time is what it takes without the machine's other work. */
+static void run_round(size_t n_workers, size_t n_tasks, bool is_first, usec_t *times) {
+        static Bench bench;
+        bench = (Bench){ .random = UINT64_C(0x9e3779b97f4a7c15) };
+        fill(&bench, n_workers);
+        size_t n_live = n_workers < N_LIVE_MAX / 2 ? n_workers : N_LIVE_MAX / 2;
+        while (bench.n_live < n_live)
+                one_task(&bench);
+        for (size_t i = 0; i < n_tasks; i++) {
+                usec_t begin = cpu_nsec();
+                end_one(&bench);
+                one_task(&bench);
+                usec_t took = cpu_nsec() - begin;
+                if (is_first || took < times[i])
+                        times[i] = took;
+        }
+        (void) scheduler_free(bench.scheduler);
+}
+
 int main(int argc, char **argv) {
-        static Bench bench = { .random = UINT64_C(0x9e3779b97f4a7c15) };
         uint64_t n_workers, n_tasks;
         if (argc != 3 || text_parse_u64(argv[1], 1, WORKERS_MAX, &n_workers) < 0 ||
             text_parse_u64(argv[2], 100, TASKS_MAX, &n_tasks) < 0) {
                 (void) fprintf(stderr, "Usage: bench-placement N_WORKERS N_TASKS\n");
                 return EXIT_FAILURE;
         }
-        fill(&bench, n_workers);
-        size_t n_live = n_workers < N_LIVE_MAX / 2 ? n_workers : N_LIVE_MAX / 2;
-        while (bench.n_live < n_live)
-                one_task(&bench);
-
         usec_t *times = calloc(n_tasks, sizeof(usec_t));
         check(times ? 0 : -ENOMEM, "times");
-        for (size_t i = 0; i < n_tasks; i++) {
-                usec_t begin = cpu_nsec();
-                end_one(&bench);
-                one_task(&bench);
-                times[i] = cpu_nsec() - begin;
-        }
+        for (unsigned round = 0; round < N_ROUNDS; round++)
+                run_round(n_workers, n_tasks, round == 0, times);
         qsort(times, n_tasks, sizeof(usec_t), compare);
-        printf("{\"n_workers\":%" PRIu64
-               ",\"median_usec\":%.2f,\"p99_usec\":%.2f,\"worst_usec\":%.2f,\"waiting\":%zu}\n",
+        printf("{\"n_workers\":%" PRIu64 ",\"median_usec\":%.2f,\"p99_usec\":%.2f,\"worst_usec\":%.2f}\n",
                n_workers,
                (double) times[n_tasks / 2] / 1000,
                (double) times[n_tasks * 99 / 100] / 1000,
-               (double) times[n_tasks - 1] / 1000,
-               scheduler_n_waiting(bench.scheduler));
+               (double) times[n_tasks - 1] / 1000);
         free(times);
-        bench.scheduler = scheduler_free(bench.scheduler);
         return EXIT_SUCCESS;
 }

@@ -204,7 +204,7 @@ def fake_rows(scale: float) -> list[Row]:
     """Whole cycles against runners that cost nothing: submitted, run, fetched, on disk, forgotten."""
     rows: list[Row] = []
     for n_workers in (100, 1000):
-        rate, cpu, memory = fake_cycles(n_workers, int(20_000 * scale))
+        rate, cpu, memory = fake_cycles(n_workers, max(1000, int(5000 * scale)))
         goal, reference = (1500, None) if not rows else (0.8, rows[0])
         rows += [
             row(f"whole cycles at {n_workers} fake runners", rate, "tasks/s", "higher", goal, reference),
@@ -219,7 +219,7 @@ def placement_rows(scale: float) -> list[Row]:
     """Placing and ending in a mixed fleet."""
     rows = []
     for n_workers, goal in ((10_000, 50), (100_000, 1000)):
-        figures = tool("bench-placement", n_workers, int(20_000 * scale))
+        figures = tool("bench-placement", n_workers, max(1000, int(5000 * scale)))
         for which in ("median", "p99"):
             name = f"placement among {n_workers} workers, {which}"
             rows.append(row(name, figures[f"{which}_usec"], "us", "lower", goal))
