@@ -162,7 +162,7 @@ static void on_accepted(int r, const Moment *now, void *userdata) {
 
 static int check_takes_tasks(Item *item, const Moment *now) {
         const Queue *queue = item->submit->queue;
-        const Scheduler *scheduler = delivery_scheduler(queue->delivery);
+        Scheduler *scheduler = delivery_scheduler(queue->delivery);
         const Resources *want = &item->spec->task->resources;
         if (queue->stopping || queue->draining)
                 return problem_set_for_now(

@@ -20,6 +20,7 @@
 #define LEASE_OF_NOBODY "00000000000000000000000000000000"
 
 static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
+        touch_worker(worker);
         task->worker = worker;
         task->previous_at_worker = NULL;
         task->next_at_worker = worker->attempts;
@@ -31,6 +32,7 @@ static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
 
 static void worker_unlink(ScheduledTask *task) {
         ScheduledWorker *worker = task->worker;
+        touch_worker(worker);
         *(task->previous_at_worker ? &task->previous_at_worker->next_at_worker :
                                      &worker->attempts) = task->next_at_worker;
         if (task->next_at_worker)
@@ -161,6 +163,7 @@ static void attempt_choose_lease(ScheduledTask *task) {
 void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
         assert(task->state == SCHEDULED_UNCERTAIN);
 
+        touch_worker(task->worker);
         Worker *worker = &task->worker->worker;
         if (worker->silent || !worker->heard) {
                 deadline_set(&scheduler->deadlines, &task->deadline, usec_add(now_usec, RESUBMIT_USEC));
@@ -290,6 +293,7 @@ void scheduler_submit_done(
         scheduler_assert_idle(scheduler);
         assert(task->state == SCHEDULED_SENDING);
 
+        touch_worker(task->worker);
         Worker *worker = &task->worker->worker;
         if (outcome != SUBMIT_UNSENT && outcome != SUBMIT_UNKNOWN)
                 worker->heard_usec = now_usec;
@@ -407,6 +411,7 @@ void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now
         scheduler_assert_idle(scheduler);
         assert(task->worker);
 
+        touch_worker(task->worker);
         task->seen_round = task->worker->list_round;
         task->missing = false;
         if (task->state == SCHEDULED_UNCERTAIN)
@@ -431,6 +436,7 @@ void scheduler_listing_finish(
                 usec_t listed_usec,
                 usec_t now_usec) {
         scheduler_assert_idle(scheduler);
+        touch_worker(worker);
         for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
                 if (task->seen_round == worker->list_round || !attempt_is_listed(task, listed_usec))
                         continue;

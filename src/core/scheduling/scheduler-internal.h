@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What the scheduler's sources share. scheduler.c: tasks and actions; scheduler-attempt.c: one attempt from
- * placement to end; scheduler-worker.c: what is heard of workers; scheduler-place.c: which task goes where.
- */
+ * placement to end; scheduler-worker.c: what is heard of workers; scheduler-touch.c: whose state has changed;
+ * scheduler-place.c: which task goes where. */
 #pragma once
 
 #include "core/scheduling/scheduler.h"
+#include "core/scheduling/worker-index.h"
 
 /* Amounts that many tasks ask for: there are few kinds of tasks, and what one asks for takes 800 bytes. */
 typedef struct SharedResources {
@@ -31,6 +32,14 @@ struct Scheduler {
         bool acting;               /* there are actions to be taken before anything else is reported */
         size_t checked;            /* the worker that scheduler_check() looks at next */
         bool more_to_place;        /* the last run stopped before it was through */
+
+        /* What is known of workers that is worked out from their state, and anew for those in TOUCHED. */
+        WorkerIndex index;
+        DeadlineHeap dues;
+        ScheduledWorker *touched;
+        usec_t refreshed_usec;
+        ScheduledWorker *reserved;               /* in the last run */
+        ScheduledWorker *first_call, *last_call; /* have a call to be made */
 };
 
 void scheduler_act(Scheduler *scheduler, ScheduledTask *task, SchedulerActionType type);
@@ -49,8 +58,17 @@ void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, use
 
 /* scheduler-worker.c */
 void worker_verify(Worker *worker, usec_t now_usec);
+bool worker_is_to_be_released(const Worker *worker);
 void workers_tick(Scheduler *scheduler, usec_t now_usec);
-usec_t workers_deadline(const Scheduler *scheduler, usec_t now_usec);
+bool workers_next_call(Scheduler *scheduler, SchedulerAction *ret);
+
+/* scheduler-touch.c */
+int touch_add_worker(Scheduler *scheduler, ScheduledWorker *worker);
+void touch_worker(ScheduledWorker *worker);
+void touch_refresh(Scheduler *scheduler, usec_t now_usec);
+void touch_refresh_worker(ScheduledWorker *worker, usec_t now_usec);
 
 /* scheduler-place.c */
+bool worker_takes_more(const ScheduledWorker *worker, usec_t now_usec);
+bool worker_is_reservable(const ScheduledWorker *worker, usec_t now_usec);
 void scheduler_place(Scheduler *scheduler, usec_t now_usec);

@@ -2,11 +2,9 @@
 
 /* Which waiting task goes to which worker now. */
 
-#include <assert.h>
+#include <stddef.h>
 
-#include "core/scheduling/impact.h"
 #include "core/scheduling/scheduler-internal.h"
-#include "core/text/stable-hash.h"
 
 /* Lines looked at in one run: tasks of more shapes than that which all do not fit hold up those behind them,
  * but never the loop. */
@@ -18,82 +16,54 @@
 /* Tasks placed in one run, so that a long queue does not keep the loop from its other work. */
 #define PLACED_MAX 512
 
-static bool takes_more(const ScheduledWorker *worker, usec_t now_usec) {
-        return !worker->reserved && worker->worker.n_sending < SENDING_MAX &&
-                        worker_is_usable(&worker->worker, now_usec);
+bool worker_is_reservable(const ScheduledWorker *worker, usec_t now_usec) {
+        return !worker->reserved && worker_is_usable(&worker->worker, now_usec);
 }
 
-/* Between equals each task has an order of its own, so that they spread. */
-static bool wins_tie(const ScheduledWorker *a, const ScheduledWorker *b, uint64_t id_hash) {
-        return stable_hash_u64(a->worker.id_hash ^ id_hash) < stable_hash_u64(b->worker.id_hash ^ id_hash);
+bool worker_takes_more(const ScheduledWorker *worker, usec_t now_usec) {
+        return worker_is_reservable(worker, now_usec) && worker->worker.n_sending < SENDING_MAX;
 }
 
+static ScheduledWorker *scheduled(Worker *worker) {
+        return (ScheduledWorker *) ((char *) worker - offsetof(ScheduledWorker, worker));
+}
+
+/* Between two runs the index may still have workers whose time was over meanwhile. */
 static ScheduledWorker *find_least_impact(
-                const Scheduler *scheduler,
+                Scheduler *scheduler,
                 const Resources *want,
                 uint64_t id_hash,
                 usec_t now_usec) {
-        ScheduledWorker *best = NULL;
-        Impact best_impact = {};
-        for (size_t i = 0; i < scheduler->n_workers; i++) {
-                ScheduledWorker *worker = scheduler->workers[i];
-                if (!takes_more(worker, now_usec))
-                        continue;
-                Impact impact = impact_compute(want, &worker->worker.report.free_amounts);
-                if (!impact.satisfiable)
-                        continue;
-                if (!best || impact.max_impact < best_impact.max_impact ||
-                    (!(impact.max_impact > best_impact.max_impact) && wins_tie(worker, best, id_hash))) {
-                        best = worker;
-                        best_impact = impact;
-                }
+        touch_refresh(scheduler, now_usec);
+        for (Worker *found; (found = worker_index_least_impact(&scheduler->index, want, id_hash));) {
+                ScheduledWorker *worker = scheduled(found);
+                if (worker_takes_more(worker, now_usec))
+                        return worker;
+                touch_refresh_worker(worker, now_usec);
         }
-        return best;
-}
-
-static double share_missing(uint64_t want, uint64_t free_amount, uint64_t total) {
-        return want > free_amount ? (double) (want - free_amount) / (double) total : 0;
-}
-
-/* How much of the worker has to come free before it fits, the largest of all kinds. */
-static double distance(const Resources *want, const WorkerReport *report) {
-        double most = share_missing(
-                        want->cores_micro, report->free_amounts.cores_micro, report->total.cores_micro);
-        double memory = share_missing(
-                        want->memory_mb, report->free_amounts.memory_mb, report->total.memory_mb);
-        if (memory > most)
-                most = memory;
-        for (size_t i = 0; i < want->n_named; i++) {
-                const char *name = want->named[i].name;
-                double named = share_missing(
-                                want->named[i].amount,
-                                resources_named_get(&report->free_amounts, name),
-                                resources_named_get(&report->total, name));
-                if (named > most)
-                        most = named;
-        }
-        return most;
+        return NULL;
 }
 
 /* Keeps others away from the worker that comes nearest to having room. Nothing new goes there, so it comes
  * nearer with each end of a task, and the next run chooses the same one or one that is nearer still. */
 static void reserve_nearest(Scheduler *scheduler, const Resources *want, usec_t now_usec) {
-        ScheduledWorker *nearest = NULL;
-        double nearest_distance = 0;
-        for (size_t i = 0; i < scheduler->n_workers; i++) {
-                ScheduledWorker *worker = scheduler->workers[i];
-                const WorkerReport *report = &worker->worker.report;
-                if (worker->reserved || !worker_is_usable(&worker->worker, now_usec) ||
-                    !resources_fit(want, &report->total))
-                        continue;
-                double d = distance(want, report);
-                if (!nearest || d < nearest_distance) {
-                        nearest = worker;
-                        nearest_distance = d;
-                }
+        touch_refresh(scheduler, now_usec);
+        Worker *nearest = worker_index_nearest(&scheduler->index, want);
+        if (!nearest)
+                return;
+        ScheduledWorker *worker = scheduled(nearest);
+        worker->reserved = true;
+        worker->next_reserved = scheduler->reserved;
+        scheduler->reserved = worker;
+        touch_worker(worker);
+}
+
+static void end_reservations(Scheduler *scheduler) {
+        for (ScheduledWorker *worker; (worker = scheduler->reserved);) {
+                scheduler->reserved = worker->next_reserved;
+                worker->reserved = false;
+                touch_worker(worker);
         }
-        if (nearest)
-                nearest->reserved = true;
 }
 
 static ScheduledTask *task_of_entry(WaitingEntry *entry) {
@@ -107,8 +77,7 @@ static bool is_impatient(const WaitingEntry *entry, usec_t now_usec) {
 void scheduler_place(Scheduler *scheduler, usec_t now_usec) {
         WaitingList *waiting = &scheduler->waiting;
         size_t n_placed = 0;
-        for (size_t i = 0; i < scheduler->n_workers; i++)
-                scheduler->workers[i]->reserved = false;
+        end_reservations(scheduler);
         /* A line whose head was placed makes way for the next in order; those before it did not fit, and
          * nothing has come free for them. */
         for (size_t i = 0; i < waiting->n_lines && i < LINES_MAX && n_placed < PLACED_MAX;) {
@@ -127,20 +96,17 @@ void scheduler_place(Scheduler *scheduler, usec_t now_usec) {
         scheduler->more_to_place = n_placed == PLACED_MAX;
 }
 
-bool scheduler_could_fit(const Scheduler *scheduler, const Resources *want) {
-        for (size_t i = 0; i < scheduler->n_workers; i++) {
-                const Worker *worker = &scheduler->workers[i]->worker;
-                if (!worker->heard || resources_fit(want, &worker->report.total))
-                        return true;
-        }
-        return false;
+bool scheduler_could_fit(Scheduler *scheduler, const Resources *want) {
+        touch_refresh(scheduler,
+                      scheduler->refreshed_usec); /* what workers have in all is no matter of time */
+        return worker_index_could_fit(&scheduler->index, want);
 }
 
-const Worker *scheduler_least_impact(const Scheduler *scheduler, const Resources *want, usec_t now_usec) {
+const Worker *scheduler_least_impact(Scheduler *scheduler, const Resources *want, usec_t now_usec) {
         const ScheduledWorker *worker = find_least_impact(scheduler, want, 0, now_usec);
         return worker ? &worker->worker : NULL;
 }
 
-bool scheduler_fits_now(const Scheduler *scheduler, const Resources *want, usec_t now_usec) {
+bool scheduler_fits_now(Scheduler *scheduler, const Resources *want, usec_t now_usec) {
         return scheduler->waiting.n_entries == 0 && scheduler_least_impact(scheduler, want, now_usec);
 }

@@ -99,6 +99,7 @@ void scheduler_worker_reported(
                 const WorkerReport *report,
                 usec_t now_usec) {
         scheduler_assert_idle(scheduler);
+        touch_worker(worker);
         Worker *state = &worker->worker;
         if (!state->probed && (!state->heard || is_other_instance(state, report))) {
                 worker_verify(state, now_usec);
@@ -156,6 +157,7 @@ void scheduler_call_granted(
         assert(worker->worker.calling);
         assert(strlen(lease_id) < LEASE_ID_SIZE);
 
+        touch_worker(worker);
         Worker *state = &worker->worker;
         heard(state, now_usec);
         bool fresh = !streq(state->lease_id, lease_id);
@@ -181,6 +183,7 @@ void scheduler_call_refused(
         scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
 
+        touch_worker(worker);
         Worker *state = &worker->worker;
         heard(state, now_usec);
         *state->lease_id = 0;
@@ -193,6 +196,7 @@ void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec
         scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
 
+        touch_worker(worker);
         Worker *state = &worker->worker;
         heard(state, now_usec);
         state->probed = state->call == WORKER_CALL_PROBE;
@@ -223,6 +227,7 @@ void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t
         scheduler_assert_idle(scheduler);
         assert(worker->worker.calling);
 
+        touch_worker(worker);
         Worker *state = &worker->worker;
         if (state->call == WORKER_CALL_RENEW || state->call == WORKER_CALL_ACQUIRE) {
                 renewal_unanswered(state, scheduler->config.lease_ttl_usec, now_usec);
@@ -232,12 +237,14 @@ void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t
 }
 
 void scheduler_worker_suspect(ScheduledWorker *worker, usec_t now_usec) {
+        touch_worker(worker);
         call_at_once(&worker->worker, now_usec);
 }
 
 void scheduler_set_permitted(ScheduledWorker *worker, bool permitted, usec_t now_usec) {
         if (worker->worker.permitted == permitted)
                 return;
+        touch_worker(worker);
         worker->worker.permitted = permitted;
         call_at_once(&worker->worker, now_usec);
 }
@@ -245,22 +252,49 @@ void scheduler_set_permitted(ScheduledWorker *worker, bool permitted, usec_t now
 void scheduler_set_disabled(ScheduledWorker *worker, bool disabled, usec_t now_usec) {
         if (worker->worker.disabled == disabled)
                 return;
+        touch_worker(worker);
         worker->worker.disabled = disabled;
         call_at_once(&worker->worker, now_usec);
 }
 
 /* Nothing is left there that would have to be finished first. */
-static bool is_to_be_released(const Worker *worker) {
+bool worker_is_to_be_released(const Worker *worker) {
         return *worker->lease_id && !worker->silent && !worker_is_wanted(worker) && worker->n_attempts == 0;
 }
 
 static void begin_call(ScheduledWorker *worker, usec_t now_usec) {
+        Scheduler *scheduler = worker->scheduler;
         Worker *state = &worker->worker;
         state->calling = true;
         state->call = worker_due_call(state);
         state->call_sent_usec = now_usec;
         state->n_calls++;
         worker->call_due = true;
+        if (worker->in_calls)
+                return;
+        worker->in_calls = true;
+        worker->next_call = NULL;
+        *(scheduler->last_call ? &scheduler->last_call->next_call : &scheduler->first_call) = worker;
+        scheduler->last_call = worker;
+}
+
+bool workers_next_call(Scheduler *scheduler, SchedulerAction *ret) {
+        for (ScheduledWorker *worker; (worker = scheduler->first_call);) {
+                scheduler->first_call = worker->next_call;
+                if (!scheduler->first_call)
+                        scheduler->last_call = NULL;
+                worker->in_calls = false;
+                if (!worker->call_due)
+                        continue;
+                worker->call_due = false;
+                *ret = (SchedulerAction){
+                        .type = ACTION_CALL,
+                        .worker = worker,
+                        .call = worker->worker.call,
+                };
+                return true;
+        }
+        return false;
 }
 
 static bool is_given_up(const Scheduler *scheduler, const Worker *worker, usec_t now_usec) {
@@ -277,34 +311,21 @@ static void lose_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_t 
         }
 }
 
+static void worker_tick(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        Worker *state = &worker->worker;
+        if (is_given_up(scheduler, state, now_usec))
+                lose_attempts(scheduler, worker, now_usec);
+        if (!state->calling && (state->next_call_usec <= now_usec || worker_is_to_be_released(state)))
+                begin_call(worker, now_usec);
+}
+
+/* Each time a worker is looked at, the time to do so next moves on. */
 void workers_tick(Scheduler *scheduler, usec_t now_usec) {
-        for (size_t i = 0; i < scheduler->n_workers; i++) {
-                ScheduledWorker *worker = scheduler->workers[i];
-                if (is_given_up(scheduler, &worker->worker, now_usec))
-                        lose_attempts(scheduler, worker, now_usec);
-                if (!worker->worker.calling &&
-                    (worker->worker.next_call_usec <= now_usec || is_to_be_released(&worker->worker)))
-                        begin_call(worker, now_usec);
+        touch_refresh(scheduler, now_usec);
+        for (const Deadline *due; (due = deadline_first(&scheduler->dues)) && due->when_usec <= now_usec;) {
+                ScheduledWorker *worker = (ScheduledWorker *) ((char *) due - offsetof(ScheduledWorker, due));
+                worker_tick(scheduler, worker, now_usec);
+                touch_refresh_worker(worker, now_usec);
+                assert(worker->due.place == 0 || worker->due.when_usec > now_usec);
         }
-}
-
-static usec_t earlier(usec_t a, usec_t b) {
-        return a < b ? a : b;
-}
-
-usec_t workers_deadline(const Scheduler *scheduler, usec_t now_usec) {
-        usec_t usec = USEC_INFINITY;
-        for (size_t i = 0; i < scheduler->n_workers; i++) {
-                const Worker *worker = &scheduler->workers[i]->worker;
-                if (!worker->calling)
-                        usec = earlier(usec, worker->next_call_usec);
-                if (worker->paused_usec > now_usec && scheduler->waiting.n_entries > 0)
-                        usec = earlier(usec, worker->paused_usec);
-                if (worker->full_usec > now_usec && scheduler->waiting.n_entries > 0)
-                        usec = earlier(usec, worker->full_usec);
-                usec_t lost_usec = worker_lost_usec(worker, scheduler->config.lost_after_usec);
-                if (worker->n_attempts > 0 && (worker->silent || !worker->heard) && lost_usec > now_usec)
-                        usec = earlier(usec, lost_usec);
-        }
-        return usec;
 }

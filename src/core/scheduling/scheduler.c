@@ -62,6 +62,8 @@ Scheduler *scheduler_free(Scheduler *scheduler) {
         }
         for (size_t i = 0; i < SHARED_RESOURCES_KEPT; i++)
                 shared_unref(scheduler->shared[i]);
+        worker_index_done(&scheduler->index);
+        deadline_heap_done(&scheduler->dues);
         for (size_t i = 0; i < scheduler->n_workers; i++)
                 free(scheduler->workers[i]);
         free(scheduler->workers);
@@ -90,6 +92,11 @@ int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, 
                         now_usec, SCHEDULER_IN_FLIGHT_USEC + scheduler->config.lease_ttl_usec);
         worker->worker.n_late_calls = 1;
         worker->worker.next_call_usec = now_usec;
+        int r = touch_add_worker(scheduler, worker);
+        if (r < 0) {
+                free(worker);
+                return r;
+        }
         workers[scheduler->n_workers++] = worker;
         *ret = worker;
         return 0;
@@ -231,20 +238,8 @@ static bool task_next_action(Scheduler *scheduler, SchedulerAction *ret) {
         return true;
 }
 
-/* Of workers; what they forget comes last. */
-static bool worker_next_action(Scheduler *scheduler, SchedulerAction *ret) {
-        for (size_t i = 0; i < scheduler->n_workers; i++) {
-                ScheduledWorker *worker = scheduler->workers[i];
-                if (!worker->call_due)
-                        continue;
-                worker->call_due = false;
-                *ret = (SchedulerAction){
-                        .type = ACTION_CALL,
-                        .worker = worker,
-                        .call = worker->worker.call,
-                };
-                return true;
-        }
+/* What workers are to stop or to forget. */
+static bool forget_next_action(Scheduler *scheduler, SchedulerAction *ret) {
         const char *attempt_id;
         void *worker;
         bool stop = forget_list_take(&scheduler->strays, scheduler->run_usec, &attempt_id, &worker);
@@ -259,7 +254,8 @@ static bool worker_next_action(Scheduler *scheduler, SchedulerAction *ret) {
 }
 
 bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret) {
-        scheduler->acting = task_next_action(scheduler, ret) || worker_next_action(scheduler, ret);
+        scheduler->acting = task_next_action(scheduler, ret) || workers_next_call(scheduler, ret) ||
+                        forget_next_action(scheduler, ret);
         return scheduler->acting;
 }
 
@@ -292,17 +288,22 @@ void scheduler_run(Scheduler *scheduler, usec_t now_usec) {
         scheduler_place(scheduler, now_usec);
 }
 
-usec_t scheduler_deadline(const Scheduler *scheduler, usec_t now_usec) {
+usec_t scheduler_deadline(Scheduler *scheduler, usec_t now_usec) {
         if (scheduler->more_to_place)
                 return now_usec;
-        usec_t usec = workers_deadline(scheduler, now_usec),
-               forget_usec = forget_list_due(&scheduler->forget);
-        if (forget_usec < usec)
-                usec = forget_usec;
-        if (forget_list_due(&scheduler->strays) < usec)
-                usec = forget_list_due(&scheduler->strays);
-        const Deadline *first = deadline_first(&scheduler->deadlines);
-        return first && first->when_usec < usec ? first->when_usec : usec;
+        touch_refresh(scheduler, now_usec);
+        const Deadline *due = deadline_first(&scheduler->dues), *task = deadline_first(&scheduler->deadlines);
+        const usec_t moments[] = {
+                due ? due->when_usec : USEC_INFINITY,
+                task ? task->when_usec : USEC_INFINITY,
+                forget_list_due(&scheduler->forget),
+                forget_list_due(&scheduler->strays),
+        };
+        usec_t first_usec = USEC_INFINITY;
+        for (size_t i = 0; i < sizeof(moments) / sizeof(*moments); i++)
+                if (moments[i] < first_usec)
+                        first_usec = moments[i];
+        return first_usec;
 }
 
 static void check_worker(const ScheduledWorker *worker) {

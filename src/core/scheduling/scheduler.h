@@ -141,10 +141,15 @@ struct ScheduledTask {
 
 struct ScheduledWorker {
         Worker worker;
+        Scheduler *scheduler; /* weak */
         ScheduledTask *attempts;
         uint64_t list_round;
         bool call_due;
         bool reserved; /* within one run: for a task that has waited long */
+
+        bool in_calls, in_touched; /* the scheduler's lists */
+        ScheduledWorker *next_call, *next_touched, *next_reserved;
+        Deadline due; /* when time alone changes something about it */
         void *userdata;
 };
 
@@ -203,14 +208,14 @@ void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t
 void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task);
 
 /* Whether some worker could run it if it were empty; workers never heard of count as able to. */
-bool scheduler_could_fit(const Scheduler *scheduler, const Resources *want);
+bool scheduler_could_fit(Scheduler *scheduler, const Resources *want);
 
 /* The worker of which it would take the smallest share, among those that take tasks now; NULL: it fits
  * nowhere. */
-const Worker *scheduler_least_impact(const Scheduler *scheduler, const Resources *want, usec_t now_usec);
+const Worker *scheduler_least_impact(Scheduler *scheduler, const Resources *want, usec_t now_usec);
 
 /* Whether it would be placed at once. */
-bool scheduler_fits_now(const Scheduler *scheduler, const Resources *want, usec_t now_usec);
+bool scheduler_fits_now(Scheduler *scheduler, const Resources *want, usec_t now_usec);
 
 /* A client wants it stopped. */
 void scheduler_stop_task(Scheduler *scheduler, ScheduledTask *task);
@@ -313,7 +318,7 @@ void scheduler_run(Scheduler *scheduler, usec_t now_usec);
 bool scheduler_next_action(Scheduler *scheduler, SchedulerAction *ret);
 
 /* When to call scheduler_run() again if nothing happens before. */
-usec_t scheduler_deadline(const Scheduler *scheduler, usec_t now_usec);
+usec_t scheduler_deadline(Scheduler *scheduler, usec_t now_usec);
 
 /* Asserts that what is counted of N_WORKERS workers is what there is: the next ones, in turn, so that looking
  * at some in each turn finds a mistake soon at little expense. */

@@ -69,6 +69,9 @@ typedef struct Worker {
 
         size_t n_attempts; /* that run there, or may */
         size_t n_sending;  /* of these on their way */
+
+        size_t place; /* in the WorkerIndex, and what it is open for there */
+        bool open_for_tasks, open_for_reservation;
 } Worker;
 
 typedef enum WorkerState {
