@@ -6,6 +6,9 @@
  *
  *   fake-runners FIRST_PORT COUNT      serves until its stdin is closed; prints "ready" before */
 
+/* uthash's macros fall through cases on purpose, in our code. */
+#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

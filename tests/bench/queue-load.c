@@ -48,7 +48,7 @@ typedef struct Load {
         uint64_t n_connections;
 } Load;
 
-static void fail(const char *what, const char *detail) {
+static _Noreturn void fail(const char *what, const char *detail) {
         (void) fprintf(stderr, "queue-load: %s: %s\n", what, detail);
         exit(EXIT_FAILURE);
 }
