@@ -103,14 +103,14 @@ static int pid_of(int pid_fd, pid_t *ret) {
 
 /* Real, effective, saved and file system uid. */
 static bool all_uids_are(const char *status, uid_t uid) {
-        unsigned uids[4];
         const char *value = find_line(status, "Uid:");
-        if (!value || sscanf(value, "%u %u %u %u", &uids[0], &uids[1], &uids[2], &uids[3]) != 4)
-                return false;
-        for (size_t i = 0; i < 4; i++)
-                if (uids[i] != uid)
+        for (size_t i = 0; value && i < 4; i++) {
+                char *end;
+                if (strtoul(value, &end, 10) != uid || end == value)
                         return false;
-        return true;
+                value = end;
+        }
+        return value != NULL;
 }
 
 static int check_origin(pid_t pid, uid_t uid) {

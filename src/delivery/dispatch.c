@@ -14,7 +14,13 @@
 #define ID_KEPT_MAX 100
 
 static Task *action_task(const SchedulerAction *action) {
+        assert(action->task);
         return action->task->userdata;
+}
+
+static DeliveryWorker *action_worker(const SchedulerAction *action) {
+        assert(action->worker);
+        return action->worker->userdata;
 }
 
 /* ── an attempt that was not the last ── */
@@ -180,7 +186,7 @@ static void drop_refused(Task *task) {
 
 static void take_place(const SchedulerAction *action, const Moment *now) {
         Task *task = action_task(action);
-        task->worker = action->worker->userdata;
+        task->worker = action_worker(action);
         task->work.finish_seen = false;
         if (task->scheduled->reason != REASON_REFUSED || task->attempt_number == 0)
                 task->attempt_number++;
@@ -360,7 +366,7 @@ static void take_requeue(const SchedulerAction *action, const Moment *now) {
 /* ── at the worker ── */
 
 static void take_forget(const SchedulerAction *action) {
-        DeliveryWorker *worker = action->worker->userdata;
+        DeliveryWorker *worker = action_worker(action);
         if (worker->port)
                 (void) worker->delivery->worker_port->forget(
                                 worker->port, action->attempt_id, on_ended, worker);
@@ -386,13 +392,13 @@ static void take_action(const SchedulerAction *action, const Moment *now) {
                 task_finish_begin(action_task(action), 0, now);
                 break;
         case ACTION_CALL:
-                worker_call(action->worker->userdata, action->call, now);
+                worker_call(action_worker(action), action->call, now);
                 break;
         case ACTION_FORGET:
                 take_forget(action);
                 break;
         case ACTION_STOP_STRAY:
-                stop_attempt(action->worker->userdata, action->attempt_id);
+                stop_attempt(action_worker(action), action->attempt_id);
                 break;
         }
 }

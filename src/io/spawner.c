@@ -141,10 +141,12 @@ static int spawner_execute(Spawner *spawner) {
  * known: those whose sockets are closed here end by themselves. The next attempt is another spawner's. */
 static void spawner_fail(Spawner *spawner) {
         spawner_disconnect(spawner);
-        SpawnCall *lost = spawner->calls, *call, *next;
-        spawner->calls = NULL;
+        SpawnCall *lost = spawner->calls;
+        spawner->calls = NULL; /* whoever hears of one may ask anew */
         spawner->n_calls = 0;
-        DL_FOREACH_SAFE(lost, call, next) {
+        while (lost) {
+                SpawnCall *call = lost;
+                DL_DELETE(lost, call);
                 if (call->done)
                         call->done(-EAGAIN, 0, -EBADF, call->userdata);
                 free(call);

@@ -9,6 +9,7 @@
 
 #define PASSWD       "/etc/passwd"
 #define ACCOUNTS_MAX 4096
+#define ENTRY_MAX    4096 /* bytes of a line, more than any account has */
 
 /* The last of the groups that Debian and most others keep for the system (SYS_GID_MAX of login.defs). */
 #define SYSTEM_GID_MAX 999
@@ -21,14 +22,16 @@ typedef struct Pair {
 static Pair pairs[ACCOUNTS_MAX];
 static size_t n_pairs;
 
-/* fgetpwent(), because getpwnam() of a static program would want the name service's plug-ins. */
+/* fgetpwent_r(), because getpwnam() of a static program would want the name service's plug-ins. */
 void accounts_load(void) {
         FILE *file = fopen(PASSWD, "re");
         if (!file)
                 return;
+        struct passwd entry, *found;
+        char strings[ENTRY_MAX];
         n_pairs = 0;
-        for (const struct passwd *entry; n_pairs < ACCOUNTS_MAX && (entry = fgetpwent(file));)
-                pairs[n_pairs++] = (Pair){ .uid = entry->pw_uid, .gid = entry->pw_gid };
+        while (n_pairs < ACCOUNTS_MAX && fgetpwent_r(file, &entry, strings, sizeof(strings), &found) == 0)
+                pairs[n_pairs++] = (Pair){ .uid = entry.pw_uid, .gid = entry.pw_gid };
         (void) fclose(file);
 }
 

@@ -30,8 +30,9 @@ struct StaleScopes {
 StaleScopes *stale_scopes_free(StaleScopes *stale) {
         if (!stale)
                 return NULL;
-        StaleScope *scope, *next;
-        LL_FOREACH_SAFE(stale->found, scope, next) {
+        while (stale->found) {
+                StaleScope *scope = stale->found;
+                LL_DELETE(stale->found, scope);
                 systemd1_query_free(scope->query);
                 queued_call_cancel(scope->stop_call);
                 free(scope->name);

@@ -204,7 +204,7 @@ int task_accounts_wait(
                 AccountsHandler release,
                 void *userdata,
                 AccountsWait **ret) {
-        AccountsWait *wait = calloc(1, sizeof(*wait) + n * sizeof(wait->entries[0]));
+        AccountsWait *wait = calloc(1, sizeof(*wait) + n * sizeof(Entry *));
         if (!wait)
                 return -ENOMEM;
         *wait = (AccountsWait){

@@ -54,7 +54,8 @@ static void pieces_become_lines_however_they_are_cut(void **state) {
                 assert_string_equal(lines.items[3], "last");
                 line_splitter_flush(&splitter, keep, &lines);
                 assert_int_equal(lines.n, 4);
-                lines_done(&lines);
+                line_splitter_done(&splitter);
+        lines_done(&lines);
         }
 }
 
@@ -76,6 +77,7 @@ static void overlong_lines_are_cut_and_nothing_of_them_lost(void **state) {
         assert_int_equal(lines.n, 3);
         assert_int_equal(lines.sizes[0], JOURNAL_LINE_MAX);
         assert_int_equal(lines.sizes[2], 5);
+        line_splitter_done(&splitter);
         lines_done(&lines);
         free(text);
 }
@@ -91,6 +93,7 @@ static void overlong_lines_are_cut_at_characters(void **state) {
         assert_int_equal(lines.n, 2);
         assert_int_equal(lines.sizes[0], JOURNAL_LINE_MAX / 3 * 3);
         assert_int_equal(lines.sizes[1], 5 * 3);
+        line_splitter_done(&splitter);
         lines_done(&lines);
 }
 
@@ -106,6 +109,7 @@ static void a_line_of_exactly_the_limit_is_one_line(void **state) {
         assert_int_equal(lines.n, 2);
         assert_int_equal(lines.sizes[0], JOURNAL_LINE_MAX);
         assert_string_equal(lines.items[1], "y");
+        line_splitter_done(&splitter);
         lines_done(&lines);
         free(text);
 }
