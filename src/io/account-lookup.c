@@ -112,7 +112,7 @@ static int parse_string(const Text *answer, size_t *offset, char **ret) {
 
 /* As src/account/main.c says it. */
 static int parse_answer(const Text *answer, Account *ret) {
-        _cleanup_(account_done) Account account = {};
+        Account account = {};
         size_t offset = 0;
         uint64_t error = 0, uid = 0, gid = 0;
         int r = parse_number(answer, &offset, &error);
@@ -127,12 +127,13 @@ static int parse_answer(const Text *answer, Account *ret) {
                 r = parse_number(answer, &offset, &uid);
         if (r >= 0)
                 r = parse_number(answer, &offset, &gid);
-        if (r < 0)
+        if (r < 0) {
+                account_done(&account);
                 return r;
+        }
         account.uid = (uid_t) uid;
         account.gid = (gid_t) gid;
         *ret = account;
-        account = (Account){};
         return 0;
 }
 

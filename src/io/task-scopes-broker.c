@@ -254,7 +254,7 @@ int task_scopes_new_broker(sd_event *event, const char *path, TaskScopes **ret) 
                 broker_free(&broker->head);
                 return r;
         }
-        memcpy(broker->address.sun_path, path, strlen(path));
+        memcpy(broker->address.sun_path, path, strlen(path) + 1);
         *ret = &broker->head;
         return 0;
 }

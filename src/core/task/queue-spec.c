@@ -193,11 +193,14 @@ static int parse_stored_body(
                 return -EINVAL;
         bool cores_by_default = take_flag(body, CORES_BY_DEFAULT);
         bool memory_by_default = take_flag(body, MEMORY_BY_DEFAULT);
-        int r = queue_spec_parse(body, task_id, defaults, ret, reterr_problem);
+        QueueSpec *spec = NULL;
+        int r = queue_spec_parse(body, task_id, defaults, &spec, reterr_problem);
         if (r < 0)
                 return r;
-        (*ret)->task->cores_by_default = cores_by_default;
-        (*ret)->task->memory_by_default = memory_by_default;
+        assert(spec);
+        spec->task->cores_by_default = cores_by_default;
+        spec->task->memory_by_default = memory_by_default;
+        *ret = spec;
         return 0;
 }
 

@@ -415,15 +415,11 @@ static int take_unit(Reader *reader, char **ret) {
         return broker_unit_valid(*ret) ? 0 : -EBADMSG;
 }
 
-int broker_request_decode(const void *block, size_t size, BrokerRequest *ret) {
-        _cleanup_(broker_request_done) BrokerRequest request = { 0 };
-        Reader reader = { .p = block, .size = size };
+static int take_request(Reader *reader, BrokerRequest *request) {
         RequestHead head;
+        size_t size = reader->size;
 
-        assert(block || size == 0);
-        assert(ret);
-
-        int r = take_bytes(&reader, &head, sizeof(head));
+        int r = take_bytes(reader, &head, sizeof(head));
         if (r < 0)
                 return r;
         if (head.magic != REQUEST_MAGIC)
@@ -431,17 +427,30 @@ int broker_request_decode(const void *block, size_t size, BrokerRequest *ret) {
         if (head.size != size || size > BROKER_REQUEST_SIZE_MAX || head.type >= _BROKER_REQUEST_TYPE_MAX)
                 return -EBADMSG;
 
-        request.type = (BrokerRequestType) head.type;
-        request.call_id = head.call_id;
-        r = request.type == BROKER_START ? take_order(&reader, &request.order) :
-                                           take_unit(&reader, &request.unit);
+        request->type = (BrokerRequestType) head.type;
+        request->call_id = head.call_id;
+        r = request->type == BROKER_START ? take_order(reader, &request->order) :
+                                            take_unit(reader, &request->unit);
         if (r < 0)
                 return r;
-        if (reader.size > 0)
-                return -EBADMSG;
+
+        return reader->size > 0 ? -EBADMSG : 0;
+}
+
+int broker_request_decode(const void *block, size_t size, BrokerRequest *ret) {
+        Reader reader = { .p = block, .size = size };
+        BrokerRequest request = { 0 };
+
+        assert(block || size == 0);
+        assert(ret);
+
+        int r = take_request(&reader, &request);
+        if (r < 0) {
+                broker_request_done(&request);
+                return r;
+        }
 
         *ret = request;
-        request = (BrokerRequest){ 0 };
         return 0;
 }
 
