@@ -94,7 +94,7 @@ MALFORMED = {
     "target of another port": get(b"http://localhost:1/ready"),
     "target of another scheme": get(b"ftp://localhost/ready"),
     "relative target": get(b"ready"),
-    "target *": get(b"*", method=b"OPTIONS"),
+    "target *": get(b"*"),
     "tunnel": get(b"localhost:22", b"Host: localhost:22\r\n", b"CONNECT"),
     "chunk of size -1": post(BAD_CHUNKS, b"-1\r\n" + BODY + b"\r\n0\r\n\r\n"),
     "chunk of size 0x15": post(BAD_CHUNKS, b"0x15\r\n" + BODY + b"\r\n0\r\n\r\n"),

@@ -101,7 +101,8 @@ def test_what_show_prints_can_be_pasted(runner: Runner) -> None:
 
 def test_a_url_without_a_port_is_the_daemons(runner: Runner) -> None:
     """Lost: the daemon, and what a web server there makes of its requests."""
-    for host, port in (("http://127.0.0.1", 2504), ("http://[::1]/", 2504), ("-q -H https://127.0.0.1/x", 2503)):
+    # Where nobody listens, whatever other tests have started meanwhile.
+    for host, port in (("http://127.9.8.7", 2504), ("http://[::1]/", 2504), ("-q -H https://127.9.8.7/x", 2503)):
         done = shell(runner, f"daggyctl list {host if '-H' in host else '-H ' + host}")
         assert done.returncode == 123 and f":{port}".encode() in done.stderr, done
 

@@ -263,11 +263,18 @@ def test_the_last_1024_are_kept(runner: Runner) -> None:
     assert ids == list(range(newest - KEPT + 1, newest + 1))
 
 
-@pytest.mark.parametrize("last_id", ["", "x", "-1", 1 << 63, "99999999999999999999999", "1 2"])
-def test_an_id_that_was_never_given_goes_on_with_what_comes(runner: Runner, last_id: Any) -> None:
-    """Lost: a client of an earlier daggyr could not connect, or would wait for ever."""
-    runner.run(["true"])
+@pytest.mark.parametrize("last_id", ["x", "-1", 1 << 63, "99999999999999999999999", "1 2"])
+def test_an_id_that_was_never_given_begins_with_the_oldest_kept(runner: Runner, last_id: Any) -> None:
+    """Lost: what a client of an earlier daggyr has missed of this one; or it could not connect."""
+    id = runner.run(["true"])["task_id"]
     with Listener(runner, last_id) as listener:
+        assert listener.next_of("task").story == (id, "queued", None)
+
+
+def test_an_empty_id_is_none(runner: Runner) -> None:
+    """Lost: clients that send the header always, and get what they had heard before."""
+    runner.run(["true"])
+    with Listener(runner, "") as listener:
         assert listener.line().startswith(":")
         id = runner.submit(["true"])
         assert listener.next_of("task").story == (id, "queued", None)

@@ -493,6 +493,7 @@ def test_streams_of_before_live_through_some_reloads(
 ) -> None:
     """Lost: an answer that is on its way; or descriptors, to clients that never leave."""
     runner = speak_https(start_runner(tls_config(server_pair)), ours)
+    runner.run(["true"])  # from here on it has its connection to the broker
     before = n_sockets(runner)
     streams = []
     for i in range(8):
