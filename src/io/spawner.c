@@ -146,7 +146,7 @@ static void spawner_fail(Spawner *spawner) {
         spawner->n_calls = 0;
         while (lost) {
                 SpawnCall *call = lost;
-                DL_DELETE(lost, call);
+                lost = call->next;
                 if (call->done)
                         call->done(-EAGAIN, 0, -EBADF, call->userdata);
                 free(call);

@@ -27,7 +27,7 @@ void accounts_load(void) {
         FILE *file = fopen(PASSWD, "re");
         if (!file)
                 return;
-        struct passwd entry, *found;
+        struct passwd entry = {}, *found;
         char strings[ENTRY_MAX];
         n_pairs = 0;
         while (n_pairs < ACCOUNTS_MAX && fgetpwent_r(file, &entry, strings, sizeof(strings), &found) == 0)

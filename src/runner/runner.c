@@ -158,6 +158,13 @@ static void release_held(AdmissionQueue *queue) {
                 entry->held = false;
 }
 
+void runner_shortage_over(Runner *runner) {
+        if (runner->shortage_until_usec == 0)
+                return;
+        runner->shortage_until_usec = 0;
+        runner_admit_soon(runner);
+}
+
 void runner_admit(Runner *runner) {
         if (!runner_is_ready(runner) || runner->waiting.n_entries == 0 ||
             usec_now(CLOCK_BOOTTIME) < runner->shortage_until_usec)
@@ -177,6 +184,11 @@ void runner_admit(Runner *runner) {
                 }
                 if (task_start(task) == -EAGAIN) {
                         runner_shortage(runner);
+                        return;
+                }
+                if (runner->shortage_until_usec > 0 &&
+                    task->state == TASK_SPAWNING) { /* what becomes of this one tells about the others */
+                        runner->shortage_until_usec = USEC_INFINITY;
                         return;
                 }
         }

@@ -81,7 +81,7 @@ struct Runner {
         bool stopping;
         bool host_going_down;
         uint64_t n_descriptors;     /* the process may have */
-        usec_t shortage_until_usec; /* no task is started before that; 0: never short yet */
+        usec_t shortage_until_usec; /* no task is started before that; 0: there is no shortage */
         usec_t shortage_told_usec;  /* in the log; 0: never */
 
         RunnerReady on_ready;
@@ -119,8 +119,10 @@ void runner_admit_soon(Runner *runner);
 /* The same at once. */
 void runner_admit(Runner *runner);
 
-/* Something that a start takes is not to be had now: starts no task for a moment. */
+/* Something that a start takes is not to be had now: starts no task for a moment, and then one at a time,
+ * until runner_shortage_over(). */
 void runner_shortage(Runner *runner);
+void runner_shortage_over(Runner *runner);
 
 /* Lets the status line follow. */
 void runner_status_changed(Runner *runner);

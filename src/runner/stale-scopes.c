@@ -32,7 +32,7 @@ StaleScopes *stale_scopes_free(StaleScopes *stale) {
                 return NULL;
         while (stale->found) {
                 StaleScope *scope = stale->found;
-                LL_DELETE(stale->found, scope);
+                stale->found = scope->next;
                 systemd1_query_free(scope->query);
                 queued_call_cancel(scope->stop_call);
                 free(scope->name);

@@ -21,6 +21,7 @@ static void task_check(const Task *task) {
         case TASK_QUEUED:
                 assert(!has_charge && waits && !task->leader && !task->scope_call);
                 break;
+        case TASK_SPAWNING:
         case TASK_PARKED:
         case TASK_ENDING:
                 assert(has_charge && !waits);
@@ -199,7 +200,7 @@ void task_stop(Task *task, StopReason reason, usec_t grace_usec) {
         }
         if (!task->leader)
                 return;
-        if (task->state == TASK_PARKED || task->state == TASK_RELEASED)
+        if (task->state < TASK_RUNNING)
                 leader_process_kill(task->leader); /* there is no command to be gentle with */
         else
                 (void) leader_process_stop(task->leader, grace_usec);

@@ -187,10 +187,14 @@ static void on_leader_spawned(int error, void *userdata) {
                 task_postpone(task);
                 return;
         }
+        runner_shortage_over(task->runner);
         if (error < 0) {
                 task->leader = leader_process_free(task->leader);
                 task_start_failed(task, error, "could not start the task");
-        } else if (task->end.stop == STOP_NONE)
+                return;
+        }
+        task_event(task, TASK_EVENT_SPAWNED);
+        if (task->end.stop == STOP_NONE)
                 task_ask_for_scope(task);
 }
 
@@ -201,11 +205,12 @@ static int on_scope_retry(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
-/* For as long as systemd is away the leader stays parked: the task waits. */
+/* For as long as systemd is away, or there is no descriptor to ask with, the leader stays parked: the task
+ * waits. */
 static bool scope_is_worth_a_retry(Task *task, int error) {
         if (error == -EEXIST && task->scope_taken_until_usec == 0)
                 task->scope_taken_until_usec = usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_PATIENCE_USEC);
-        return error == -ENOTCONN ||
+        return error == -ENOTCONN || error == -EMFILE || error == -ENFILE || error == -EAGAIN ||
                         (error == -EEXIST && usec_now(CLOCK_BOOTTIME) < task->scope_taken_until_usec);
 }
 

@@ -3,8 +3,8 @@
 /* A task's story is told in three files, in this order; what one asks of another stands here.
  *
  * task-start.c
- *   task_start            takes the capacity, has a leader spawned (PARKED)
- *   on_leader_spawned     it is there: asks for the scope
+ *   task_start            takes the capacity, has a leader spawned (SPAWNING)
+ *   on_leader_spawned     it is there (PARKED): asks for the scope
  *   on_scope_started      the leader is in its scope and is told to execute the command (RELEASED)
  * task-run.c
  *   on_started            the command runs; its time limit starts (RUNNING)

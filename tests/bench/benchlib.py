@@ -145,6 +145,7 @@ class Bed:
 
     def start_daggyr(self, config: Mapping[str, Any] = ROOMY) -> None:
         """daggyr as it is installed, freshly started; only how much fits is ours."""
+        CONFIG_FILE.parent.mkdir(exist_ok=True)
         CONFIG_FILE.write_text(json.dumps(config))
         units = ("daggyr.socket", "daggyr.service")
         command("systemctl", "stop", *units)

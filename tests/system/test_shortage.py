@@ -257,6 +257,7 @@ def test_a_slice_without_room_for_processes_is_named(
 ) -> None:
     """Lost: the reason why nothing runs."""
     runner = start_runner(ROOMY)
+    assert runner.run(["true"])["succeeded"]  # from here on it has its connection to the broker
     before = descriptors(runner)
     gates = open_folder()
     wait = f"import os, time\nwhile not os.path.exists('{gates}/open'): time.sleep(0.02)\nprint('done')"

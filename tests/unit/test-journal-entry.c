@@ -55,7 +55,7 @@ static void pieces_become_lines_however_they_are_cut(void **state) {
                 line_splitter_flush(&splitter, keep, &lines);
                 assert_int_equal(lines.n, 4);
                 line_splitter_done(&splitter);
-        lines_done(&lines);
+                lines_done(&lines);
         }
 }
 

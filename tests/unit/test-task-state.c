@@ -12,24 +12,16 @@ static void every_pair_of_state_and_event_follows_the_diagram(void **state) {
                 NO = -EPROTO
         };
         static const int next[_TASK_STATE_MAX][_TASK_EVENT_MAX] = {
-                /* admitted, postponed, canceled, released, started, start failed, main exited, leader lost,
-                   undone, gone */
-                [TASK_QUEUED] = { TASK_PARKED, NO, TASK_FINISHED, NO, NO, NO, NO, NO, NO, NO },
-                [TASK_PARKED] = { NO,
-                                  TASK_QUEUED,
-                                  NO,
-                                  TASK_RELEASED,
-                                  NO,
-                                  TASK_ENDING,
-                                  NO,
-                                  TASK_UNDOING,
-                                  NO,
-                                  NO },
-                [TASK_UNDOING] = { NO, NO, NO, NO, NO, TASK_ENDING, NO, NO, TASK_PARKED, NO },
-                [TASK_RELEASED] = { NO, NO, NO, NO, TASK_RUNNING, TASK_ENDING, NO, NO, NO, NO },
-                [TASK_RUNNING] = { NO, NO, NO, NO, NO, NO, TASK_ENDING, TASK_ENDING, NO, NO },
-                [TASK_ENDING] = { NO, NO, NO, NO, NO, NO, NO, NO, NO, TASK_FINISHED },
-                [TASK_FINISHED] = { NO, NO, NO, NO, NO, NO, NO, NO, NO, NO },
+                /* admitted, postponed, canceled, spawned, released, started, start failed, main exited,
+                   leader lost, undone, gone */
+                [TASK_QUEUED] = { TASK_SPAWNING, NO, TASK_FINISHED, NO, NO, NO, NO, NO, NO, NO, NO },
+                [TASK_SPAWNING] = { NO, TASK_QUEUED, NO, TASK_PARKED, NO, NO, TASK_ENDING, NO, NO, NO, NO },
+                [TASK_PARKED] = { NO, NO, NO, NO, TASK_RELEASED, NO, TASK_ENDING, NO, TASK_UNDOING, NO, NO },
+                [TASK_UNDOING] = { NO, NO, NO, NO, NO, NO, TASK_ENDING, NO, NO, TASK_SPAWNING, NO },
+                [TASK_RELEASED] = { NO, NO, NO, NO, NO, TASK_RUNNING, TASK_ENDING, NO, NO, NO, NO },
+                [TASK_RUNNING] = { NO, NO, NO, NO, NO, NO, NO, TASK_ENDING, TASK_ENDING, NO, NO },
+                [TASK_ENDING] = { NO, NO, NO, NO, NO, NO, NO, NO, NO, NO, TASK_FINISHED },
+                [TASK_FINISHED] = { NO, NO, NO, NO, NO, NO, NO, NO, NO, NO, NO },
         };
 
         for (int s = 0; s < _TASK_STATE_MAX; s++)
@@ -203,6 +195,7 @@ static void a_live_task_has_no_result(void **state) {
         assert_null(task_result_to_string(TASK_RESULT_NONE));
         assert_false(task_result_killed(TASK_RESULT_NONE));
         check_text("queued", task_state_public(TASK_QUEUED, TASK_RESULT_NONE), "queued");
+        check_text("spawning", task_state_public(TASK_SPAWNING, TASK_RESULT_NONE), "queued");
         check_text("starting", task_state_public(TASK_PARKED, TASK_RESULT_NONE), "running");
         check_text("running", task_state_public(TASK_RUNNING, TASK_RESULT_NONE), "running");
         check_text("ending", task_state_public(TASK_ENDING, TASK_RESULT_NONE), "running");

@@ -14,13 +14,15 @@ static const struct {
         TaskEvent event;
         TaskState next;
 } transitions[] = {
-        { TASK_QUEUED, TASK_EVENT_ADMITTED, TASK_PARKED },
+        { TASK_QUEUED, TASK_EVENT_ADMITTED, TASK_SPAWNING },
         { TASK_QUEUED, TASK_EVENT_CANCELED, TASK_FINISHED },
-        { TASK_PARKED, TASK_EVENT_POSTPONED, TASK_QUEUED },
+        { TASK_SPAWNING, TASK_EVENT_POSTPONED, TASK_QUEUED },
+        { TASK_SPAWNING, TASK_EVENT_SPAWNED, TASK_PARKED },
+        { TASK_SPAWNING, TASK_EVENT_START_FAILED, TASK_ENDING },
         { TASK_PARKED, TASK_EVENT_RELEASED, TASK_RELEASED },
         { TASK_PARKED, TASK_EVENT_START_FAILED, TASK_ENDING },
         { TASK_PARKED, TASK_EVENT_LEADER_LOST, TASK_UNDOING },
-        { TASK_UNDOING, TASK_EVENT_UNDONE, TASK_PARKED },
+        { TASK_UNDOING, TASK_EVENT_UNDONE, TASK_SPAWNING },
         { TASK_UNDOING, TASK_EVENT_START_FAILED, TASK_ENDING },
         { TASK_RELEASED, TASK_EVENT_STARTED, TASK_RUNNING },
         { TASK_RELEASED, TASK_EVENT_START_FAILED, TASK_ENDING },
@@ -118,6 +120,7 @@ static const char *finished_public(TaskResult result) {
 const char *task_state_public(TaskState state, TaskResult result) {
         switch (state) {
         case TASK_QUEUED:
+        case TASK_SPAWNING:
                 return "queued";
         case TASK_PARKED:
         case TASK_UNDOING:

@@ -2,13 +2,13 @@
 
 /* The life of a task at a runner, and what its end is called.
  *
- *          admitted        released          started       main exited         gone
- *   QUEUED ────────▶ PARKED ───────▶ RELEASED ──────▶ RUNNING ──────────▶ ENDING ────▶ FINISHED
- *    │   ◀────────── │ │  ▲ │ failed     │ failed         │ leader lost     ▲
- *    │    postponed    │  │ └────────────┴────────────────┴─────────────────┤
- *    │ canceled leader │  │ undone                                          │
- *    ▼           lost  ▼  │                    failed                       │
- *   FINISHED          UNDOING ──────────────────────────────────────────────┘
+ *          admitted          spawned        released          started       main exited         gone
+ *   QUEUED ────────▶ SPAWNING ───────▶ PARKED ───────▶ RELEASED ──────▶ RUNNING ──────────▶ ENDING ────▶
+ * FINISHED │   ◀────────── │   │ ▲            │    │ failed     │ failed         │ leader lost     ▲ │
+ * postponed      │ │            │    └────────────┴────────────────┴─────────────────┤ │ canceled   failed │
+ * │ undone     │ leader lost                                        │ ▼                   │ └─ UNDOING ◀─┘ │
+ *   FINISHED             │       │ failed                                                    │
+ *                        └───────┴───────────────────────────────────────────────────────────┘
  *
  * A stop (DELETE, timeout, shutdown) is no state of its own: it is remembered as the reason and
  * hastens the edges above. */
@@ -19,6 +19,8 @@
 
 typedef enum TaskState {
         TASK_QUEUED,   /* waits for capacity */
+        TASK_SPAWNING, /* has its capacity; its leader is being forked, or turns out not to be to be had now
+                        */
         TASK_PARKED,   /* its leader waits until systemd has made the scope */
         TASK_UNDOING,  /* the leader was killed while it waited: what is left is cleared for another start */
         TASK_RELEASED, /* the leader is in the scope and was told to execute the command */
@@ -32,6 +34,7 @@ typedef enum TaskEvent {
         TASK_EVENT_ADMITTED,
         TASK_EVENT_POSTPONED,    /* no leader can be had just now: it waits again */
         TASK_EVENT_CANCELED,     /* stopped before it was admitted */
+        TASK_EVENT_SPAWNED,      /* there is a leader */
         TASK_EVENT_RELEASED,     /* the scope is there, and the leader was told */
         TASK_EVENT_STARTED,      /* the command was executed */
         TASK_EVENT_START_FAILED, /* scope, fork or exec failed, or a stop came first */
@@ -92,8 +95,8 @@ void task_end_stop(TaskEnd *end, StopReason reason);
  * that nobody stopped ended by signal. */
 TaskResult task_result_decide(const TaskEnd *end);
 
-/* "queued" "running" "completed" "errored" "killed". A task that starts or ends is running: its
- * resources are taken. */
+/* "queued" "running" "completed" "errored" "killed". A task is queued until it has a leader, since it may
+ * have to wait again. One that starts or ends is running: its resources are taken. */
 const char *task_state_public(TaskState state, TaskResult result);
 
 /* "exit-code", …; NULL for TASK_RESULT_NONE. */
