@@ -76,6 +76,8 @@ static int job_send(QueuedCall *call, void *payload, void *userdata) {
         Job *job = payload;
         int r = sd_bus_call_async(systemd1->bus, &job->slot, job->message, on_reply, call, CALL_TIMEOUT_USEC);
         job->message = sd_bus_message_unref(job->message);
+        if (r == -ECONNRESET || r == -EPIPE || r == -ESHUTDOWN) /* before the bus has said that it is gone */
+                return -ENOTCONN;
         return r == -EAGAIN ? -EIO : r;
 }
 
