@@ -193,34 +193,42 @@ static int on_units(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_
         return 0;
 }
 
+/* METHOD lists units by names or patterns; BY_STATE: it takes a list of states first, of which none is every
+ * one. */
+static int ask_list(
+                Systemd1 *systemd1,
+                const char *method,
+                bool by_state,
+                const char *name,
+                Systemd1UnitsHandler handler,
+                void *userdata,
+                Systemd1Query **ret) {
+        _cleanup_(systemd1_query_freep) Systemd1Query *query = NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r = query_new(systemd1, "", userdata, &query);
+        if (r >= 0)
+                r = systemd1_manager_message(systemd1, method, &m);
+        if (r >= 0 && by_state)
+                r = sd_bus_message_append(m, "as", 0);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "as", 1, name);
+        if (r < 0)
+                return r;
+        query->handler.units = handler;
+        r = sd_bus_call_async(systemd1->bus, &query->slot, m, on_units, query, 0);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(query);
+        return 0;
+}
+
 int systemd1_ask_units(
                 Systemd1 *systemd1,
                 const char *pattern,
                 Systemd1UnitsHandler handler,
                 void *userdata,
                 Systemd1Query **ret) {
-        _cleanup_(systemd1_query_freep) Systemd1Query *query = NULL;
-        int r = query_new(systemd1, "", userdata, &query);
-        if (r < 0)
-                return r;
-        query->handler.units = handler;
-        r = sd_bus_call_method_async(
-                        systemd1->bus,
-                        &query->slot,
-                        SYSTEMD1_SERVICE,
-                        SYSTEMD1_MANAGER_PATH,
-                        SYSTEMD1_MANAGER_INTERFACE,
-                        "ListUnitsByPatterns",
-                        on_units,
-                        query,
-                        "asas",
-                        0,
-                        1,
-                        pattern);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(query);
-        return 0;
+        return ask_list(systemd1, "ListUnitsByPatterns", true, pattern, handler, userdata, ret);
 }
 
 int systemd1_ask_unit(
@@ -229,27 +237,7 @@ int systemd1_ask_unit(
                 Systemd1UnitsHandler handler,
                 void *userdata,
                 Systemd1Query **ret) {
-        _cleanup_(systemd1_query_freep) Systemd1Query *query = NULL;
-        int r = query_new(systemd1, "", userdata, &query);
-        if (r < 0)
-                return r;
-        query->handler.units = handler;
-        r = sd_bus_call_method_async(
-                        systemd1->bus,
-                        &query->slot,
-                        SYSTEMD1_SERVICE,
-                        SYSTEMD1_MANAGER_PATH,
-                        SYSTEMD1_MANAGER_INTERFACE,
-                        "ListUnitsByNames",
-                        on_units,
-                        query,
-                        "as",
-                        1,
-                        name);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(query);
-        return 0;
+        return ask_list(systemd1, "ListUnitsByNames", false, name, handler, userdata, ret);
 }
 
 static int read_is_bound(sd_bus_message *reply, const char *to, bool *ret) {
