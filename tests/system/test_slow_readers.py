@@ -109,7 +109,9 @@ def test_a_page_may_lose_its_tasks_while_it_is_made(start_runner: Callable[..., 
 @pytest.mark.skipif("DAGGYR_SANITIZED" in os.environ, reason="time and memory are those of a program with sanitizers")
 @pytest.mark.serial
 def test_slow_readers_cost_little_and_hold_up_nobody(start_runner: Callable[..., Runner]) -> None:
-    """Lost: a few slow clients take gigabytes, and everybody else waits for seconds."""
+    """Lost: a few slow clients take gigabytes, and everybody else waits for seconds.
+
+    On a machine with nothing else to do everybody else's p99 is below 20 ms; neighbours get five times that."""
     runner = start_runner(ALLOWED, properties=SMALL_QUARANTINE)
     fill(runner, load(100))
     idle = resident_bytes(runner)
@@ -126,7 +128,7 @@ def test_slow_readers_cost_little_and_hold_up_nobody(start_runner: Callable[...,
     print(f"p99 {1000 * p99(probe):.1f} ms, {1000 * p99(undisturbed):.1f} ms when idle,", end=" ")
     print(f"longest {1000 * probe.slowest:.1f} ms, {(peak - idle) / MB:.1f} MB more")
     assert peak - idle < 64 * MB * SLOWNESS
-    assert p99(probe) < 0.020 * SLOWNESS + p99(undisturbed)
+    assert p99(probe) < 0.100 * SLOWNESS + p99(undisturbed)
 
 
 def test_an_answer_of_any_kind_waits_in_a_bounded_memory(start_runner: Callable[..., Runner]) -> None:
