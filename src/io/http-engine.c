@@ -25,16 +25,22 @@
         ":+CHACHA20-POLY1305:+AES-128-GCM:-MAC-ALL:+AEAD:-SIGN-RSA-SHA1" \
         ":-SIGN-ECDSA-SHA1:-SIGN-DSA-SHA1:%SERVER_PRECEDENCE"
 
+/* Every answer moves the time-out of its connection. The timer may fire for one that was moved since: cheaper
+ * than to set it each time. */
 void http_engine_pump(Engine *engine) {
         (void) MHD_run(engine->mhd);
         http_tls_park_handshakes(engine);
 
         MHD_UNSIGNED_LONG_LONG timeout_msec;
         if (MHD_get_timeout(engine->mhd, &timeout_msec) != MHD_YES) {
+                engine->timer_usec = USEC_INFINITY;
                 (void) sd_event_source_set_enabled(engine->timer_source, SD_EVENT_OFF);
                 return;
         }
         usec_t when = usec_add(usec_now(CLOCK_MONOTONIC), (usec_t) timeout_msec * USEC_PER_MSEC);
+        if (when >= engine->timer_usec)
+                return;
+        engine->timer_usec = when;
         (void) sd_event_source_set_time(engine->timer_source, when);
         (void) sd_event_source_set_enabled(engine->timer_source, SD_EVENT_ONESHOT);
 }
@@ -45,7 +51,9 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 }
 
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata) {
-        http_engine_pump(userdata);
+        Engine *engine = userdata;
+        engine->timer_usec = USEC_INFINITY;
+        http_engine_pump(engine);
         return 0;
 }
 
@@ -149,6 +157,7 @@ int http_engine_new(HttpServer *server, const HttpTls *tls, Engine **ret) {
         if (!engine)
                 return -ENOMEM;
         engine->server = server;
+        engine->timer_usec = USEC_INFINITY;
         int r = tls ? engine_take_tls(engine, tls) : 0;
         if (r < 0)
                 return r;

@@ -33,6 +33,7 @@ struct Engine {
         Engine *next;
         struct MHD_Daemon *mhd;
         sd_event_source *io_source, *timer_source;
+        usec_t timer_usec; /* when the timer fires, of CLOCK_MONOTONIC; USEC_INFINITY: not */
         unsigned n_connections;
         bool is_tls, asks_certificate, retired;
         HttpConnection *handshaking;  /* those that libmicrohttpd has in hand, not those that wait */

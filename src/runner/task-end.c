@@ -220,6 +220,7 @@ void task_finish(Task *task) {
         task->shutdown_question = own_unit_question_free(task->shutdown_question);
         capacity_charge_release(&task->charge);
         metrics_count_ended(&runner->metrics, task);
+        task_write_down(task);
         waiters_answer_all(&task->waiters);
         task_output_wake(task);
         task_send_event(task);

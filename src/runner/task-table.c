@@ -78,7 +78,7 @@ static bool is_over_limit(const TaskTable *table) {
 }
 
 void task_table_finished(TaskTable *table, Task *task) {
-        task->kept_bytes = sizeof(*task) + task_spec_size(task->spec);
+        task->kept_bytes = sizeof(*task) + task_spec_size(task->spec) + (task->told ? strlen(task->told) : 0);
         measure_capture(task, task->output);
         measure_capture(task, task->error);
 

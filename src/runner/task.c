@@ -2,6 +2,7 @@
 
 #include "runner/task.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -13,9 +14,9 @@
 #include "runner/task-output.h"
 #include "service/event-stream.h"
 
-/* Of a finished task in an event: the last events are kept in memory. */
-#define EVENT_OUTPUT_BYTES_MAX  2048
-#define EVENT_ATTEMPT_BYTES_MAX 8192
+/* Of a finished task that is written down: it stays in memory, and so does the event with it for a while. */
+#define TOLD_OUTPUT_BYTES_MAX 2048
+#define TOLD_BYTES_MAX        8192
 
 static json_object *describe(const void *subject, unsigned form) {
         return task_to_json(subject, (OutputMode) form);
@@ -66,6 +67,7 @@ Task *task_free(Task *task) {
                 free(task->notes[i]);
         task_spec_free(task->spec);
         free(task->unit);
+        free(task->told);
         free(task);
         return NULL;
 }
@@ -135,7 +137,7 @@ static int output_view(
         return 0;
 }
 
-json_object *task_to_json(const Task *task, OutputMode mode) {
+static json_object *describe_anew(const Task *task, OutputMode mode) {
         const RunnerConfig *config = task->runner->config;
         _cleanup_(freep) void *output = NULL, *error = NULL;
         TaskAttempt attempt = {
@@ -162,28 +164,30 @@ json_object *task_to_json(const Task *task, OutputMode mode) {
         return r < 0 ? NULL : object;
 }
 
-void task_wait_add(Task *task, HttpRequest *request, int status, OutputMode mode, usec_t timeout_usec) {
-        waiters_add(&task->waiters, request, status, mode, task_is_live(task) ? timeout_usec : 0);
-}
-
-/* The end of a task brings all of it along where that is small, so that a queue need not ask. */
-static int add_whole(json_object *object, const Task *task) {
+void task_write_down(Task *task) {
+        _cleanup_(json_putp) json_object *attempt = NULL;
         uint64_t bytes = 0;
-        if (task_is_live(task))
-                return 0;
+        assert(!task_is_live(task) && !task->told);
         for (int i = 0; i < 2; i++) {
                 const Capture *capture = i == 0 ? task->output : task->error;
                 bytes += capture ? capture_store(capture)->bytes_total : 0;
         }
-        json_object *attempt = bytes <= EVENT_OUTPUT_BYTES_MAX ? task_to_json(task, OUTPUT_FULL) : NULL;
-        if (!attempt)
-                return 0;
+        if (bytes > TOLD_OUTPUT_BYTES_MAX || bytes > task->runner->config->inline_output_bytes)
+                return;
+        attempt = describe_anew(task, OUTPUT_FULL);
         size_t size;
-        (void) json_object_to_json_string_length(attempt, JSON_C_TO_STRING_PLAIN, &size);
-        if (size <= EVENT_ATTEMPT_BYTES_MAX)
-                return json_add(object, "attempt", attempt);
-        json_object_put(attempt);
-        return 0;
+        if (attempt && json_format(attempt, &task->told, &size) >= 0 && size > TOLD_BYTES_MAX) {
+                free(task->told);
+                task->told = NULL;
+        }
+}
+
+json_object *task_to_json(const Task *task, OutputMode mode) {
+        return mode == OUTPUT_FULL && task->told ? json_new_written(task->told) : describe_anew(task, mode);
+}
+
+void task_wait_add(Task *task, HttpRequest *request, int status, OutputMode mode, usec_t timeout_usec) {
+        waiters_add(&task->waiters, request, status, mode, task_is_live(task) ? timeout_usec : 0);
 }
 
 void task_send_event(const Task *task) {
@@ -193,7 +197,7 @@ void task_send_event(const Task *task) {
              json_add_string(object, "unit", task->unit) < 0 ||
              json_add_string(object, "state", task_state_public(task->state, task->result)) < 0 ||
              json_add_string(object, "result", task_result_to_string(task->result)) < 0 ||
-             add_whole(object, task) < 0))
+             (task->told && json_add(object, "attempt", json_new_written(task->told)) < 0)))
                 object = (json_object_put(object), NULL);
         event_stream_send(task->runner->events, "task", object);
 }

@@ -99,6 +99,14 @@ json_object *json_new_double(double value) {
         return json_object_new_double_s(value, text);
 }
 
+json_object *json_new_written(const char *text) {
+        json_object *object = json_object_new_object();
+        if (object)
+                json_object_set_serializer(
+                                object, json_object_userdata_to_json_string, (void *) text, NULL);
+        return object;
+}
+
 int json_format(json_object *object, char **ret, size_t *ret_size) {
         const char *text;
         char *copy;
