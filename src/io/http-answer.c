@@ -79,12 +79,37 @@ void http_request_answer_text(HttpRequest *request, int status, const char *cont
         request_answered(request, status);
 }
 
+static HttpAnswer *answer_empty(HttpServer *server) {
+        HttpAnswer *answer = calloc(1, sizeof(*answer));
+        if (!answer)
+                return NULL;
+        *answer = (HttpAnswer){ .server = server, .n_references = 1, .kept = { .fd = -EBADF } };
+        answer->response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+        if (!answer->response || response_add_common_headers(answer->response, NULL, false) < 0)
+                return http_answer_unref(answer);
+        return answer;
+}
+
+/* To make the same answer anew for each who asks whether we are there costs a sixth of all that it takes. */
+static bool request_answer_empty(HttpRequest *request, int status) {
+        HttpServer *server = request->server;
+        if (request->n_headers > 0 || request_must_close(request))
+                return false;
+        if (!server->empty)
+                server->empty = answer_empty(server);
+        if (server->empty)
+                http_request_answer_shared(request, status, server->empty);
+        return server->empty != NULL;
+}
+
 void http_request_answer(
                 HttpRequest *request,
                 int status,
                 const char *content_type,
                 const void *body,
                 size_t size) {
+        if (size == 0 && !content_type && request_answer_empty(request, status))
+                return;
         Text text = {};
         if (text_append_bytes(&text, body ?: "", size) < 0)
                 request->abort = true;

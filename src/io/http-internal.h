@@ -82,6 +82,7 @@ struct HttpServer {
         unsigned n_connections;
         size_t bodies_bytes;
         size_t answers_bytes, answers_file_bytes; /* of all answers that are not sent yet */
+        HttpAnswer *empty;                        /* what most say who have nothing to say; NULL until then */
         HttpRequest *requests;                    /* all there are, for tear-down */
         bool accepting, stopping;
 };

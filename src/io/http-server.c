@@ -213,6 +213,7 @@ HttpServer *http_server_free(HttpServer *server) {
                 server->engines = engine->next;
                 http_engine_free(engine);
         }
+        http_answer_unref(server->empty);
         event_source_dropp(&server->watch_source);
         event_source_dropp(&server->pump_source);
         event_source_dropp(&server->accept_pause_source);
