@@ -18,6 +18,18 @@ GOALS = {
     "GET /ready": Goal(0.8),
     "GET of an attempt": Goal(0.8),
     "output of a task": Goal(0.75),
+    # Of the queue: tasks per second, beside the runner alone, or beside the row for 100 fake runners.
+    "through the queue, 8 in flight": Goal(0.85),
+    "through the queue, submit to result": Goal(1.5),
+    "submissions that the runner refused": Goal(1, of="value"),
+    "accepted in batches, 1 in flight": Goal(5000, of="value"),
+    "accepted in batches, 32 in flight": Goal(5000, of="value"),
+    "accepted one by one, 32 in flight": Goal(1500, of="value"),
+    "whole cycles at 100 fake runners": Goal(1500, of="value"),
+    "whole cycles at 1000 fake runners": Goal(0.8),
+    "CPU load of daggyd at 100 fake runners": Goal(1, of="value"),
+    "placement among 10000 workers, median": Goal(50, of="value"),
+    "placement among 100000 workers, median": Goal(1000, of="value"),
     # What was measured when these were set, and a quarter more: 6.8 and 11.1 MB; 2 to 4 wake-ups, two of them
     # for the watchdog. The spawner alone had 0.8 MB; the rest is left for a process that speaks to the bus.
     "memory of daggyr": Goal(8500, of="value"),
