@@ -84,6 +84,7 @@ static void on_started(Task *task) {
 
 static void on_exec_failed(Task *task, const LeaderMessage *message) {
         task_event(task, TASK_EVENT_START_FAILED);
+        task_arm_overdue(task, task->spec->grace_usec);
         const char *step = leader_step_to_string((LeaderStep) message->step);
         if (message->step == LEADER_STEP_SCOPE) {
                 task->end.start_error = message->error;
@@ -164,7 +165,7 @@ static int on_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
         task_note(task, "processes outlived the grace period: killed by systemd");
         task_scopes_kill(task->runner->scopes, task->unit);
-        leader_process_kill(task->leader);
+        task_kill_leader(task);
         return 0;
 }
 
@@ -201,7 +202,7 @@ void task_stop(Task *task, StopReason reason, usec_t grace_usec) {
         if (!task->leader)
                 return;
         if (task->state < TASK_RUNNING)
-                leader_process_kill(task->leader); /* there is no command to be gentle with */
+                task_kill_leader(task); /* there is no command to be gentle with */
         else
                 (void) leader_process_stop(task->leader, grace_usec);
         task_arm_overdue(task, grace_usec);

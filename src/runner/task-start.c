@@ -127,6 +127,7 @@ void task_start_over(Task *task) {
         Problem problem = {};
         task->scope = TASK_SCOPE_NONE;
         task->scope_taken_until_usec = 0;
+        task->killed_usec = 0;
         task_drop_launch(task);
         int r = task_launch(task, &problem);
         task_event(task, TASK_EVENT_UNDONE);
@@ -260,7 +261,7 @@ void task_start_failed(Task *task, int error, const char *what) {
         task_event(task, TASK_EVENT_START_FAILED);
         task_note(task, "%s: %s", what, strerror(-error));
         if (task->leader)
-                leader_process_kill(task->leader);
+                task_kill_leader(task);
         else
                 task_finish(task);
 }

@@ -14,6 +14,7 @@
  * task-end.c
  *   task_empty            nobody is left to write: the pipes are drained, the journal hears the end
  *   task_leader_gone      the leader has exited, its scope is empty or is cleared
+ *   task_look_at_remains  until nothing is left of what was killed
  *   task_finish           the result is decided, capacity returns, waiters hear (FINISHED)
  *
  * Every failure leads to the same end: the leader is killed, and once it is gone systemd is asked to clear
@@ -43,6 +44,9 @@ void task_start_over(Task *task);
 
 /* Has systemd help if nothing more is heard of the leader for GRACE_USEC and TASK_OVERDUE_USEC. */
 void task_arm_overdue(Task *task, usec_t grace_usec);
+
+/* Sends SIGKILL to the leader, and has an eye on whether that helps. */
+void task_kill_leader(Task *task);
 
 /* The leader has said that nobody else is left in the scope. */
 void task_empty(Task *task, const LeaderUsage *usage);
