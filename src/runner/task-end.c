@@ -210,6 +210,7 @@ static void task_leader_lost(Task *task) {
 
 void task_leader_gone(Task *task) {
         event_source_dropp(&task->overdue_source);
+        event_source_dropp(&task->retry_source);
         task->leader = leader_process_free(task->leader);
         if (task_may_start_again(task))
                 task_event(task, TASK_EVENT_LEADER_LOST);

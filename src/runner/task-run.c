@@ -57,14 +57,9 @@ static void task_note_started(Task *task) {
                   resources->memory_mb);
 }
 
-static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
-        Task *task = userdata;
-        task_stop(task, STOP_TIMEOUT, task->spec->grace_usec);
-        return 0;
-}
-
 static void on_started(Task *task) {
         task_event(task, TASK_EVENT_STARTED);
+        event_source_dropp(&task->retry_source);
         (void) capture_start(task->output);
         (void) capture_start(task->error);
         task->start_boottime_usec = usec_now(CLOCK_BOOTTIME);
@@ -73,17 +68,12 @@ static void on_started(Task *task) {
         metrics_count_started(&task->runner->metrics, task);
         task_send_event(task);
         task_journal_started(task);
-        (void) loop_set_timer(
-                        task->runner->event,
-                        &task->timeout_source,
-                        usec_add(task->start_boottime_usec, task->spec->timeout_usec),
-                        on_timeout,
-                        task,
-                        "task-timeout");
 }
 
 static void on_exec_failed(Task *task, const LeaderMessage *message) {
         task_event(task, TASK_EVENT_START_FAILED);
+        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->timeout_source);
         task_arm_overdue(task, task->spec->grace_usec);
         const char *step = leader_step_to_string((LeaderStep) message->step);
         if (message->step == LEADER_STEP_SCOPE) {

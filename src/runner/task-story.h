@@ -6,8 +6,9 @@
  *   task_start            takes the capacity, has a leader spawned (SPAWNING)
  *   on_leader_spawned     it is there (PARKED): asks for the scope
  *   on_scope_started      the leader is in its scope and is told to execute the command (RELEASED)
+ *   on_timeout            the time limit of the task, which counts from then
  * task-run.c
- *   on_started            the command runs; its time limit starts (RUNNING)
+ *   on_started            the command runs (RUNNING)
  *   on_output             as often as it writes
  *   on_main_exited        the main process ended; the leader ends what it left behind (ENDING)
  *   task_stop             may come at any time, and hastens all this
