@@ -5,6 +5,7 @@
  * What took others time to find out (0.9.75):
  * - MHD_get_timeout() must be obeyed: the epoll set inside is edge-triggered, and data that was read ahead
  *   raises no further event.
+ * - MHD_suspend_connection() inside of a callback leaves the connection in the state to be read from.
  * - MHD_stop_daemon() aborts while a connection is suspended.
  * - The path is percent-decoded before the handler sees it, so that "%2F" would read as "/": the
  *   raw target is taken from the log callback instead. */
@@ -29,6 +30,7 @@
  * than to set it each time. */
 void http_engine_pump(Engine *engine) {
         (void) MHD_run(engine->mhd);
+        http_server_suspend_requests(engine->server);
         http_tls_park_handshakes(engine);
 
         MHD_UNSIGNED_LONG_LONG timeout_msec;

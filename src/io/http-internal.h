@@ -78,6 +78,7 @@ struct HttpServer {
         usec_t watch_usec; /* when watch_source fires */
         Listener listeners[HTTP_LISTENERS_MAX];
         size_t n_listeners;
+        HttpRequest *unsuspended; /* those that are not answered at once, until libmicrohttpd returns */
         HttpConnection *connections;
         unsigned n_connections;
         size_t bodies_bytes;
@@ -109,8 +110,11 @@ struct HttpRequest {
         HttpConnection *on; /* NULL only while the server runs out of memory */
         RequestState state;
         bool header_seen, suspended, abort;
-        bool must_close;  /* what follows on the connection is not to be trusted */
-        bool stream_idle; /* the stream's reader had nothing to give */
+        bool awaits_suspension; /* is in the list of those */
+        HttpRequest *next_unsuspended;
+        bool takes_interim; /* answers before the final one, as HTTP/1.1 has them */
+        bool must_close;    /* what follows on the connection is not to be trusted */
+        bool stream_idle;   /* the stream's reader had nothing to give */
         char *target, *path, *query;
         size_t target_size; /* as it came, query and all */
         const char *method; /* libmicrohttpd's, as long as the request */
@@ -242,6 +246,9 @@ void http_on_completed(
 
 /* Lets libmicrohttpd go on with the request in a later turn of the loop. */
 void http_request_resume(HttpRequest *request);
+
+/* Suspends requests that are not answered at once. Call whenever libmicrohttpd has run. */
+void http_server_suspend_requests(HttpServer *server);
 
 /* Takes the connection out of libmicrohttpd's hands until http_request_resume(), and watches whether the
  * client goes away. */

@@ -2,8 +2,12 @@
 
 /* How requests come in: libmicrohttpd's callbacks, in the order in which they fire. */
 
+#include <poll.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <utlist.h>
 
+#include "base/text.h"
 #include "io/http-internal.h"
 #include "io/loop.h"
 
@@ -23,6 +27,8 @@ static void request_free(HttpRequest *request) {
         if (request->context_release)
                 request->context_release(request->context);
         event_source_dropp(&request->hangup_source);
+        if (request->awaits_suspension)
+                LL_DELETE2(server->unsuspended, request, next_unsuspended);
         if (request->response)
                 MHD_destroy_response(request->response);
         http_body_done(server, &request->kept);
@@ -95,8 +101,36 @@ void http_request_resume(HttpRequest *request) {
         http_server_schedule_pump(request->server);
 }
 
+/* Over TCP, a client that has closed its connection looks the same as one that has only said its last word
+ * ("nc -N"), until something is sent to it: the former's host refuses that at once. An interim answer may be
+ * sent at any time before the final one, every client of HTTP/1.1 must bear it, and 100 is the one that all
+ * know. */
+static bool probe_client(int fd) {
+        static const char probe[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        return send(fd, probe, sizeof(probe) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) sizeof(probe) - 1;
+}
+
+/* Whether a client that has closed its sending half may still be there to read. What ends it for good is told
+ * as EPOLLHUP: over a Unix socket by the kernel, over TCP thanks to the probe. libmicrohttpd, which reads
+ * nothing before the answer, does not mind. TLS has an end of its own, which comes with that of the client;
+ * and between the pieces of an answer there is no room for a probe. */
+static bool client_may_listen(const HttpRequest *request, int fd) {
+        if (request->state != REQUEST_HANDLED || !request->on || request->on->engine->is_tls)
+                return false;
+        int domain;
+        socklen_t size = sizeof(domain);
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+                return false;
+        return domain == AF_UNIX || (request->takes_interim && probe_client(fd));
+}
+
 static int on_hangup_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         HttpRequest *request = userdata;
+        if (!(revents & (EPOLLHUP | EPOLLERR)) && client_may_listen(request, fd)) {
+                request->must_close = true; /* there will be no other request */
+                return sd_event_source_set_io_events(
+                                source, 0); /* but for those two, which are always told */
+        }
         if (request->on_hangup)
                 request->on_hangup(request, request->hangup_userdata);
         request->on_hangup = NULL;
@@ -131,14 +165,38 @@ void http_request_suspend(HttpRequest *request) {
         (void) request_watch_hangup(request); /* without it a client that leaves is only noticed later */
 }
 
+/* Behind the last word of a client there is no other request to keep the connection for. libmicrohttpd does
+ * not hear of an end that came together with the request. */
+static bool client_has_finished(const HttpRequest *request) {
+        struct pollfd it = { .fd = request->on ? request->on->fd : -1, .events = POLLRDHUP };
+        return poll(&it, 1, 0) > 0 && it.revents & POLLRDHUP;
+}
+
 static enum MHD_Result request_handle(HttpRequest *request) {
         request->state = REQUEST_HANDLED;
+        request->must_close |= client_has_finished(request);
         http_connection_set_phase(request->on, CONNECTION_WORKING);
         request->server->handlers.on_request(request, request->server->userdata);
         if (request->state == REQUEST_ANSWERED)
                 return request_send(request);
-        http_request_suspend(request);
+        request->awaits_suspension = true;
+        LL_PREPEND2(request->server->unsuspended, request, next_unsuspended);
         return MHD_YES;
+}
+
+/* Inside of the callback it is too early: a connection that is suspended there is still held to be read from
+ * once it is resumed, and the end of a client's sending half is found before its answer is sent. */
+void http_server_suspend_requests(HttpServer *server) {
+        while (server->unsuspended) {
+                HttpRequest *request = server->unsuspended;
+                LL_DELETE2(server->unsuspended, request, next_unsuspended);
+                request->awaits_suspension = false;
+                bool is_answered = request->state == REQUEST_ANSWERED; /* while another was served */
+                if (request->state == REQUEST_HANDLED || is_answered)
+                        http_request_suspend(request);
+                if (is_answered)
+                        http_request_resume(request);
+        }
 }
 
 static void request_refuse(HttpRequest *request, int status, const char *detail) {
@@ -240,6 +298,7 @@ static enum MHD_Result request_take_header(
         HttpServer *server = request->server;
         Problem problem = {};
         request->header_seen = true;
+        request->takes_interim = streq(version, MHD_HTTP_VERSION_1_1);
         request->method = method;
         if (request->on)
                 request->on->n_requests++;

@@ -11,3 +11,7 @@
  * the service manager that this process runs under, the system's or a user's. False also when nothing can be
  * read. */
 bool unit_cgroup_has(const char *slice, const char *unit, pid_t pid);
+
+/* 1 if there is a process in the cgroup of the same UNIT or below it, 0 if not, or if there is no such cgroup.
+ * Negative errno when that cannot be told just now. */
+int unit_cgroup_is_populated(const char *slice, const char *unit);

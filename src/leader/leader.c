@@ -114,9 +114,10 @@ static void leader_empty(Leader *leader) {
 static void leader_check_empty(Leader *leader) {
         if (leader->phase != PHASE_ENDING)
                 return;
-        if (cgroup_is_ours_alone(leader->cgroup) == 0)
+        int is_alone = cgroup_is_ours_alone(leader->cgroup); /* or an error: it is looked again */
+        if (is_alone == 0)
                 leader_stop(leader, leader->order.grace_usec);
-        else
+        else if (is_alone > 0)
                 leader_empty(leader);
 }
 
@@ -147,17 +148,18 @@ static void leader_go(Leader *leader) {
 }
 
 static void leader_main_exited(Leader *leader, const siginfo_t *info) {
-        bool exited = info->si_code == CLD_EXITED, leftovers = cgroup_is_ours_alone(leader->cgroup) == 0;
+        bool exited = info->si_code == CLD_EXITED;
+        int is_alone = cgroup_is_ours_alone(leader->cgroup);
         leader->phase = PHASE_ENDING;
         report(&(LeaderMessage){
                         .type = LEADER_EXITED,
                         .exit_code = exited ? info->si_status : -1,
                         .signal = exited ? 0 : info->si_status,
                         .core_dumped = info->si_code == CLD_DUMPED,
-                        .leftovers = leftovers,
+                        .leftovers = is_alone == 0,
                         .stopped_by_system = leader->stopped_by_system,
         });
-        if (!leftovers)
+        if (is_alone > 0)
                 leader_empty(leader);
 }
 

@@ -81,6 +81,13 @@ static int format_tasks(const Runner *runner, Text *text) {
                                 "daggyr_tasks_ended_total{result=\"%s\"} %" PRIu64 "\n",
                                 task_result_to_string((TaskResult) result),
                                 metrics->ended[result]);
+        if (r >= 0)
+                r = metrics_text_single(
+                                text,
+                                "daggyr_tasks_unkillable",
+                                "gauge",
+                                "Tasks that wait for processes which SIGKILL does not end.",
+                                (double) metrics->unkillable);
         return r;
 }
 

@@ -15,6 +15,7 @@ typedef struct Task Task;
 typedef struct Metrics {
         uint64_t submitted;
         uint64_t ended[_TASK_RESULT_MAX];
+        uint64_t unkillable; /* tasks that SIGKILL did not end, and that have not ended since */
         uint64_t output_bytes, journal_lines_dropped;
         Histogram start_latency; /* from submission to execution */
         Histogram run_time;

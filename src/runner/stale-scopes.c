@@ -2,11 +2,14 @@
 
 #include "runner/stale-scopes.h"
 
+#include <syslog.h>
 #include <utlist.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "core/text/unit-name.h"
 #include "io/systemd1-query.h"
+#include "io/unit-cgroup.h"
 
 typedef struct StaleScope {
         StaleScopes *stale; /* weak */
@@ -53,6 +56,10 @@ static void scope_settled(StaleScope *scope) {
 static void on_stopped(int error, const char *message, void *userdata) {
         StaleScope *scope = userdata;
         scope->stop_call = NULL;
+        if (unit_cgroup_is_populated(TASK_SLICE, scope->name) > 0)
+                log_line(LOG_WARNING,
+                         "Processes of %s, a task of an earlier run, outlive SIGKILL; what they use is not accounted for",
+                         scope->name);
         scope_settled(scope); /* one that cannot be stopped must not keep the runner from its work */
 }
 

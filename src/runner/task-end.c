@@ -4,9 +4,12 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <syslog.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "io/loop.h"
+#include "io/unit-cgroup.h"
 #include "runner/runner.h"
 #include "runner/task-journal.h"
 #include "runner/task-output.h"
@@ -16,6 +19,13 @@
 #define JOURNAL_USEC (5 * USEC_PER_SEC)
 
 #define CLEAR_RETRY_USEC (1 * USEC_PER_SEC)
+
+/* Within this, what SIGKILL was sent to ends, or something is wrong that people want to know of. */
+#define SIGKILL_PATIENCE_USEC (5 * USEC_PER_SEC)
+
+/* Looks at what SIGKILL was sent to are this far apart at first and at last. */
+#define REMAINS_INTERVAL_MIN_USEC (20 * USEC_PER_MSEC)
+#define REMAINS_INTERVAL_MAX_USEC (5 * USEC_PER_SEC)
 
 #define START_ATTEMPTS_MAX 5
 
@@ -95,6 +105,81 @@ static void task_clear_scope(Task *task);
 
 static void task_conclude(Task *task);
 
+static void task_look_at_remains(Task *task);
+
+static int on_look_at_remains(sd_event_source *source, uint64_t usec, void *userdata) {
+        task_look_at_remains(userdata);
+        return 0;
+}
+
+static void task_arm_remains(Task *task) {
+        (void) loop_set_timer(
+                        task->runner->event,
+                        &task->remains_source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), task->remains_interval_usec),
+                        on_look_at_remains,
+                        task,
+                        "task-remains");
+}
+
+static void task_note_kill(Task *task) {
+        if (task->killed_usec > 0)
+                return;
+        task->killed_usec = usec_now(CLOCK_BOOTTIME);
+        task->remains_interval_usec = SIGKILL_PATIENCE_USEC;
+        task_arm_remains(task);
+}
+
+void task_kill_leader(Task *task) {
+        task_note_kill(task);
+        leader_process_kill(task->leader);
+}
+
+/* Once for each task. */
+static void task_tell_unkillable(Task *task) {
+        if (task->unkillable)
+                return;
+        task->unkillable = true;
+        task->runner->metrics.unkillable++;
+        task_note(task,
+                  "waits for processes that SIGKILL has not ended: frozen, or in an uninterruptible sleep");
+        log_line(LOG_WARNING,
+                 "Task %s: processes of %s outlive SIGKILL, its resources stay taken until they end",
+                 task->spec->task_id,
+                 task->unit);
+}
+
+/* Whether there may still be a process of the task, as far as can be told just now. */
+static bool task_has_remains(const Task *task) {
+        if (task->leader && !leader_process_has_exited(task->leader))
+                return true;
+        if (task->scope != TASK_SCOPE_POSSIBLE && task->scope != TASK_SCOPE_STOPPED)
+                return false;
+        int r = unit_cgroup_is_populated(TASK_SLICE, task->unit);
+        return r > 0 || task_error_is_shortage(r);
+}
+
+/* SIGKILL is no end yet: a process that is frozen, or sleeps in the kernel for a disk or a server that does
+ * not answer, lives on and holds what it has. So the task is not over either. Only a daemon that is stopped
+ * does not wait: what it keeps account of ends with it. */
+static void task_look_at_remains(Task *task) {
+        bool has_remains = task_has_remains(task);
+        if (has_remains && usec_now(CLOCK_BOOTTIME) >= usec_add(task->killed_usec, SIGKILL_PATIENCE_USEC))
+                task_tell_unkillable(task);
+        bool is_given_up = has_remains && task->unkillable && task->runner->stopping;
+        if (task->leader && is_given_up && !task->scope_call) {
+                task_leader_gone(task);
+                return;
+        }
+        if (!task->leader && task->scope == TASK_SCOPE_STOPPED && (is_given_up || !has_remains)) {
+                task_conclude(task);
+                return;
+        }
+        usec_t twice = 2 * task->remains_interval_usec;
+        task_arm_remains(task);
+        task->remains_interval_usec = twice < REMAINS_INTERVAL_MAX_USEC ? twice : REMAINS_INTERVAL_MAX_USEC;
+}
+
 /* A leader that was killed before it was told to go has executed nothing: no harm in another. systemd does
  * that when it re-executes itself in the middle of making a scope, and takes it for empty (seen on 252). */
 static bool task_may_start_again(const Task *task) {
@@ -119,12 +204,13 @@ static void task_leader_lost(Task *task) {
         task->end.main_exited = true;
         task->end.exit_code = -1;
         task->end.signal = SIGKILL;
-        if (n_kills == 0)
+        if (n_kills == 0 && task->killed_usec == 0)
                 task_note(task, "the scope was killed from outside");
 }
 
 void task_leader_gone(Task *task) {
         event_source_dropp(&task->overdue_source);
+        event_source_dropp(&task->retry_source);
         task->leader = leader_process_free(task->leader);
         if (task_may_start_again(task))
                 task_event(task, TASK_EVENT_LEADER_LOST);
@@ -159,13 +245,16 @@ static void on_scope_cleared(int error, const char *message, void *userdata) {
         }
         if (error < 0 && error != -ENOENT)
                 task_note(task, "could not clear the scope: %s", message);
-        task_conclude(task);
+        task->scope = TASK_SCOPE_STOPPED;
+        task->remains_interval_usec = REMAINS_INTERVAL_MIN_USEC;
+        task_look_at_remains(task);
 }
 
 /* For as long as systemd is away nobody knows whether the scope is empty: the task waits, and keeps its
  * capacity. */
 static void task_clear_scope(Task *task) {
         Runner *runner = task->runner;
+        task_note_kill(task);
         task_scopes_kill(runner->scopes, task->unit);
         int r = task_scopes_stop(runner->scopes, task->unit, on_scope_cleared, task, &task->scope_call);
         if (r < 0)
@@ -180,6 +269,7 @@ static void on_shutdown_known_at_conclusion(bool is_shutdown, void *userdata) {
 
 /* Nothing is left of the task, or of an attempt to start it. */
 static void task_conclude(Task *task) {
+        event_source_dropp(&task->remains_source);
         if (task->state == TASK_UNDOING && task->end.stop == STOP_NONE) {
                 task_start_over(task);
                 return;
@@ -216,9 +306,11 @@ void task_finish(Task *task) {
         event_source_dropp(&task->timeout_source);
         event_source_dropp(&task->retry_source);
         event_source_dropp(&task->overdue_source);
+        event_source_dropp(&task->remains_source);
         task->leader = leader_process_free(task->leader);
         task->shutdown_question = own_unit_question_free(task->shutdown_question);
         capacity_charge_release(&task->charge);
+        runner->metrics.unkillable -= task->unkillable;
         metrics_count_ended(&runner->metrics, task);
         task_write_down(task);
         waiters_answer_all(&task->waiters);

@@ -57,14 +57,9 @@ static void task_note_started(Task *task) {
                   resources->memory_mb);
 }
 
-static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
-        Task *task = userdata;
-        task_stop(task, STOP_TIMEOUT, task->spec->grace_usec);
-        return 0;
-}
-
 static void on_started(Task *task) {
         task_event(task, TASK_EVENT_STARTED);
+        event_source_dropp(&task->retry_source);
         (void) capture_start(task->output);
         (void) capture_start(task->error);
         task->start_boottime_usec = usec_now(CLOCK_BOOTTIME);
@@ -73,17 +68,13 @@ static void on_started(Task *task) {
         metrics_count_started(&task->runner->metrics, task);
         task_send_event(task);
         task_journal_started(task);
-        (void) loop_set_timer(
-                        task->runner->event,
-                        &task->timeout_source,
-                        usec_add(task->start_boottime_usec, task->spec->timeout_usec),
-                        on_timeout,
-                        task,
-                        "task-timeout");
 }
 
 static void on_exec_failed(Task *task, const LeaderMessage *message) {
         task_event(task, TASK_EVENT_START_FAILED);
+        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->timeout_source);
+        task_arm_overdue(task, task->spec->grace_usec);
         const char *step = leader_step_to_string((LeaderStep) message->step);
         if (message->step == LEADER_STEP_SCOPE) {
                 task->end.start_error = message->error;
@@ -164,7 +155,7 @@ static int on_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
         task_note(task, "processes outlived the grace period: killed by systemd");
         task_scopes_kill(task->runner->scopes, task->unit);
-        leader_process_kill(task->leader);
+        task_kill_leader(task);
         return 0;
 }
 
@@ -201,7 +192,7 @@ void task_stop(Task *task, StopReason reason, usec_t grace_usec) {
         if (!task->leader)
                 return;
         if (task->state < TASK_RUNNING)
-                leader_process_kill(task->leader); /* there is no command to be gentle with */
+                task_kill_leader(task); /* there is no command to be gentle with */
         else
                 (void) leader_process_stop(task->leader, grace_usec);
         task_arm_overdue(task, grace_usec);

@@ -16,6 +16,9 @@
 #define SCOPE_RETRY_USEC    (50 * USEC_PER_MSEC)
 #define SCOPE_PATIENCE_USEC (5 * USEC_PER_SEC)
 
+/* A command that has not begun by then is worth a word. */
+#define EXECUTION_SLOW_USEC (5 * USEC_PER_SEC)
+
 bool task_error_is_shortage(int error) {
         return error == -EAGAIN || error == -EMFILE || error == -ENFILE || error == -ENOMEM;
 }
@@ -127,6 +130,7 @@ void task_start_over(Task *task) {
         Problem problem = {};
         task->scope = TASK_SCOPE_NONE;
         task->scope_taken_until_usec = 0;
+        task->killed_usec = 0;
         task_drop_launch(task);
         int r = task_launch(task, &problem);
         task_event(task, TASK_EVENT_UNDONE);
@@ -221,9 +225,44 @@ static TaskScope scope_after_answer(TaskScope before, int error) {
         return error == -EEXIST ? TASK_SCOPE_NONE : before;
 }
 
+static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
+        Task *task = userdata;
+        task_stop(task, STOP_TIMEOUT, task->spec->grace_usec);
+        return 0;
+}
+
+static int on_slow_execution(sd_event_source *source, uint64_t usec, void *userdata) {
+        Task *task = userdata;
+        event_source_dropp(&task->retry_source);
+        task_note(task,
+                  "the command has not begun %d s after it was to be executed: a file server, or a scanner of files, "
+                  "may be holding it up",
+                  (int) (EXECUTION_SLOW_USEC / USEC_PER_SEC));
+        return 0;
+}
+
+/* The kernel may take any time to execute a command, or never come to it: for a file server that does not
+ * answer, or a scanner that is asked first. The leader waits for that, so the limits are kept from here. */
 static int task_release(Task *task) {
+        Runner *runner = task->runner;
+        usec_t now = usec_now(CLOCK_BOOTTIME);
         task_event(task, TASK_EVENT_RELEASED);
-        return leader_process_go(task->leader);
+        int r = loop_set_timer(
+                        runner->event,
+                        &task->timeout_source,
+                        usec_add(now, task->spec->timeout_usec),
+                        on_timeout,
+                        task,
+                        "task-timeout");
+        if (r >= 0)
+                r = loop_set_timer(
+                                runner->event,
+                                &task->retry_source,
+                                usec_add(now, EXECUTION_SLOW_USEC),
+                                on_slow_execution,
+                                task,
+                                "task-slow-execution");
+        return r < 0 ? r : leader_process_go(task->leader);
 }
 
 static void on_scope_started(int error, const char *message, void *userdata) {
@@ -260,7 +299,7 @@ void task_start_failed(Task *task, int error, const char *what) {
         task_event(task, TASK_EVENT_START_FAILED);
         task_note(task, "%s: %s", what, strerror(-error));
         if (task->leader)
-                leader_process_kill(task->leader);
+                task_kill_leader(task);
         else
                 task_finish(task);
 }

@@ -6,14 +6,16 @@
  *   task_start            takes the capacity, has a leader spawned (SPAWNING)
  *   on_leader_spawned     it is there (PARKED): asks for the scope
  *   on_scope_started      the leader is in its scope and is told to execute the command (RELEASED)
+ *   on_timeout            the time limit of the task, which counts from then
  * task-run.c
- *   on_started            the command runs; its time limit starts (RUNNING)
+ *   on_started            the command runs (RUNNING)
  *   on_output             as often as it writes
  *   on_main_exited        the main process ended; the leader ends what it left behind (ENDING)
  *   task_stop             may come at any time, and hastens all this
  * task-end.c
  *   task_empty            nobody is left to write: the pipes are drained, the journal hears the end
  *   task_leader_gone      the leader has exited, its scope is empty or is cleared
+ *   task_look_at_remains  until nothing is left of what was killed
  *   task_finish           the result is decided, capacity returns, waiters hear (FINISHED)
  *
  * Every failure leads to the same end: the leader is killed, and once it is gone systemd is asked to clear
@@ -43,6 +45,9 @@ void task_start_over(Task *task);
 
 /* Has systemd help if nothing more is heard of the leader for GRACE_USEC and TASK_OVERDUE_USEC. */
 void task_arm_overdue(Task *task, usec_t grace_usec);
+
+/* Sends SIGKILL to the leader, and has an eye on whether that helps. */
+void task_kill_leader(Task *task);
 
 /* The leader has said that nobody else is left in the scope. */
 void task_empty(Task *task, const LeaderUsage *usage);

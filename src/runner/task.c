@@ -63,6 +63,7 @@ Task *task_free(Task *task) {
         event_source_dropp(&task->timeout_source);
         event_source_dropp(&task->retry_source);
         event_source_dropp(&task->overdue_source);
+        event_source_dropp(&task->remains_source);
         for (size_t i = 0; i < TASK_NOTES_MAX; i++)
                 free(task->notes[i]);
         task_spec_free(task->spec);

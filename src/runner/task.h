@@ -41,6 +41,7 @@ typedef enum TaskStream {
 typedef enum TaskScope {
         TASK_SCOPE_NONE,     /* systemd has made none */
         TASK_SCOPE_POSSIBLE, /* it is there, or nobody knows: systemd did not answer */
+        TASK_SCOPE_STOPPED,  /* by systemd, which gives up on processes that SIGKILL does not end */
         TASK_SCOPE_EMPTY,    /* the leader said that it is the last process in it */
 } TaskScope;
 
@@ -76,8 +77,13 @@ struct Task {
         Capture *output, *error;
         TaskJournal journal;
         sd_event_source *timeout_source; /* the task's own limit */
-        sd_event_source *retry_source;   /* the scope's name is still taken, or systemd is away */
+        sd_event_source *retry_source;   /* the scope's name is still taken, systemd is away, or the kernel
+                                            takes long to execute the command */
         sd_event_source *overdue_source; /* a leader that does not get done */
+        sd_event_source *remains_source; /* what SIGKILL was sent to is looked at again … */
+        usec_t remains_interval_usec;    /* … after so long */
+        usec_t killed_usec;              /* when SIGKILL was sent first (CLOCK_BOOTTIME); 0: it was not */
+        bool unkillable;                 /* it did not help, which has been told */
 
         Waiters waiters;     /* for its end */
         TaskReader *readers; /* of its output */

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Runner
+from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_fds, task_id
+from peerlib import UnixRunner
 
 Starter = Callable[..., Runner]
 
@@ -389,3 +390,72 @@ def test_requests_sent_at_once_are_answered_in_order(wire: Wire) -> None:
     """Lost: which answer belongs to which request."""
     wire.send(head("GET", "/ready") + head("GET", "/nothing") + head("HEAD", "/api/v1/tasks") + head("GET", "/metrics"))
     assert [wire.answer(to).status for to in ("GET", "GET", "HEAD", "GET")] == [200, 404, 200, 200]
+
+
+def last_word(wire: Wire, request: str) -> Answer:
+    """Asks, as "nc -N" does, with the end of the sending half behind the request; the final answer."""
+    wire.send(request)
+    wire.socket.shutdown(socket.SHUT_WR)
+    while (answer := wire.answer()).status == 100:
+        pass
+    return answer
+
+
+@pytest.mark.parametrize("program", ["runner", "queue"])
+def test_a_client_that_has_said_its_last_word_gets_its_answer(
+    start_runner: Starter, start_queue: Starter, program: str
+) -> None:
+    """Lost: every answer that takes a moment, to clients that close their sending half behind the request."""
+    daemon = start_runner(ROOMY)
+    if program == "queue":
+        daemon = start_queue({"one": daemon})
+        daemon.await_leases("one")
+    body = json.dumps({"command": ["sleep", str(SLOWNESS)]})
+    fields = ("Content-Type: application/json", f"Content-Length: {len(body)}")
+    id = task_id()
+    with Wire(daemon) as wire:
+        answer = last_word(wire, head("POST", f"/api/v1/task/{id}", *fields) + body)
+        assert answer.status == 202 and wire.ends(), answer
+    with Wire(daemon) as wire:
+        answer = last_word(wire, head("GET", f"/api/v1/task/{id}?wait=60"))
+        assert (answer.status, json.loads(answer.body)["state"]) == (200, "completed") and wire.ends(), answer
+    with Wire(daemon) as wire:
+        answer = last_word(wire, head("GET", "/ready"))
+        assert answer.status == 200 and wire.ends(), answer
+
+
+def test_a_client_that_has_said_its_last_word_gets_its_answer_over_a_unix_socket() -> None:
+    """Lost: the same for local scripts; and nothing but the answer is to be read there."""
+    with UnixRunner(ROOMY) as runner:
+        id = runner.submit(["sleep", str(SLOWNESS)])
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60 * SLOWNESS)
+            connection.connect(str(runner.path))
+            connection.sendall(head("GET", f"/api/v1/task/{id}?wait=60").encode())
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 200 ") and b'"completed"' in answer, answer
+        id = runner.submit(["sleep", "infinity"])
+        before = len(open_fds(runner.main_pid))
+        connections = []
+        for _ in range(5):
+            connections.append(socket.socket(socket.AF_UNIX))
+            connections[-1].connect(str(runner.path))
+            connections[-1].sendall(head("GET", f"/api/v1/task/{id}?wait=300").encode())
+            connections[-1].shutdown(socket.SHUT_WR)
+        await_that(lambda: len(open_fds(runner.main_pid)) >= before + 5, what="5 clients")
+        for connection in connections:
+            connection.close()
+        await_that(lambda: len(open_fds(runner.main_pid)) <= before, what="those that have gone to be forgotten")
+
+
+def test_an_old_client_that_has_said_its_last_word_is_taken_to_have_gone(start_runner: Starter) -> None:
+    """Lost: the answer, to one that takes a word in between for it."""
+    runner = start_runner(ROOMY)
+    id = runner.submit(["sleep", "infinity"])
+    with Wire(runner) as wire:
+        wire.send(head("GET", f"/api/v1/task/{id}?wait=300", version="HTTP/1.0"))
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert wire.ends()
