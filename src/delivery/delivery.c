@@ -19,6 +19,7 @@ int delivery_new(const DeliveryOptions *options, Delivery **ret) {
         if (!delivery)
                 return -ENOMEM;
         delivery->default_resources = options->default_resources;
+        delivery->body_bytes_max = options->body_bytes_max;
         delivery->worker_port = options->worker_port;
         delivery->store_port = options->store_port;
         delivery->store = options->store;

@@ -74,6 +74,7 @@ typedef struct DeliveryListener {
 typedef struct DeliveryOptions {
         SchedulerConfig scheduler;
         Resources default_resources; /* of tasks that name none */
+        size_t body_bytes_max;       /* of a submission to a worker */
         const WorkerPort *worker_port;
         const StorePort *store_port;
         void *store;
@@ -177,7 +178,7 @@ typedef struct NewTask {
 } NewTask;
 
 /* Adds a new task to BATCH. It is in the table then, and waits as soon as delivery_accept() has stored it.
- * -EAGAIN: the store has no number for it. */
+ * -EAGAIN: the store has no number for it. -EMSGSIZE: what would be sent to a worker is too large for it. */
 int delivery_put_task(
                 Delivery *delivery,
                 const NewTask *wanted,

@@ -339,6 +339,7 @@ static int init_delivery(Queue *queue) {
                                                 .lost_after_usec = queue->config->lost_after_usec,
                                         },
                                         .default_resources = queue->config->default_resources,
+                                        .body_bytes_max = queue->config->service.body_max_bytes,
                                         .worker_port = &http_worker_port,
                                         .store_port = queue->store_port,
                                         .store = queue->store,

@@ -208,6 +208,13 @@ static Task *decide(Item *item, StoreBatch *batch, const Moment *now) {
         if (r == -EAGAIN)
                 (void) problem_set_for_now(
                                 &item->problem, 503, RETRY_AFTER_SEC, "the store is busy: try again");
+        else if (r == -EMSGSIZE)
+                (void) problem_set(
+                                &item->problem,
+                                413,
+                                NULL,
+                                "with what the queue adds for a worker, the task is larger than "
+                                "\"body_max_bytes\"");
         else if (r < 0)
                 (void) problem_from_errno(&item->problem, r);
         item->is_new = r >= 0;

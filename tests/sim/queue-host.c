@@ -211,6 +211,7 @@ void queue_start(Sim *sim, Queue *queue) {
                                             .scheduler = sim->config,
                                             .default_resources = { .cores_micro = CORES_MICRO_PER_CORE,
                                                                    .memory_mb = 100 },
+                                            .body_bytes_max = SIZE_MAX,
                                             .worker_port = &sim_worker_port,
                                             .store_port = &sim_store_port,
                                             .store = queue,
