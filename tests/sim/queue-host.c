@@ -235,6 +235,7 @@ void queue_crash(Sim *sim, Queue *queue) {
         disk_crash(sim, queue);
         queue->delivery = delivery_free(queue->delivery);
         queue->host.up = false;
+        queue->host.died_usec = sim->now_usec;
 }
 
 /* ── its clients ── */
