@@ -29,6 +29,7 @@ struct Delivery {
         const WorkerPort *worker_port;
         const StorePort *store_port;
         void *store;
+        const ResultClock *result_clock;
         const DeliveryListener *listener;
         void *listener_userdata;
         char *queue_id;

@@ -24,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "core/scheduling/scheduler.h"
+#include "core/store/result-clock.h"
 #include "core/task/queue-attempt.h"
 #include "delivery/store-port.h"
 #include "delivery/worker-port.h"
@@ -78,7 +79,8 @@ typedef struct DeliveryOptions {
         const WorkerPort *worker_port;
         const StorePort *store_port;
         void *store;
-        const char *queue_id; /* copied */
+        const ResultClock *result_clock; /* weak; started before anything ends */
+        const char *queue_id;            /* copied */
         const DeliveryListener *listener;
         void *listener_userdata;
 } DeliveryOptions;

@@ -57,6 +57,8 @@ typedef void (*StoreHasRead)(ssize_t r, const void *bytes, const Moment *now, vo
 /* All that matters for a start, one after the other; a negative errno from one of them ends the reading. */
 typedef struct StoreLoader {
         int (*on_fact)(const char *key, const char *value, void *userdata);
+        /* When the newest result was stored; 0: there is none. */
+        int (*on_newest_result)(usec_t finish_usec, void *userdata);
         int (*on_worker)(const StoredWorker *worker, void *userdata);
         /* One that is not finished, in order of arrival; ATTEMPT is its last, or NULL. */
         int (*on_task)(const StoredTask *task,

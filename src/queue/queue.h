@@ -44,6 +44,7 @@ struct Queue {
 
         const StorePort *store_port;
         SqliteStore *store;
+        ResultClock result_clock;
         Delivery *delivery;
         HttpWorkers worker_options;
         HttpWorker **workers; /* those of the configuration, in its order */

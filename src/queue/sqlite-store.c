@@ -464,7 +464,14 @@ static int on_live_row(const StoredTask *row, const StoredAttempt *attempt, void
 
 static void run_load(SqliteStore *store, Read *read) {
         StoreLoader *loader = &read->loader;
+        usec_t newest_usec;
         int r = load_fact(store, loader, STORED_FACT_DRAINING);
+        if (r >= 0)
+                r = load_fact(store, loader, STORED_FACT_RESULT_CLOCK);
+        if (r >= 0)
+                r = task_store_newest_result(store->store, &newest_usec);
+        if (r >= 0)
+                r = loader->on_newest_result(newest_usec, loader->userdata);
         if (r >= 0)
                 r = task_store_load_workers(store->store, loader->on_worker, loader->userdata);
         if (r >= 0)

@@ -148,6 +148,9 @@ static int on_random(char ret[static DELIVERY_ID_SIZE], void *userdata) {
         return 0;
 }
 
+/* Nothing grows old here. */
+static const ResultClock result_clock = {};
+
 static const DeliveryListener listener = {
         .wake = on_wake,
         .log = on_log,
@@ -215,6 +218,7 @@ void queue_start(Sim *sim, Queue *queue) {
                                             .worker_port = &sim_worker_port,
                                             .store_port = &sim_store_port,
                                             .store = queue,
+                                            .result_clock = &result_clock,
                                             .queue_id = "0123456789abcdef0123456789abcdef",
                                             .listener = &listener,
                                             .listener_userdata = queue,
