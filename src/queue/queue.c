@@ -526,6 +526,8 @@ static int queue_init(Queue *queue) {
         if (r >= 0)
                 r = event_stream_new(queue->event, &queue->events);
         if (r >= 0)
+                r = task_lists_new(queue, &queue->lists);
+        if (r >= 0)
                 r = init_clients(queue);
         if (r >= 0)
                 r = sd_event_add_defer(queue->event, &queue->run_source, on_run, queue);
@@ -570,6 +572,7 @@ Queue *queue_free(Queue *queue) {
         sharing_free(queue->sharing);
         router_free(queue->router);
         sqlite_store_free(queue->store); /* writes what was handed to it */
+        task_lists_free(queue->lists);
         delivery_free(queue->delivery);
         for (size_t i = 0; i < queue->n_workers; i++)
                 http_worker_free(queue->workers[i]);

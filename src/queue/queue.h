@@ -17,6 +17,7 @@
 #include "queue/metrics.h"
 #include "queue/sharing.h"
 #include "queue/sqlite-store.h"
+#include "queue/task-lists.h"
 #include "service/access.h"
 #include "service/event-stream.h"
 #include "service/process.h"
@@ -50,6 +51,7 @@ struct Queue {
         HttpWorker **workers; /* those of the configuration, in its order */
         size_t n_workers;
         Sharing *sharing; /* NULL until it listens */
+        TaskLists *lists;
         Metrics metrics;
 
         bool draining; /* by request: takes no tasks and starts none */

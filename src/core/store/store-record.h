@@ -89,4 +89,5 @@ typedef struct StoreFilter {
         const char *const *labels; /* "key=value", all of which must hold; NULL-terminated, or NULL */
         uint64_t after;            /* seq of the last one of the page before; 0: from the beginning */
         uint64_t limit;            /* 1 … STORE_LIST_LIMIT_MAX */
+        size_t bytes_max;          /* the page ends with the task with which it has so many bytes */
 } StoreFilter;

@@ -117,16 +117,6 @@ int task_list_request_parse(
         return r;
 }
 
-json_object *task_page_to_json(json_object *tasks, uint64_t next) {
-        _cleanup_(json_putp) json_object *page = json_object_new_object(), *owned = tasks;
-        char text[sizeof("18446744073709551615")];
-        (void) snprintf(text, sizeof(text), "%" PRIu64, next);
-        int r = page ? json_add(page, "tasks", TAKE_PTR(owned)) : -ENOMEM;
-        if (r >= 0)
-                r = json_add_string(page, "next", next == UINT64_MAX ? NULL : text);
-        return r < 0 ? NULL : TAKE_PTR(page);
-}
-
 void task_page_done(TaskPage *page) {
         text_done(&page->text);
         *page = (TaskPage){};
@@ -141,8 +131,11 @@ int task_page_add(TaskPage *page, json_object *task) {
         _cleanup_(freep) char *text = NULL;
         size_t size = 0;
         int r = owned ? json_format(owned, &text, &size) : -ENOMEM;
-        if (r >= 0)
-                r = text_append(&page->text, page->n_tasks == 0 ? "{\"tasks\":[" : ",");
+        return r < 0 ? r : task_page_add_text(page, text, size);
+}
+
+int task_page_add_text(TaskPage *page, const char *text, size_t size) {
+        int r = text_append(&page->text, page->n_tasks == 0 ? "{\"tasks\":[" : ",");
         if (r >= 0)
                 r = text_append_bytes(&page->text, text, size);
         page->n_tasks += r >= 0;
