@@ -528,6 +528,8 @@ static int queue_init(Queue *queue) {
         if (r >= 0)
                 r = task_lists_new(queue, &queue->lists);
         if (r >= 0)
+                r = long_jobs_new(queue->event, &queue->long_jobs);
+        if (r >= 0)
                 r = init_clients(queue);
         if (r >= 0)
                 r = sd_event_add_defer(queue->event, &queue->run_source, on_run, queue);
@@ -573,6 +575,7 @@ Queue *queue_free(Queue *queue) {
         router_free(queue->router);
         sqlite_store_free(queue->store); /* writes what was handed to it */
         task_lists_free(queue->lists);
+        long_jobs_free(queue->long_jobs);
         delivery_free(queue->delivery);
         for (size_t i = 0; i < queue->n_workers; i++)
                 http_worker_free(queue->workers[i]);

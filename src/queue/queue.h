@@ -20,6 +20,7 @@
 #include "queue/task-lists.h"
 #include "service/access.h"
 #include "service/event-stream.h"
+#include "service/long-jobs.h"
 #include "service/process.h"
 #include "service/router.h"
 
@@ -52,6 +53,7 @@ struct Queue {
         size_t n_workers;
         Sharing *sharing; /* NULL until it listens */
         TaskLists *lists;
+        LongJobs *long_jobs; /* batches that go on in a later turn */
         Metrics metrics;
 
         bool draining; /* by request: takes no tasks and starts none */

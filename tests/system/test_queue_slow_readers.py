@@ -76,6 +76,37 @@ def test_small_tasks_share_a_page(start_queue: Callable[..., Queue]) -> None:
 
 @needs_plain_build
 @pytest.mark.serial
+def test_a_batch_holds_up_nobody(start_queue: Callable[..., Queue]) -> None:
+    """Lost: a tenth of a second for everybody, whenever somebody submits a thousand tasks."""
+    queue = start_queue({}, NOBODY)
+    slowest = []
+    for _ in range(4):
+        batch = [{"command": ["true", "x" * 900], "resources": TINY} for _ in range(1000)]
+        with ReadyProbe(queue) as probe:
+            outcomes = queue.http.post(f"{queue.url}/api/v1/tasks", json=batch, timeout=60).json()
+        assert [outcome["status"] for outcome in outcomes] == [202] * 1000
+        slowest.append(probe.slowest)
+    print(", ".join(f"{1000 * seconds:.1f} ms" for seconds in slowest))
+    assert min(slowest) < 0.030 * SLOWNESS
+
+
+def test_the_tasks_of_a_batch_are_decided_on_in_order(start_queue: Callable[..., Queue]) -> None:
+    """Lost: which of two tasks of one id is taken, when a batch is taken in steps."""
+    queue = start_queue({}, NOBODY | {"queue_max": 95})
+    large = "x" * 5000  # is not kept in memory while it waits
+    batch = [{"task_id": task_id(), "command": ["true", large], "resources": TINY} for _ in range(90)]
+    again = [batch[0], batch[89] | {"command": ["false"]}, batch[50]]
+    rest = [{"task_id": task_id(), "command": ["true"], "resources": TINY} for _ in range(10)]
+    outcomes = queue.post("/api/v1/tasks", json=[*batch, *again, {"command": 1}, *rest]).json()
+    statuses = [outcome["status"] for outcome in outcomes]
+    assert statuses == [202] * 90 + [200, 409, 200] + [400] + [202] * 5 + [429] * 5
+    assert [outcome["task_id"] for outcome in outcomes[:90]] == [task["task_id"] for task in batch]
+    assert [outcome["attempt"]["command"] for outcome in outcomes[:90]] == [["true", large]] * 90
+    assert queue.post("/api/v1/tasks", json=[]).json() == []
+
+
+@needs_plain_build
+@pytest.mark.serial
 def test_slow_readers_cost_little_and_hold_up_nobody(start_queue: Callable[..., Queue]) -> None:
     """Lost: a few slow clients take gigabytes, and everybody else waits for seconds."""
     queue = start_queue({}, NOBODY, properties=SMALL_QUARANTINE)
