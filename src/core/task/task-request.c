@@ -64,6 +64,9 @@ int output_request_parse(const Query *query, OutputRequest *ret, Problem *reterr
         return 0;
 }
 
+/* Nineteen digits, so that the documents can say it. */
+#define AFTER_MAX UINT64_C(9999999999999999999)
+
 static int check_state(const char *state, Problem *problem) {
         static const char *const states[] = { "queued", "running", "completed", "errored", "killed" };
         for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
@@ -107,7 +110,7 @@ int task_list_request_parse(
                                 "/limit",
                                 "must be an integer between 1 and %d",
                                 TASK_LIST_MAX);
-        if (after && text_parse_u64(after, 0, UINT64_MAX - 1, &ret->after) < 0)
+        if (after && text_parse_u64(after, 0, AFTER_MAX, &ret->after) < 0)
                 return problem_set(
                                 reterr_problem, 400, "/after", "must be the \"next\" of an earlier answer");
         size_t n_labels = 0;
