@@ -290,9 +290,24 @@ static size_t utf8_sequence(const unsigned char *s, size_t size, bool *ret_valid
         return n;
 }
 
+/* How many bytes at S are ASCII, in steps of eight: most text is nothing else, and may be megabytes. */
+static size_t ascii_words(const unsigned char *s, size_t size) {
+        size_t n = 0;
+        for (uint64_t word; n + sizeof(word) <= size; n += sizeof(word)) {
+                memcpy(&word, s + n, sizeof(word));
+                if (word & UINT64_C(0x8080808080808080))
+                        break;
+        }
+        return n;
+}
+
 bool text_is_utf8(const char *s, size_t size) {
         for (size_t i = 0; i < size;) {
                 bool valid;
+
+                i += ascii_words((const unsigned char *) s + i, size - i);
+                if (i == size)
+                        break;
 
                 i += utf8_sequence((const unsigned char *) s + i, size - i, &valid);
                 if (!valid)

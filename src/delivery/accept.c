@@ -10,6 +10,22 @@ size_t delivery_n_uncommitted(const Delivery *delivery) {
         return delivery->n_uncommitted;
 }
 
+/* What the queue puts into the body for a worker, at most: the name of its label, and "when_full". */
+#define ADDED_BYTES_MAX 256
+
+/* The body for the worker is made only for a task that is near the limit. */
+static int check_size(const Delivery *delivery, const Task *task) {
+        if (strlen(task->spec_text) + strlen(delivery->queue_id) + ADDED_BYTES_MAX <=
+            delivery->body_bytes_max)
+                return 0;
+        _cleanup_(queue_spec_freep) QueueSpec *spec = NULL;
+        _cleanup_(freep) char *body = NULL;
+        int r = delivery_parse_submission(delivery, task->spec_text, task->task_id, &spec, &body);
+        if (r < 0)
+                return r;
+        return strlen(body) > delivery->body_bytes_max ? -EMSGSIZE : 0;
+}
+
 static int new_task(Delivery *delivery, const NewTask *wanted, const Moment *now, Task **ret) {
         _cleanup_(task_freep) Task *task = NULL;
         uint64_t seq = delivery->store_port->next_seq(delivery->store);
@@ -18,6 +34,8 @@ static int new_task(Delivery *delivery, const NewTask *wanted, const Moment *now
         int r = task_new(delivery, wanted->task_id, seq, &task);
         if (r >= 0)
                 r = queue_spec_to_stored(wanted->spec, wanted->body, &task->spec_text);
+        if (r >= 0)
+                r = check_size(delivery, task);
         if (r < 0)
                 return r;
         task->submit_usec = task->queue_usec = now->realtime_usec;

@@ -25,9 +25,11 @@ typedef struct TaskTable {
 struct Delivery {
         Scheduler *scheduler;
         Resources default_resources;
+        size_t body_bytes_max;
         const WorkerPort *worker_port;
         const StorePort *store_port;
         void *store;
+        const ResultClock *result_clock;
         const DeliveryListener *listener;
         void *listener_userdata;
         char *queue_id;
@@ -81,6 +83,15 @@ DEFINE_POINTER_CLEANUP(Task, task_free)
 
 /* Hands TASK, which is on disk, to the scheduler. */
 int task_schedule(Task *task, const QueueSpec *spec, const Moment *now);
+
+/* Reads TEXT, as stored, and makes the body by which it is submitted to a worker. A negative errno. The
+ * caller frees both. */
+int delivery_parse_submission(
+                const Delivery *delivery,
+                const char *text,
+                const char *task_id,
+                QueueSpec **ret,
+                char **ret_body);
 
 /* Keeps TEXT if it is small. -ENOMEM. */
 int task_keep_spec(Task *task, const char *text);

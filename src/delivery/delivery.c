@@ -19,9 +19,11 @@ int delivery_new(const DeliveryOptions *options, Delivery **ret) {
         if (!delivery)
                 return -ENOMEM;
         delivery->default_resources = options->default_resources;
+        delivery->body_bytes_max = options->body_bytes_max;
         delivery->worker_port = options->worker_port;
         delivery->store_port = options->store_port;
         delivery->store = options->store;
+        delivery->result_clock = options->result_clock;
         delivery->listener = options->listener;
         delivery->listener_userdata = options->listener_userdata;
         delivery->output_patience_usec = options->scheduler.lost_after_usec;

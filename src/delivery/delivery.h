@@ -24,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "core/scheduling/scheduler.h"
+#include "core/store/result-clock.h"
 #include "core/task/queue-attempt.h"
 #include "delivery/store-port.h"
 #include "delivery/worker-port.h"
@@ -74,10 +75,12 @@ typedef struct DeliveryListener {
 typedef struct DeliveryOptions {
         SchedulerConfig scheduler;
         Resources default_resources; /* of tasks that name none */
+        size_t body_bytes_max;       /* of a submission to a worker */
         const WorkerPort *worker_port;
         const StorePort *store_port;
         void *store;
-        const char *queue_id; /* copied */
+        const ResultClock *result_clock; /* weak; started before anything ends */
+        const char *queue_id;            /* copied */
         const DeliveryListener *listener;
         void *listener_userdata;
 } DeliveryOptions;
@@ -177,7 +180,7 @@ typedef struct NewTask {
 } NewTask;
 
 /* Adds a new task to BATCH. It is in the table then, and waits as soon as delivery_accept() has stored it.
- * -EAGAIN: the store has no number for it. */
+ * -EAGAIN: the store has no number for it. -EMSGSIZE: what would be sent to a worker is too large for it. */
 int delivery_put_task(
                 Delivery *delivery,
                 const NewTask *wanted,

@@ -56,8 +56,8 @@ static void on_stored(int r, const Moment *now, void *userdata) {
 
 static void store(Task *task, StoreBatch *batch, const Moment *now) {
         int state = stored_state_from_string(task->work.state_word);
-        (void) store_batch_finish_task(
-                        batch, task->seq, (StoredState) state, now->realtime_usec, task->work.result);
+        usec_t finish_usec = result_clock_now(task->delivery->result_clock, now->boottime_usec);
+        (void) store_batch_finish_task(batch, task->seq, (StoredState) state, finish_usec, task->work.result);
         int r = state < 0 ? (store_batch_free(batch), state) : task_commit(task, batch, on_stored);
         if (r < 0)
                 finish_failed(task, r, now);

@@ -66,11 +66,6 @@ static int restore_attempt(
         return 0;
 }
 
-/* What stood on the wall clock, as far as it is still ahead. */
-static usec_t boottime_of(usec_t realtime_usec, const Moment *now) {
-        return usec_add(now->boottime_usec, usec_subtract(realtime_usec, now->realtime_usec));
-}
-
 int delivery_restore(
                 Delivery *delivery,
                 const StoredTask *row,
@@ -85,7 +80,10 @@ int delivery_restore(
                 r = restore_attempt(task, row, attempt, now);
         else if (row->not_before_usec > now->realtime_usec)
                 scheduler_restore_backoff(
-                                delivery->scheduler, task->scheduled, boottime_of(row->not_before_usec, now));
+                                delivery->scheduler,
+                                task->scheduled,
+                                usec_subtract(row->not_before_usec, now->realtime_usec),
+                                now->boottime_usec);
         if (r >= 0 && row->stop_requested)
                 scheduler_stop_task(delivery->scheduler, task->scheduled);
         return r;

@@ -57,6 +57,8 @@ typedef void (*StoreHasRead)(ssize_t r, const void *bytes, const Moment *now, vo
 /* All that matters for a start, one after the other; a negative errno from one of them ends the reading. */
 typedef struct StoreLoader {
         int (*on_fact)(const char *key, const char *value, void *userdata);
+        /* When the newest result was stored; 0: there is none. */
+        int (*on_newest_result)(usec_t finish_usec, void *userdata);
         int (*on_worker)(const StoredWorker *worker, void *userdata);
         /* One that is not finished, in order of arrival; ATTEMPT is its last, or NULL. */
         int (*on_task)(const StoredTask *task,
@@ -77,7 +79,8 @@ typedef struct StorePort {
                    StoreGot done,
                    void *userdata);
 
-        /* One page in order of arrival, each with its attempts while it is not finished. A page may hold less
+        /* One page in order of arrival, each with its attempts while it is not finished, and then without its
+         * specification. A page may hold less
          * than the limit and yet not be the last. -EINVAL: too many labels, or no "=" in one. */
         int (*list)(void *store, const StoreFilter *filter, StoreListed done, void *userdata);
 

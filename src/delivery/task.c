@@ -93,6 +93,16 @@ int delivery_parse_spec(const Delivery *delivery, const char *text, const char *
         return queue_spec_parse_stored(text, task_id, &defaults, NULL, ret, NULL);
 }
 
+int delivery_parse_submission(
+                const Delivery *delivery,
+                const char *text,
+                const char *task_id,
+                QueueSpec **ret,
+                char **ret_body) {
+        TaskDefaults defaults = { .resources = delivery->default_resources };
+        return queue_spec_parse_stored(text, task_id, &defaults, delivery->queue_id, ret, ret_body);
+}
+
 int task_keep_spec(Task *task, const char *text) {
         if (strlen(text) > SPEC_KEPT_MAX)
                 return 0;
@@ -108,13 +118,11 @@ void task_drop_spec(Task *task) {
 }
 
 int task_take_spec(Task *task, const char *text) {
-        TaskDefaults defaults = { .resources = task->delivery->default_resources };
         return task->work.spec ? 0 :
-                                 queue_spec_parse_stored(
+                                 delivery_parse_submission(
+                                                 task->delivery,
                                                  text,
                                                  task->task_id,
-                                                 &defaults,
-                                                 task->delivery->queue_id,
                                                  &task->work.spec,
                                                  &task->work.body);
 }

@@ -38,6 +38,7 @@ typedef enum ReadStatement {
         READ_OUTPUT,
         READ_OUTPUT_SIZE,
         READ_FACT,
+        READ_NEWEST_RESULT,
         _READ_STATEMENT_MAX,
 } ReadStatement;
 

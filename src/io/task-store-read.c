@@ -37,6 +37,7 @@ static const char *const statement_texts[] = {
         [READ_OUTPUT_SIZE] = "SELECT position + length(bytes) FROM outputs "
                              "WHERE seq = ? AND number = ? AND stream = ? ORDER BY position DESC LIMIT 1",
         [READ_FACT] = "SELECT value FROM facts WHERE key = ?",
+        [READ_NEWEST_RESULT] = "SELECT max(finish_usec) FROM tasks WHERE finish_usec > 0",
 };
 _Static_assert(sizeof(statement_texts) / sizeof(*statement_texts) == _READ_STATEMENT_MAX,
                "a text for each statement");
@@ -406,5 +407,16 @@ int task_store_get_fact(TaskStore *store, const char *key, char **ret) {
         if (!copy)
                 return -ENOMEM;
         *ret = copy;
+        return 0;
+}
+
+int task_store_newest_result(TaskStore *store, usec_t *ret_finish_usec) {
+        _cleanup_(statement_release) sqlite3_stmt *statement = NULL;
+        int r = statement_take(store, READ_NEWEST_RESULT, &statement);
+        if (r >= 0)
+                r = statement_step(store, statement);
+        if (r < 0)
+                return r;
+        *ret_finish_usec = r > 0 ? column_u64(statement, 0) : 0;
         return 0;
 }

@@ -11,7 +11,7 @@
  * single rows and pages found by an index, from the page cache as a rule. A reader and the writer never wait
  * for each other.
  *
- * Stored times are CLOCK_REALTIME in microseconds, 0 for "not yet". A library of its own (SQLite, threads):
+ * Stored times are in microseconds, 0 for "not yet". A library of its own (SQLite, threads):
  * the signals that are to be handled must be blocked before task_store_open().
  *
  * Measured with tests/io/bench-task-store.c on two busy CPUs and an ext4 whose fsync() takes about 6 ms: 155
@@ -93,6 +93,9 @@ typedef int (*StoredLiveHandler)(const StoredTask *task, const StoredAttempt *at
 /* All tasks that are not finished, in order of arrival; for the start, as it reads them all. */
 int task_store_load_live(TaskStore *store, StoredLiveHandler handler, void *userdata);
 int task_store_load_workers(TaskStore *store, StoredWorkerHandler handler, void *userdata);
+
+/* When the newest of the finished tasks was; 0: there is none. */
+int task_store_newest_result(TaskStore *store, usec_t *ret_finish_usec);
 
 /* One task; -ENOENT. */
 int task_store_get(TaskStore *store, const char *task_id, StoredTaskHandler handler, void *userdata);

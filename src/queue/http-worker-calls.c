@@ -207,6 +207,7 @@ static int port_submit(
         if (r < 0)
                 return r;
         options.lease_id = submission->lease_id;
+        options.answer_bytes_max = ATTEMPT_BYTES_MAX; /* it shows the command that was sent */
         options.content_type = "application/json";
         options.body = submission->body;
         options.body_size = submission->body_size;

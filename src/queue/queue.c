@@ -152,11 +152,30 @@ static void on_pruned(int r, const Moment *now, void *userdata) {
         prune_after(userdata, r == PRUNE_LIMIT ? 0 : PRUNE_INTERVAL_USEC);
 }
 
+static void on_result_clock_stored(int r, const Moment *now, void *userdata) {
+}
+
+/* What cannot be stored now can be later. */
+static void store_result_clock(Queue *queue, usec_t now_usec) {
+        char text[sizeof("18446744073709551615")];
+        StoreBatch *batch;
+        if (store_batch_new(&batch) < 0)
+                return;
+        (void) snprintf(text, sizeof(text), "%" PRIu64, now_usec);
+        (void) store_batch_put_fact(batch, STORED_FACT_RESULT_CLOCK, text);
+        if (queue->store_port->commit(queue->store, batch, on_result_clock_stored, NULL) >= 0)
+                queue->result_clock.stored_usec = now_usec;
+}
+
 static int on_prune(sd_event_source *source, uint64_t usec, void *userdata) {
         Queue *queue = userdata;
+        usec_t boottime_usec = usec_now(CLOCK_BOOTTIME);
+        usec_t now_usec = result_clock_now(&queue->result_clock, boottime_usec);
+        if (result_clock_is_due(&queue->result_clock, boottime_usec))
+                store_result_clock(queue, now_usec);
         int r = queue->store_port->prune(
                         queue->store,
-                        usec_subtract(usec_now(CLOCK_REALTIME), queue->config->result_ttl_usec),
+                        usec_subtract(now_usec, queue->config->result_ttl_usec),
                         queue->config->results_max,
                         PRUNE_LIMIT,
                         on_pruned,
@@ -339,9 +358,11 @@ static int init_delivery(Queue *queue) {
                                                 .lost_after_usec = queue->config->lost_after_usec,
                                         },
                                         .default_resources = queue->config->default_resources,
+                                        .body_bytes_max = queue->config->service.body_max_bytes,
                                         .worker_port = &http_worker_port,
                                         .store_port = queue->store_port,
                                         .store = queue->store,
+                                        .result_clock = &queue->result_clock,
                                         .queue_id = sqlite_store_queue_id(queue->store),
                                         .listener = &delivery_listener,
                                         .listener_userdata = queue,
@@ -392,6 +413,20 @@ static int on_fact(const char *key, const char *value, void *userdata) {
         Queue *queue = userdata;
         if (streq(key, STORED_FACT_DRAINING))
                 queue->draining = streq(value, "1");
+        if (streq(key, STORED_FACT_RESULT_CLOCK)) /* as if there were none, if it cannot be read */
+                (void) text_parse_u64(value, 1, INT64_MAX, &queue->result_clock.stored_usec);
+        return 0;
+}
+
+static int on_newest_result(usec_t finish_usec, void *userdata) {
+        Queue *queue = userdata;
+        Moment now = moment_now();
+        result_clock_start(
+                        &queue->result_clock,
+                        queue->result_clock.stored_usec,
+                        finish_usec,
+                        now.realtime_usec,
+                        now.boottime_usec);
         return 0;
 }
 
@@ -424,6 +459,7 @@ static int load(Queue *queue) {
                         queue->store,
                         &(StoreLoader){
                                         .on_fact = on_fact,
+                                        .on_newest_result = on_newest_result,
                                         .on_worker = on_worker_row,
                                         .on_task = on_task_row,
                                         .done = on_loaded,
@@ -490,6 +526,10 @@ static int queue_init(Queue *queue) {
         if (r >= 0)
                 r = event_stream_new(queue->event, &queue->events);
         if (r >= 0)
+                r = task_lists_new(queue, &queue->lists);
+        if (r >= 0)
+                r = long_jobs_new(queue->event, &queue->long_jobs);
+        if (r >= 0)
                 r = init_clients(queue);
         if (r >= 0)
                 r = sd_event_add_defer(queue->event, &queue->run_source, on_run, queue);
@@ -534,6 +574,8 @@ Queue *queue_free(Queue *queue) {
         sharing_free(queue->sharing);
         router_free(queue->router);
         sqlite_store_free(queue->store); /* writes what was handed to it */
+        task_lists_free(queue->lists);
+        long_jobs_free(queue->long_jobs);
         delivery_free(queue->delivery);
         for (size_t i = 0; i < queue->n_workers; i++)
                 http_worker_free(queue->workers[i]);

@@ -17,8 +17,10 @@
 #include "queue/metrics.h"
 #include "queue/sharing.h"
 #include "queue/sqlite-store.h"
+#include "queue/task-lists.h"
 #include "service/access.h"
 #include "service/event-stream.h"
+#include "service/long-jobs.h"
 #include "service/process.h"
 #include "service/router.h"
 
@@ -44,11 +46,14 @@ struct Queue {
 
         const StorePort *store_port;
         SqliteStore *store;
+        ResultClock result_clock;
         Delivery *delivery;
         HttpWorkers worker_options;
         HttpWorker **workers; /* those of the configuration, in its order */
         size_t n_workers;
         Sharing *sharing; /* NULL until it listens */
+        TaskLists *lists;
+        LongJobs *long_jobs; /* batches that go on in a later turn */
         Metrics metrics;
 
         bool draining; /* by request: takes no tasks and starts none */

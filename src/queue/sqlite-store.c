@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Writes are another thread's, and reported in the loop. Reads are quick, from the page cache as a rule: they
- * are made in the loop, in a turn of their own. */
+ * are made in the loop, a few milliseconds of them in each turn. */
 
 #include "queue/sqlite-store.h"
 
@@ -10,15 +10,14 @@
 #include "base/text.h"
 #include "core/json/json.h"
 #include "queue/moment.h"
-
-#define READS_MAX 64 /* in one turn */
+#include "service/long-jobs.h"
 
 typedef struct Read Read;
 typedef void (*ReadRun)(SqliteStore *store, Read *read);
 
 /* A read that waits for its turn. */
 struct Read {
-        Read *next;
+        SqliteStore *store; /* weak */
         ReadRun run;
         void *userdata;
         union {
@@ -38,27 +37,21 @@ struct Read {
 
 struct SqliteStore {
         TaskStore *store;
-        sd_event_source *read_source;
-        Read *first, *last;
+        LongJobs *reads;
 };
 
-static void read_free(Read *read) {
+static void read_free(void *userdata) {
+        Read *read = userdata;
         free(read->task_id);
         text_list_free(read->labels);
         free(read);
 }
 
-static int on_reads(sd_event_source *source, void *userdata) {
-        SqliteStore *store = userdata;
-        for (size_t i = 0; store->first && i < READS_MAX; i++) {
-                Read *read = store->first;
-                store->first = read->next;
-                if (!store->first)
-                        store->last = NULL;
-                read->run(store, read);
-                read_free(read);
-        }
-        return sd_event_source_set_enabled(source, store->first ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+static bool read_step(void *userdata) {
+        Read *read = userdata;
+        read->run(read->store, read);
+        read_free(read);
+        return false;
 }
 
 static int read_later(SqliteStore *store, const Read *template, Read **ret) {
@@ -66,10 +59,13 @@ static int read_later(SqliteStore *store, const Read *template, Read **ret) {
         if (!read)
                 return -ENOMEM;
         *read = *template;
-        read->next = NULL;
-        *(store->last ? &store->last->next : &store->first) = read;
-        store->last = read;
-        (void) sd_event_source_set_enabled(store->read_source, SD_EVENT_ONESHOT);
+        read->store = store;
+        LongJob *job;
+        int r = long_jobs_add(store->reads, read_step, read_free, read, &job);
+        if (r < 0) {
+                free(read);
+                return r;
+        }
         *ret = read;
         return 0;
 }
@@ -79,9 +75,7 @@ int sqlite_store_open(sd_event *event, const char *directory, SqliteStore **ret,
         *reterr_message = NULL;
         if (!store)
                 return -ENOMEM;
-        int r = sd_event_add_defer(event, &store->read_source, on_reads, store);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(store->read_source, SD_EVENT_OFF);
+        int r = long_jobs_new(event, &store->reads);
         if (r >= 0)
                 r = task_store_open(event, directory, &store->store, reterr_message);
         if (r < 0)
@@ -94,12 +88,7 @@ SqliteStore *sqlite_store_free(SqliteStore *store) {
         if (!store)
                 return NULL;
         task_store_free(store->store);
-        (void) sd_event_source_disable_unref(store->read_source);
-        while (store->first) {
-                Read *read = store->first;
-                store->first = read->next;
-                read_free(read);
-        }
+        long_jobs_free(store->reads);
         free(store);
         return NULL;
 }
@@ -315,7 +304,7 @@ static int port_get(
 typedef struct Page {
         StoreEntry *entries;
         Attempts *attempts;
-        size_t n, n_allocated;
+        size_t n, bytes, bytes_max;
 } Page;
 
 static void page_done(Page *page) {
@@ -335,9 +324,12 @@ static int on_page_row(const StoredTask *row, void *userdata) {
         StoredTask *copy = &page->entries[page->n++].task;
         *copy = *row;
         bool failed = copy_text(&copy->task_id) < 0;
+        if (row->result)
+                copy->spec = NULL;
         failed |= copy_text(&copy->spec) < 0;
         failed |= copy_text(&copy->result) < 0;
-        return failed ? -ENOMEM : 0;
+        page->bytes += strlen(row->result ?: row->spec);
+        return failed ? -ENOMEM : page->bytes >= page->bytes_max;
 }
 
 /* In a second step, as a handler must not read pages anew. */
@@ -355,7 +347,7 @@ static int add_attempts(const SqliteStore *store, Page *page) {
 }
 
 static void run_list(SqliteStore *store, Read *read) {
-        _cleanup_(page_done) Page page = {};
+        _cleanup_(page_done) Page page = { .bytes_max = read->filter.bytes_max };
         uint64_t next = 0;
         page.entries = calloc(read->filter.limit + 1, sizeof(StoreEntry));
         page.attempts = calloc(read->filter.limit + 1, sizeof(Attempts));
@@ -464,7 +456,14 @@ static int on_live_row(const StoredTask *row, const StoredAttempt *attempt, void
 
 static void run_load(SqliteStore *store, Read *read) {
         StoreLoader *loader = &read->loader;
+        usec_t newest_usec;
         int r = load_fact(store, loader, STORED_FACT_DRAINING);
+        if (r >= 0)
+                r = load_fact(store, loader, STORED_FACT_RESULT_CLOCK);
+        if (r >= 0)
+                r = task_store_newest_result(store->store, &newest_usec);
+        if (r >= 0)
+                r = loader->on_newest_result(newest_usec, loader->userdata);
         if (r >= 0)
                 r = task_store_load_workers(store->store, loader->on_worker, loader->userdata);
         if (r >= 0)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* In steps, since some of what is to be known is in the store: each task is read; where its id may be there
- * already, that is looked up; then all are decided on in order, at once; what is new is stored; then all are
- * described for the answer. */
+ * already, that is looked up; then it is decided on; what is new is stored; then all are described for the
+ * answer. A batch goes through these steps a few tasks at a time, in order, and everybody else is served in
+ * between; only their storing is not waited for before the next few. */
 
 #include "queue/submit.h"
 
@@ -18,8 +19,12 @@
 #include "queue/moment.h"
 #include "queue/queue.h"
 #include "queue/routes.h"
+#include "service/long-jobs.h"
 
 #define RETRY_AFTER_SEC 5
+
+/* Of a batch in one turn: a millisecond's work, unless they are large. */
+#define STEP_ITEMS 20
 
 typedef enum Found {
         FOUND_UNKNOWN, /* the store is to be asked */
@@ -45,14 +50,20 @@ typedef struct Item {
 typedef struct Submit {
         Queue *queue;
         HttpRequest *request; /* NULL: the client is gone */
-        bool is_batch;
-        size_t n_lookups; /* under way */
-        size_t described; /* items that are, or need not be */
+        json_object *body;    /* an array: it is a batch; NULL: a single task */
+        LongJob *job;         /* what goes on in a later turn; NULL */
+        Text outcomes;        /* of a batch */
+        int error;            /* in making them */
+        size_t n_lookups;     /* under way */
+        size_t n_writes;      /* under way */
+        size_t begin, end;    /* the items that are looked at; those before are decided on */
+        size_t described;     /* items that are, or need not be */
         size_t n_items;
         Item items[];
 } Submit;
 
-static void submit_free(Submit *submit) {
+static void submit_free(void *userdata) {
+        Submit *submit = userdata;
         for (size_t i = 0; i < submit->n_items; i++) {
                 Item *item = &submit->items[i];
                 json_object_put(item->body);
@@ -60,6 +71,8 @@ static void submit_free(Submit *submit) {
                 queue_spec_free(item->spec);
                 free(item->task_id);
         }
+        text_done(&submit->outcomes);
+        json_object_put(submit->body);
         free(submit);
 }
 
@@ -81,6 +94,15 @@ static Submit *submit_new(Queue *queue, HttpRequest *request, size_t n) {
                 submit->items[i].submit = submit;
         http_request_on_hangup(request, on_hangup, submit);
         return submit;
+}
+
+/* Goes on with STEP in a later turn, or at once when there is no memory to remember that. */
+static void submit_later(Submit *submit, LongJobStep step) {
+        assert(!submit->job);
+        if (long_jobs_add(submit->queue->long_jobs, step, submit_free, submit, &submit->job) < 0) {
+                submit->job = NULL;
+                (void) step(submit);
+        }
 }
 
 /* ── the answer ── */
@@ -110,19 +132,32 @@ static json_object *item_outcome(Item *item) {
                         task_batch_accepted(item->task_id, item->is_new, TAKE_PTR(item->attempt));
 }
 
-static json_object *outcomes(Submit *submit) {
-        _cleanup_(json_putp) json_object *list = json_object_new_array();
-        for (size_t i = 0; list && i < submit->n_items; i++)
-                if (json_append(list, item_outcome(&submit->items[i])) < 0)
-                        return NULL;
-        return TAKE_PTR(list);
+static int add_outcome(Submit *submit, json_object *outcome) {
+        _cleanup_(json_putp) json_object *owned = outcome;
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0;
+        int r = owned ? json_format(owned, &text, &size) : -ENOMEM;
+        if (r >= 0)
+                r = text_append(&submit->outcomes, submit->outcomes.size == 0 ? "[" : ",");
+        return r < 0 ? r : text_append_bytes(&submit->outcomes, text, size);
+}
+
+static void answer_batch(Submit *submit) {
+        if (submit->error >= 0 && submit->outcomes.size == 0)
+                submit->error = text_append(&submit->outcomes, "[");
+        if (submit->error >= 0)
+                submit->error = text_append(&submit->outcomes, "]");
+        if (submit->error >= 0)
+                http_request_answer_text(submit->request, 200, "application/json", &submit->outcomes);
+        else
+                http_request_answer_json(submit->request, 200, NULL);
 }
 
 static void answer(Submit *submit) {
         if (submit->request) {
                 http_request_on_hangup(submit->request, NULL, NULL);
-                if (submit->is_batch)
-                        http_request_answer_json(submit->request, 200, outcomes(submit));
+                if (submit->body)
+                        answer_batch(submit);
                 else
                         answer_one(submit);
         }
@@ -131,16 +166,36 @@ static void answer(Submit *submit) {
 
 static void describe_items(Submit *submit);
 
+/* The next item is described as far as it can be. Memory for all of a batch is needed only as text. */
+static void item_described(Submit *submit) {
+        Item *item = &submit->items[submit->described++];
+        if (submit->body && submit->error >= 0)
+                submit->error = add_outcome(submit, item_outcome(item));
+}
+
 static void on_described(int r, json_object *object, void *userdata) {
         Submit *submit = userdata;
-        submit->items[submit->described++].attempt = object;
+        submit->items[submit->described].attempt = object;
+        item_described(submit);
         describe_items(submit);
 }
 
+static bool describe_step(void *userdata) {
+        Submit *submit = userdata;
+        submit->job = NULL;
+        describe_items(submit);
+        return false;
+}
+
 static void describe_items(Submit *submit) {
-        OutputMode mode = submit->is_batch ? OUTPUT_NONE : OUTPUT_FULL;
-        for (; submit->request && submit->described < submit->n_items; submit->described++) {
+        OutputMode mode = submit->body ? OUTPUT_NONE : OUTPUT_FULL;
+        size_t end = submit->described + STEP_ITEMS;
+        for (; submit->request && submit->described < submit->n_items; item_described(submit)) {
                 Item *item = &submit->items[submit->described];
+                if (submit->described == end) {
+                        submit_later(submit, describe_step);
+                        return;
+                }
                 if (item->problem.status ||
                     describe_now(submit->queue, item->task_id, mode, &item->attempt) >= 0)
                         continue;
@@ -152,12 +207,24 @@ static void describe_items(Submit *submit) {
 
 /* ── storing ── */
 
-static void on_accepted(int r, const Moment *now, void *userdata) {
-        Submit *submit = userdata;
-        for (size_t i = 0; r < 0 && i < submit->n_items; i++)
+/* Some items on their way to the disk. */
+typedef struct Storing {
+        Submit *submit;
+        size_t begin, end;
+} Storing;
+
+static void storing_done(Submit *submit, const Storing *storing, int r) {
+        for (size_t i = storing->begin; r < 0 && i < storing->end; i++)
                 if (submit->items[i].problem.status == 0)
                         (void) problem_from_errno(&submit->items[i].problem, r);
-        describe_items(submit);
+        if (submit->n_writes == 0 && submit->begin == submit->n_items)
+                describe_items(submit);
+}
+
+static void on_accepted(int r, const Moment *now, void *userdata) {
+        _cleanup_(freep) Storing *storing = userdata;
+        storing->submit->n_writes--;
+        storing_done(storing->submit, storing, r);
 }
 
 static int check_takes_tasks(Item *item, const Moment *now) {
@@ -208,6 +275,13 @@ static Task *decide(Item *item, StoreBatch *batch, const Moment *now) {
         if (r == -EAGAIN)
                 (void) problem_set_for_now(
                                 &item->problem, 503, RETRY_AFTER_SEC, "the store is busy: try again");
+        else if (r == -EMSGSIZE)
+                (void) problem_set(
+                                &item->problem,
+                                413,
+                                NULL,
+                                "with what the queue adds for a worker, the task is larger than "
+                                "\"body_max_bytes\"");
         else if (r < 0)
                 (void) problem_from_errno(&item->problem, r);
         item->is_new = r >= 0;
@@ -217,31 +291,39 @@ static Task *decide(Item *item, StoreBatch *batch, const Moment *now) {
 static void look_up(Item *item);
 static void look_up_again(Submit *submit);
 
-static void decide_all(Submit *submit) {
+static void next_items(Submit *submit);
+
+/* Decides on the items that are looked at. */
+static void decide_items(Submit *submit) {
         StoreBatch *batch = NULL;
         Moment now = moment_now();
-        _cleanup_(freep) Task **tasks = calloc(submit->n_items + 1, sizeof(Task *));
-        int r = tasks ? store_batch_new(&batch) : -ENOMEM;
-        if (r < 0) {
-                on_accepted(r, &now, submit);
-                return;
-        }
+        Task *tasks[STEP_ITEMS];
         size_t n_tasks = 0;
-        for (size_t i = 0; i < submit->n_items; i++) {
+        Storing *storing = malloc(sizeof(*storing));
+        int r = storing ? store_batch_new(&batch) : -ENOMEM;
+        Storing items = { .submit = submit, .begin = submit->begin, .end = submit->end };
+        submit->begin = submit->end;
+        for (size_t i = items.begin; r >= 0 && i < items.end; i++) {
                 Item *item = &submit->items[i];
                 look_up(item); /* an earlier one of this very request may have its id */
                 Task *task = decide(item, batch, &now);
                 if (task)
                         tasks[n_tasks++] = task;
         }
-        bool is_refused = n_tasks == 0 && !submit->is_batch && submit->items[0].problem.status;
-        if (is_refused) {
+        bool is_refused = r >= 0 && n_tasks == 0 && !submit->body && submit->items[0].problem.status;
+        bool is_last = items.end == submit->n_items; /* SUBMIT may be gone when these are done */
+        if (r < 0 || is_refused) {
+                free(storing);
                 store_batch_free(batch);
-                answer(submit);
-                return;
+                storing_done(submit, &items, r);
+        } else {
+                *storing = items;
+                submit->n_writes++;
+                /* Even when nothing is new: what was there already may still be on its way to the disk. */
+                delivery_accept(submit->queue->delivery, batch, tasks, n_tasks, on_accepted, storing, &now);
         }
-        /* Even when nothing is new: what was there already may still be on its way to the disk. */
-        delivery_accept(submit->queue->delivery, batch, tasks, n_tasks, on_accepted, submit, &now);
+        if (!is_last)
+                next_items(submit);
 }
 
 /* ── what is there already ── */
@@ -287,14 +369,14 @@ static void ask_store(Item *item) {
 
 /* Until all is known: a task may have come, and gone to the store, while others were looked up. */
 static void look_up_again(Submit *submit) {
-        for (size_t i = 0; i < submit->n_items; i++) {
+        for (size_t i = submit->begin; i < submit->end; i++) {
                 Item *item = &submit->items[i];
                 look_up(item);
                 if (!item->problem.status && item->found == FOUND_UNKNOWN)
                         ask_store(item);
         }
         if (submit->n_lookups == 0)
-                decide_all(submit);
+                decide_items(submit);
 }
 
 /* ── what is wanted ── */
@@ -314,10 +396,34 @@ static int item_read(Item *item, json_object *body, const char *task_id) {
         return item->task_id ? 0 : problem_from_errno(&item->problem, ENOMEM);
 }
 
+static void item_read_of_batch(Item *item, json_object *element) {
+        if (item_read(item, element, NULL) >= 0)
+                return;
+        const char *shown_id = item->task_id ? NULL : task_batch_id(element);
+        if (shown_id)
+                item->task_id = strdup(shown_id);
+}
+
+static bool next_step(void *userdata) {
+        Submit *submit = userdata;
+        submit->job = NULL;
+        submit->end = submit->n_items - submit->begin < STEP_ITEMS ? submit->n_items :
+                                                                     submit->begin + STEP_ITEMS;
+        for (size_t i = submit->begin; i < submit->end; i++)
+                item_read_of_batch(&submit->items[i], json_object_array_get_idx(submit->body, i));
+        look_up_again(submit);
+        return false;
+}
+
+static void next_items(Submit *submit) {
+        submit_later(submit, next_step);
+}
+
 void submit_one(Queue *queue, HttpRequest *request, json_object *body, const char *task_id) {
         Submit *submit = submit_new(queue, request, 1);
         if (!submit)
                 return;
+        submit->end = 1;
         (void) item_read(&submit->items[0], body, task_id);
         look_up_again(submit);
 }
@@ -326,15 +432,6 @@ void submit_many(Queue *queue, HttpRequest *request, json_object *body) {
         Submit *submit = submit_new(queue, request, json_object_array_length(body));
         if (!submit)
                 return;
-        submit->is_batch = true;
-        for (size_t i = 0; i < submit->n_items; i++) {
-                Item *item = &submit->items[i];
-                json_object *element = json_object_array_get_idx(body, i);
-                if (item_read(item, element, NULL) >= 0)
-                        continue;
-                const char *shown_id = item->task_id ? NULL : task_batch_id(element);
-                if (shown_id)
-                        item->task_id = strdup(shown_id);
-        }
-        look_up_again(submit);
+        submit->body = json_object_get(body);
+        next_items(submit);
 }

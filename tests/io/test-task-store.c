@@ -597,7 +597,12 @@ static void finished_tasks_are_forgotten_step_by_step(void **state) {
                                         store_batch_finish_task(batch, i, STORED_COMPLETED, 100 + i, "{}"),
                                         0);
         }
+        usec_t newest_usec = 1;
+        assert_int_equal(task_store_newest_result(fixture->store, &newest_usec), 0);
+        assert_int_equal(newest_usec, 0);
         assert_int_equal(commit(fixture, batch), 0);
+        assert_int_equal(task_store_newest_result(fixture->store, &newest_usec), 0);
+        assert_int_equal(newest_usec, 115);
         assert_int_equal(prune(fixture, 0, UINT64_MAX, 10), 0);
         assert_int_equal(prune(fixture, 104, UINT64_MAX, 10), 3); /* 101 … 103 */
         assert_int_equal(prune(fixture, 104, UINT64_MAX, 10), 0);

@@ -150,8 +150,9 @@ static void go_wrong_at_queue(Sim *sim, Fault fault, size_t q) {
                 queue->full_until_usec = soon(sim, 60 * SEC);
         else if (fault == FAULT_DISK_SLOW)
                 queue->slow_until_usec = soon(sim, 60 * SEC);
-        else if (fault == FAULT_CLOCK_JUMP) /* forth and back by some minutes */
-                queue->realtime_offset_usec = sim_below(sim, 600 * SEC);
+        else if (fault == FAULT_CLOCK_JUMP) /* forth and back, by minutes or months */
+                queue->realtime_offset_usec = sim_below(
+                                sim, (sim_chance(sim, 0.5) ? (usec_t) 600 : (usec_t) 90 * 86400) * SEC);
         else
                 pause_host(&queue->host, soon(sim, 70 * SEC));
 }

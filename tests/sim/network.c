@@ -49,11 +49,17 @@ static void fail_at(Sim *sim, Rpc *rpc, usec_t when_usec) {
         sim_at(sim, when_usec, &sim->queues[rpc->queue].host, give_up, answer);
 }
 
+/* A sender that died gave up by that. */
+static bool is_too_late(const Sim *sim, const Rpc *rpc, const Host *sender) {
+        bool died = rpc->life != sender->life || !sender->up;
+        return died && sim->now_usec > sender->died_usec + LATE_MAX_USEC;
+}
+
 static void request_arrives(Sim *sim, void *data) {
         Rpc *rpc = *(Rpc **) data;
         Runner *runner = &sim->runners[rpc->runner];
         Queue *queue = &sim->queues[rpc->queue];
-        if (!runner->host.up)
+        if (!runner->host.up || is_too_late(sim, rpc, &queue->host))
                 return;
         Answer *answer = sim_allocate(sizeof(*answer));
         answer->rpc = rpc;

@@ -148,6 +148,9 @@ static int on_random(char ret[static DELIVERY_ID_SIZE], void *userdata) {
         return 0;
 }
 
+/* Nothing grows old here. */
+static const ResultClock result_clock = {};
+
 static const DeliveryListener listener = {
         .wake = on_wake,
         .log = on_log,
@@ -211,9 +214,11 @@ void queue_start(Sim *sim, Queue *queue) {
                                             .scheduler = sim->config,
                                             .default_resources = { .cores_micro = CORES_MICRO_PER_CORE,
                                                                    .memory_mb = 100 },
+                                            .body_bytes_max = SIZE_MAX,
                                             .worker_port = &sim_worker_port,
                                             .store_port = &sim_store_port,
                                             .store = queue,
+                                            .result_clock = &result_clock,
                                             .queue_id = "0123456789abcdef0123456789abcdef",
                                             .listener = &listener,
                                             .listener_userdata = queue,
@@ -234,6 +239,7 @@ void queue_crash(Sim *sim, Queue *queue) {
         disk_crash(sim, queue);
         queue->delivery = delivery_free(queue->delivery);
         queue->host.up = false;
+        queue->host.died_usec = sim->now_usec;
 }
 
 /* ── its clients ── */

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, run, task_id
+from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, run, task_id
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="needs a compiler for its library")
 
@@ -190,3 +190,42 @@ def test_a_lease_ends_in_its_time_whatever_the_wall_clock_says(
         what="the end of the lease",
     )
     assert ttl - 0.1 <= time.monotonic() - began < ttl + 5 * SLOWNESS
+
+
+@pytest.mark.parametrize("ahead", [30 * DAY, -30 * DAY], ids=["forwards", "backwards"])
+def test_no_clock_makes_a_retry_wait_for_longer_than_it_asked(
+    start_runner: Callable[..., Runner], start_queue: Callable[..., Queue], clock: Clock, ahead: int
+) -> None:
+    """Lost: a task, for the month by which the clock was set back while the queue was away."""
+    queue = start_queue({"w": start_runner(ROOMY)}, properties=clock.properties)
+    id = queue.submit(["false"], retry={"max": 1, "backoff": 3})
+    await_that(lambda: queue.attempt(id)["attempts"], what="the first attempt to fail")
+    queue.stop()
+    clock.set(ahead)
+    queue.start()
+    attempt, seconds = timed(lambda: queue.wait(id, 60))
+    assert attempt["state"] == "errored" and len(attempt["attempts"]) == 1
+    assert seconds < 10 * SLOWNESS
+
+
+def test_a_clock_that_is_ahead_for_a_moment_costs_no_result_of_the_queue(
+    start_runner: Callable[..., Runner], start_queue: Callable[..., Queue], clock: Clock
+) -> None:
+    """Lost: all results at once, which were to be kept for a week, to one wrong answer of a time server."""
+    queue = start_queue({"w": start_runner(ROOMY)}, {"results_max": 3}, properties=clock.properties)
+    ids = [queue.submit(["true"])]
+    queue.wait(ids[0])
+
+    def told_anew(ahead: int) -> None:
+        """By a restart, which looks for old results before anything else, and by a result of that time."""
+        queue.stop()
+        clock.set(ahead)
+        queue.start()
+        ids.append(queue.submit(["true"]))
+        shown = moment(queue.wait(ids[-1])["submit_time"])
+        assert abs(shown - datetime.now(timezone.utc) - timedelta(seconds=ahead)) < timedelta(seconds=60 * SLOWNESS)
+
+    for ahead in (30 * DAY, -30 * DAY, 0, 0):
+        told_anew(ahead)
+        for id in ids[-3:]:
+            assert queue.attempt(id)["result"] == "success"

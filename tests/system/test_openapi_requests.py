@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the documents say of a task's body is what the daemons take: bodies are generated from the schemas, at the
+"""What the documents say of bodies and queries is what the daemons take: they are generated from the schemas, at the
 edges of every field, and each is refused with 400 exactly when the document does not allow it.
 
 The daemons drain meanwhile: what is well-formed then gets 503, and nothing has to run."""
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema
 import pytest
+import requests
 
 import openapi
 from bedlib import ROOMY, Runner
@@ -146,3 +149,130 @@ def test_a_task_is_malformed_exactly_when_the_document_says_so(
             if (outcome["status"] != 400) != validator.is_valid(body):
                 wrong.append(f"{json.dumps(body)[:150]}: {outcome['status']} {outcome.get('problem')}")
     assert not wrong, "\n".join(wrong[:100])
+
+
+# ── all other requests ──
+
+SCALARS = ["", "0", "-0", "1", "-1", "+1", "01", "1.0", "1.5", ".5", "1.", "1e3", "1E-3", "1e999", "0x1", "1_0"]
+SCALARS += [" 1", "1 ", "1\n", "nan", "inf", "-inf", "infinity", "true", "false", "True", "TRUE", "yes", "null"]
+SCALARS += ["none", "full", "tail", "stdout", "stderr", "queued", "completed", "lost", "é", "a=b", "=", "a=", "=b", "a"]
+SCALARS += [str(n) for n in (300, 301, 300.5, 1000, 1001, 10**6, 10**6 + 1, 10**12)]
+SCALARS += [str(n) for n in (10**12 + 1, 2**53, 2**63, 2**64 - 1)]
+SCALARS += ["daggyd.queue=x", "a=b=c", str(2**64), "9" * 40, "x" * 300, "\x7f", "٣"]
+INTEGER = re.compile(r"[0-9]+\Z", re.ASCII)
+NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\Z", re.ASCII)
+
+
+def value_of(text: str, schema: dict[str, Any]) -> Any:
+    """What a parameter's text means by its schema; the text itself where it means nothing, which fits no other type."""
+    if schema.get("type") == "integer" and INTEGER.match(text):
+        return int(text)
+    if schema.get("type") == "number" and NUMBER.match(text):
+        return float(text)
+    if schema.get("type") == "boolean" and text in ("true", "false"):
+        return text == "true"
+    return [text] if schema.get("type") == "array" else text
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, list[dict[str, Any]], dict[str, Any] | None]]:
+    """(method, path, parameters, schema of the body) of each operation that ends by itself."""
+    for path, item in openapi._resolved(document["paths"], document).items():
+        for method in openapi.METHODS:
+            if method not in item or path == "/api/v1/events":
+                continue
+            body = item[method].get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+            yield method.upper(), path, item.get("parameters", []) + item[method].get("parameters", []), body
+
+
+def concrete(path: str) -> str:
+    """Of a task that has ended, so that nothing is held back, and a lease and a run that are not there."""
+    names = {"task_id": "t", "run_id": "7", "lease_id": "0" * 32, "worker_id": "w"}
+    return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path)
+
+
+@pytest.fixture(params=["runner", "queue"])
+def draining(
+    request: pytest.FixtureRequest, start_runner: Callable[..., Runner], start_queue: Callable[..., Runner]
+) -> tuple[Runner, dict[str, Any]]:
+    """A daemon, and its document."""
+    is_runner = request.param == "runner"
+    worker = {"id": "w", "url": "http://127.0.0.1:9"}
+    daemon = start_runner(ROOMY) if is_runner else start_queue({}, {"workers": [worker]})
+    end_task(daemon)
+    daemon.put("/api/v1/drain", json={"drain": True})
+    return daemon, openapi.DESCRIPTION if is_runner else openapi.QUEUE_DESCRIPTION
+
+
+def end_task(daemon: Runner) -> None:
+    """Makes "t" be there, and over."""
+    if daemon.get("/api/v1/task/t").status_code == 404:
+        daemon.put("/api/v1/drain", json={"drain": False})
+        daemon.submit(["true"], "t")
+        daemon.delete("/api/v1/task/t", params={"keep": "true"})
+        daemon.wait("t")
+        daemon.put("/api/v1/drain", json={"drain": True})
+
+
+def ask(daemon: Runner, method: str, path: str, **options: Any) -> requests.Response:
+    return daemon.http.request(method, daemon.url + path, timeout=60, **options)
+
+
+def test_a_query_is_malformed_exactly_when_the_document_says_so(draining: tuple[Runner, dict[str, Any]]) -> None:
+    """Lost: clients that check their parameters by the document; or a parameter that is ignored without a word."""
+    daemon, document = draining
+    wrong = []
+    n_parameters = 0
+    for method, path, parameters, body in operations(document):
+        if "{run_id}" in path:
+            continue  # the DaggyR endpoints ignore queries, as Daggy does
+        queries = [parameter for parameter in parameters if parameter["in"] == "query"]
+        cases = [(quote(name) + "=1", False) for name in ("unknown", "Wait", "é") if "impact" not in path]
+        for parameter in queries:
+            n_parameters += 1
+            schema, name = exact(parameter["schema"]), parameter["name"]
+            validator = jsonschema.Draft202012Validator(schema)
+            for text in SCALARS:
+                cases.append((f"{name}={quote(text, safe='')}", validator.is_valid(value_of(text, schema))))
+            good = next(text for text in SCALARS if validator.is_valid(value_of(text, schema)))
+            for n in (2, schema.get("maxItems", 3), schema.get("maxItems", 3) + 1):
+                many = schema.get("type") == "array" and validator.is_valid([good] * n)
+                cases.append(("&".join([f"{name}={quote(good)}"] * n), many))
+        for query, is_valid in cases:
+            end_task(daemon)
+            answer = ask(daemon, method, f"{concrete(path)}?{query}", json=None if body is None else {})
+            if is_valid == (answer.status_code == 400) and not (body and is_valid):
+                wrong.append(f"{method} {path}?{query}: {answer.status_code} {answer.text[:150]}")
+    assert n_parameters > 8
+    assert not wrong, "\n".join(wrong[:100])
+
+
+def test_a_body_is_malformed_exactly_when_the_document_says_so(draining: tuple[Runner, dict[str, Any]]) -> None:
+    """Lost: the same for everything that is no task: leases, draining, workers, what a DaggyR server sends."""
+    daemon, document = draining
+    wrong = []
+    seen = set()
+    for method, path, _, schema in operations(document):
+        if not schema or "/task" in path and "{run_id}" not in path:
+            continue
+        seen.add(path)
+        malformed = 409 if "{run_id}" in path else 400
+        validator = jsonschema.Draft202012Validator(exact(schema), format_checker=FORMATS)
+        whole = next(value for value in examples(schema) if validator.is_valid(value))
+        bodies: list[Any] = [*NUMBERS, *OTHERS, "a", whole]
+        bodies += [{key: value for key, value in whole.items() if key != left_out} for left_out in whole]
+        for name, field in [*schema["properties"].items(), ("unknown", {})]:
+            bodies += [whole | {name: value} for value in edges(field)]
+        for body in bodies:
+            answer = ask(daemon, method, concrete(path), json=body)
+            if (answer.status_code != malformed) != validator.is_valid(body):
+                wrong.append(f"{method} {path} {json.dumps(body)[:150]}: {answer.status_code} {answer.text[:150]}")
+        daemon.put("/api/v1/drain", json={"drain": True})
+    assert len(seen) >= 2
+    assert not wrong, "\n".join(wrong[:100])
+
+
+def examples(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The document's own, or one in which all that it must have is true."""
+    if "example" in schema:
+        yield schema["example"]
+    yield dict.fromkeys(schema.get("required", []), True)

@@ -207,6 +207,26 @@ def test_results_are_kept_by_number_and_age(start_runner: Starter, start_queue: 
     await_that(lambda: short.get(f"/api/v1/task/{id}").status_code == 404, 30, "an old result to go")
 
 
+def test_the_same_body_is_the_same_task_whatever_became_of_the_defaults(
+    start_runner: Starter, start_queue: Starter
+) -> None:
+    """Lost: a client that repeats its submission after a restart, as it should, is told that its id is taken."""
+    queue = start_queue({"w": start_runner(ROOMY)}, {"default_resources": {"cores": 0.2, "memory_mb": 50}})
+    bodies = [{"command": ["true"]}, {"command": ["true"], "resources": {"memory_mb": 60}}]
+    tasks = {task_id(): body for body in bodies}
+    for id, body in tasks.items():
+        assert queue.post(f"/api/v1/task/{id}", json=body).status_code == 202
+    before = {id: queue.wait(id)["resources"] for id in tasks}
+    queue.stop()
+    queue.config["default_resources"] = {"cores": 0.4, "memory_mb": 70}
+    queue.start()
+    assert queue.run(["true"])["resources"] == {"cores": 0.4, "memory_mb": 70}
+    for id, body in tasks.items():
+        again = queue.post(f"/api/v1/task/{id}", json=body)
+        assert again.status_code == 200, (body, again.text)
+        assert again.json()["resources"] == before[id]
+
+
 def test_a_damaged_store_is_set_aside_and_said(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: an administrator's chance to save tasks, when a restart begins anew without a word."""
     queue = start_queue({}, properties={"Restart": "on-failure", "RestartSec": "0"})

@@ -66,6 +66,55 @@ def test_what_the_runner_refuses_is_said(start_runner: Starter, start_queue: Sta
     assert "nobody-has-this-name" in " ".join(attempt["executor"]) or "user" in " ".join(attempt["executor"])
 
 
+def test_what_no_worker_can_take_is_refused_at_the_door(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: the queue accepts a task whose body, with what it adds for the worker, no worker accepts."""
+    limit = 64 * 1024
+    small = {"body_max_bytes": limit}
+    queue = start_queue({"w": start_runner(ROOMY | small)}, small)
+
+    def body_of(size: int, field: str) -> str:
+        task = {"command": ["true"], "resources": {"cores": 0.1, "memory_mb": 10}}
+        if field == "stdin":
+            task["stdin"] = ""
+        missing = size - len(json.dumps(task, separators=(",", ":")))
+        task |= {"stdin": "x" * missing} if field == "stdin" else {"command": ["true", "x" * (missing - 3)]}
+        text = json.dumps(task, separators=(",", ":"))
+        assert len(text) == size
+        return text
+
+    json_type = {"Content-Type": "application/json"}
+    for field in ("stdin", "command"):
+        statuses = []
+        for size in [*range(limit - 200, limit, 20), limit]:
+            id = task_id()
+            answer = queue.post(f"/api/v1/task/{id}", data=body_of(size, field), headers=json_type)
+            statuses.append(answer.status_code)
+            if answer.status_code == 413:
+                assert "body_max_bytes" in answer.json()["detail"], answer.json()
+                assert queue.get(f"/api/v1/task/{id}").status_code == 404
+            else:
+                attempt = queue.wait(id)
+                assert attempt["result"] == "success", (size, field, attempt["executor"])
+        assert statuses[0] == 202 and statuses[-1] == 413 and statuses == sorted(statuses), statuses
+
+    batch = f'[{body_of(limit - 2, "stdin")}]'
+    answer = queue.post("/api/v1/tasks", data=batch, headers=json_type)
+    assert [outcome["status"] for outcome in answer.json()] == [413], answer.text
+
+
+def test_the_largest_task_is_told_as_taken(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: a worker's answer shows the task's whole command, and is larger than what was sent: a task that was taken
+    counts as uncertain, and its worker as one that does not answer."""
+    queue = start_queue({"w": start_runner(ROOMY)})
+    size = MIB - 200 - len('{"command":["true"],"resources":{"cores":1,"memory_mb":512}}')
+    words = ["x" * 100_000] * (size // 100_003)
+    words.append("x" * (size - 100_003 * len(words) - 3))
+    attempt = queue.run(["true", *words])
+    assert attempt["result"] == "success", attempt["executor"]
+    assert attempt["attempts"] == []
+    assert 'daggyd_submissions_total{outcome="unknown"} 0\n' in queue.get("/metrics").text
+
+
 def test_retries(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: second tries of what failed, their pauses, what became of the first ones; or killed tasks run again."""
     queue = start_queue({"w": start_runner(ROOMY)})

@@ -125,6 +125,36 @@ def test_limits_and_defaults_change_with_the_next_task(start_runner: Callable[..
     assert runner.attempt(blocker)["state"] == "running"
 
 
+def test_the_same_body_is_the_same_task_whatever_became_of_the_defaults(
+    start_runner: Callable[..., Runner],
+) -> None:
+    """Lost: a client that repeats a submission whose answer it did not get is told that its id is taken."""
+    runner = start_runner(ROOMY | {"default_resources": {"cores": 0.2, "memory_mb": 50}})
+    bodies = [
+        {"command": ["true"]},
+        {"command": ["true"], "resources": {}},
+        {"command": ["true"], "resources": {"memory_mb": 60}},
+        {"command": ["true"], "resources": {"cores": 0.3}},
+        {"command": ["sleep", "infinity"]},
+    ]
+    tasks = {task_id(): body for body in bodies}
+    for id, body in tasks.items():
+        assert runner.post(f"/api/v1/task/{id}", json=body).status_code == 202
+    before = {id: runner.attempt(id)["resources"] for id in tasks}
+    for cores in (0.4, 0.1):
+        change(runner, default_resources={"cores": cores, "memory_mb": 70})
+        assert runner.run(["true"])["resources"] == {"cores": cores, "memory_mb": 70}
+        for id, body in tasks.items():
+            again = runner.post(f"/api/v1/task/{id}", json=body)
+            assert again.status_code == 200, (body, again.text)
+            assert again.json()["resources"] == before[id], "and it keeps what it was given"
+            named = body | {"resources": {"cores": cores, "memory_mb": 70}}
+            assert runner.post(f"/api/v1/task/{id}", json=named).status_code == 409, "that asks for something else"
+        batch = [body | {"task_id": id} for id, body in tasks.items()]
+        outcomes = runner.post("/api/v1/tasks", json=batch).json()
+        assert [outcome["status"] for outcome in outcomes] == [200] * len(batch)
+
+
 def test_results_beyond_a_new_limit_are_forgotten_and_live_tasks_are_not(
     start_runner: Callable[..., Runner],
 ) -> None:

@@ -293,7 +293,7 @@ static void stopping_depends_on_where_the_task_is(void **state) {
         assert_int_equal(running->reason, REASON_RESULT);
 
         ScheduledTask *backoff = bed_task(&bed, 2, 100);
-        scheduler_restore_backoff(bed.scheduler, backoff, bed.now_usec + SEC);
+        scheduler_restore_backoff(bed.scheduler, backoff, SEC, bed.now_usec);
         scheduler_stop_task(bed.scheduler, backoff);
         bed_expect(&bed, ACTION_FINISH, backoff);
         assert_int_equal(backoff->reason, REASON_CANCELED);
@@ -668,14 +668,32 @@ static void a_restored_submission_is_repeated_under_the_present_lease_if_there_i
 static void a_restored_backoff_is_waited_for(void **state) {
         Bed bed;
         one_ready(&bed);
-        ScheduledTask *task = bed_task(&bed, 2, 100);
-        scheduler_restore_backoff(bed.scheduler, task, bed.now_usec + 3 * SEC);
+        ScheduledTask *task = bed_task_with(&bed, with_retries(1, 10 * SEC));
+        scheduler_restore_backoff(bed.scheduler, task, 3 * SEC, bed.now_usec);
         assert_true(scheduler_deadline(bed.scheduler, bed.now_usec) <= bed.now_usec + 3 * SEC);
         bed_wait(&bed, 3 * SEC - 1);
         bed_expect_none(&bed);
         bed_wait(&bed, 1);
         bed_expect(&bed, ACTION_PLACE, task);
         bed_done(&bed);
+}
+
+/* What is left is told by a clock that may have been set back by a month. */
+static void a_restored_backoff_is_no_longer_than_it_was(void **state) {
+        static const struct {
+                uint64_t n_retries;
+                usec_t least_usec, most_usec;
+        } rows[] = { { 1, 9 * SEC, 11 * SEC }, { 3, 36 * SEC, 44 * SEC }, { 20, 3240 * SEC, 3960 * SEC } };
+        for (FOREACH_ROW(row, rows)) {
+                Bed bed;
+                one_ready(&bed);
+                ScheduledTask *task = bed_task_with(&bed, with_retries(20, 10 * SEC));
+                task->n_retries = row->n_retries;
+                usec_t now_usec = bed.now_usec;
+                scheduler_restore_backoff(bed.scheduler, task, (usec_t) 30 * 86400 * SEC, now_usec);
+                assert_in_range(task->deadline.when_usec - now_usec, row->least_usec, row->most_usec);
+                bed_done(&bed);
+        }
 }
 
 static int try_everything(void *userdata) {
@@ -795,6 +813,7 @@ int main(void) {
                 cmocka_unit_test(an_attempt_is_found_again_after_a_restart_of_the_queue),
                 cmocka_unit_test(a_restored_submission_is_repeated_under_the_present_lease_if_there_is_one),
                 cmocka_unit_test(a_restored_backoff_is_waited_for),
+                cmocka_unit_test(a_restored_backoff_is_no_longer_than_it_was),
                 cmocka_unit_test(memory_may_run_short),
                 cmocka_unit_test(a_long_worker_id_is_refused),
                 cmocka_unit_test(a_worker_forgets_a_result_when_nothing_of_it_can_arrive_any_more),

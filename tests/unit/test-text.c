@@ -213,6 +213,8 @@ static const struct {
           true,
           "\xe0\xa0\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf" },
         { "\xf0\x90\x80\x80 \xf4\x8f\xbf\xbf", true, "\xf0\x90\x80\x80 \xf4\x8f\xbf\xbf" },
+        { "sixteen letters.\xc3\xa9 and more", true, "sixteen letters.\xc3\xa9 and more" },
+        { "sixteen letters.\xff", false, "sixteen letters.�" },
         { "\x80", false, "�" },
         { "a\xbf"
           "b",

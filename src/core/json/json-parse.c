@@ -231,11 +231,17 @@ static int parse_string(JsonScan *scan, char **ret, size_t *ret_size) {
         if (!decoded)
                 return -ENOMEM;
 
-        for (from = scan->text + start; from < end;)
-                if (*from == '\\')
+        for (from = scan->text + start; from < end;) {
+                if (*from == '\\') {
                         from = decode_escape(from, decoded, &size);
-                else
-                        decoded[size++] = *from++;
+                        continue;
+                }
+                const char *escape = memchr(from, '\\', (size_t) (end - from));
+                size_t n = (size_t) ((escape ?: end) - from);
+                memcpy(decoded + size, from, n);
+                size += n;
+                from += n;
+        }
         decoded[size] = '\0';
         *ret = decoded;
         *ret_size = size;

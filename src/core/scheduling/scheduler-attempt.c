@@ -341,7 +341,7 @@ void scheduler_submit_done(
 }
 
 /* Doubles with each try; a tenth more or less, so that what failed together does not come back together. */
-static usec_t retry_usec(const ScheduledTask *task) {
+usec_t scheduler_backoff_usec(const ScheduledTask *task) {
         usec_t usec = task->retry_backoff_usec;
         for (uint64_t i = 1; i < task->n_retries && usec < BACKOFF_MAX_USEC; i++)
                 usec = 2 * usec < BACKOFF_MAX_USEC ? 2 * usec : BACKOFF_MAX_USEC;
@@ -353,7 +353,9 @@ static void task_retry(Scheduler *scheduler, ScheduledTask *task, usec_t now_use
         task->n_retries++;
         task->reason = REASON_RETRY;
         task->state = SCHEDULED_BACKOFF;
-        deadline_set(&scheduler->deadlines, &task->deadline, usec_add(now_usec, retry_usec(task)));
+        deadline_set(&scheduler->deadlines,
+                     &task->deadline,
+                     usec_add(now_usec, scheduler_backoff_usec(task)));
         scheduler_act(scheduler, task, ACTION_REQUEUE);
 }
 

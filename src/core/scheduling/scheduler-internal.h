@@ -42,6 +42,8 @@ struct Scheduler {
         ScheduledWorker *first_call, *last_call; /* have a call to be made */
 };
 
+/* scheduler-attempt.c: how long TASK waits before its retry number n_retries. */
+usec_t scheduler_backoff_usec(const ScheduledTask *task);
 void scheduler_act(Scheduler *scheduler, ScheduledTask *task, SchedulerActionType type);
 
 /* Every function that reports something begins with this. */

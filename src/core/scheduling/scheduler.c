@@ -163,11 +163,14 @@ int scheduler_add_task(
         return 0;
 }
 
-void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t until_usec) {
+void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t rest_usec, usec_t now_usec) {
         assert(task->state == SCHEDULED_WAITING);
         waiting_list_remove(&scheduler->waiting, &task->waiting);
         task->state = SCHEDULED_BACKOFF;
-        deadline_set(&scheduler->deadlines, &task->deadline, until_usec);
+        usec_t whole_usec = scheduler_backoff_usec(task);
+        deadline_set(&scheduler->deadlines,
+                     &task->deadline,
+                     usec_add(now_usec, rest_usec < whole_usec ? rest_usec : whole_usec));
 }
 
 void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task) {

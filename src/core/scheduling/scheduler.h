@@ -201,8 +201,9 @@ void scheduler_restore_attempt(
                 bool unanswered,
                 usec_t now_usec);
 
-/* The same for one that was to wait until a time. */
-void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t until_usec);
+/* The same for one in back-off, of which REST_USEC are left by a clock that may have been set: the task waits
+ * for no longer than its back-off is, that of its n_retries, which must be set before. */
+void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t rest_usec, usec_t now_usec);
 
 /* Forgets an ended task. */
 void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task);

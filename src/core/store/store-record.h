@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What a queue keeps: tasks, their attempts and outputs, what it knows of its workers. As values; where and
- * how they are kept is a store's business. Times are CLOCK_REALTIME in microseconds, 0 for "not yet". */
+ * how they are kept is a store's business. Times are CLOCK_REALTIME in microseconds, 0 for "not yet", unless
+ * said otherwise. */
 #pragma once
 
 #include <stdbool.h>
@@ -38,9 +39,9 @@ typedef struct StoredTask {
         usec_t submit_usec;     /* accepted */
         usec_t queue_usec;      /* put (back) into the queue */
         usec_t not_before_usec; /* back-off of a retry */
-        usec_t finish_usec;
-        const char *spec;   /* JSON as accepted */
-        const char *result; /* JSON of the finished task without output; NULL while live */
+        usec_t finish_usec;     /* by the ResultClock */
+        const char *spec;       /* JSON as accepted */
+        const char *result;     /* JSON of the finished task without output; NULL while live */
 } StoredTask;
 
 /* Where an attempt is, for a restart: what may have reached a runner must be asked about there. */
@@ -79,12 +80,14 @@ typedef enum StoredStream {
 } StoredStream;
 
 /* What is known of the queue itself, by name. */
-#define STORED_FACT_QUEUE_ID "queue-id" /* 32 hexadecimal digits, made with the store */
-#define STORED_FACT_DRAINING "draining" /* "1": the queue takes no tasks and starts none */
+#define STORED_FACT_QUEUE_ID     "queue-id"     /* 32 hexadecimal digits, made with the store */
+#define STORED_FACT_RESULT_CLOCK "result-clock" /* a reading of the ResultClock, in decimal */
+#define STORED_FACT_DRAINING     "draining"     /* "1": the queue takes no tasks and starts none */
 
 typedef struct StoreFilter {
         int state;                 /* a StoredState, or -1: any */
         const char *const *labels; /* "key=value", all of which must hold; NULL-terminated, or NULL */
         uint64_t after;            /* seq of the last one of the page before; 0: from the beginning */
         uint64_t limit;            /* 1 … STORE_LIST_LIMIT_MAX */
+        size_t bytes_max;          /* the page ends with the task with which it has so many bytes */
 } StoreFilter;

@@ -64,6 +64,9 @@ int output_request_parse(const Query *query, OutputRequest *ret, Problem *reterr
         return 0;
 }
 
+/* Nineteen digits, so that the documents can say it. */
+#define AFTER_MAX UINT64_C(9999999999999999999)
+
 static int check_state(const char *state, Problem *problem) {
         static const char *const states[] = { "queued", "running", "completed", "errored", "killed" };
         for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
@@ -107,7 +110,7 @@ int task_list_request_parse(
                                 "/limit",
                                 "must be an integer between 1 and %d",
                                 TASK_LIST_MAX);
-        if (after && text_parse_u64(after, 0, UINT64_MAX - 1, &ret->after) < 0)
+        if (after && text_parse_u64(after, 0, AFTER_MAX, &ret->after) < 0)
                 return problem_set(
                                 reterr_problem, 400, "/after", "must be the \"next\" of an earlier answer");
         size_t n_labels = 0;
@@ -115,16 +118,6 @@ int task_list_request_parse(
                 if (streq(query->items[i].name, "label"))
                         r = add_label(query->items[i].value, labels_max, &n_labels, ret, reterr_problem);
         return r;
-}
-
-json_object *task_page_to_json(json_object *tasks, uint64_t next) {
-        _cleanup_(json_putp) json_object *page = json_object_new_object(), *owned = tasks;
-        char text[sizeof("18446744073709551615")];
-        (void) snprintf(text, sizeof(text), "%" PRIu64, next);
-        int r = page ? json_add(page, "tasks", TAKE_PTR(owned)) : -ENOMEM;
-        if (r >= 0)
-                r = json_add_string(page, "next", next == UINT64_MAX ? NULL : text);
-        return r < 0 ? NULL : TAKE_PTR(page);
 }
 
 void task_page_done(TaskPage *page) {
@@ -141,8 +134,11 @@ int task_page_add(TaskPage *page, json_object *task) {
         _cleanup_(freep) char *text = NULL;
         size_t size = 0;
         int r = owned ? json_format(owned, &text, &size) : -ENOMEM;
-        if (r >= 0)
-                r = text_append(&page->text, page->n_tasks == 0 ? "{\"tasks\":[" : ",");
+        return r < 0 ? r : task_page_add_text(page, text, size);
+}
+
+int task_page_add_text(TaskPage *page, const char *text, size_t size) {
+        int r = text_append(&page->text, page->n_tasks == 0 ? "{\"tasks\":[" : ",");
         if (r >= 0)
                 r = text_append_bytes(&page->text, text, size);
         page->n_tasks += r >= 0;

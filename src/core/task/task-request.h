@@ -71,12 +71,8 @@ int task_list_request_parse(
                 TaskListRequest *ret,
                 Problem *reterr_problem);
 
-/* The answer, a page: {"tasks","next"}. Takes TASKS over. NEXT is the "after" of the next page, or UINT64_MAX
- * at the end. NULL when out of memory, or TASKS is NULL. */
-json_object *task_page_to_json(json_object *tasks, uint64_t next);
-
-/* The same page as text, made a task at a time, so that it is bounded in bytes as well: TASK_PAGE_BYTES_MAX
- * and one task more. Zero-initialise it; task_page_done(). */
+/* The answer, a page: {"tasks","next"}. It is made a task at a time, and bounded in bytes as well:
+ * TASK_PAGE_BYTES_MAX and one task more. Zero-initialise it; task_page_done(). */
 typedef struct TaskPage {
         Text text;
         uint64_t n_tasks;
@@ -90,7 +86,10 @@ bool task_page_is_full(const TaskPage *page, uint64_t limit);
 /* Appends TASK, which it drops. -ENOMEM, also for NULL. */
 int task_page_add(TaskPage *page, json_object *task);
 
-/* Completes the text; NEXT as for task_page_to_json(). -ENOMEM. */
+/* The same with its JSON, of SIZE bytes. */
+int task_page_add_text(TaskPage *page, const char *text, size_t size);
+
+/* Completes the text. NEXT is the "after" of the next page, or UINT64_MAX at the end. -ENOMEM. */
 int task_page_end(TaskPage *page, uint64_t next);
 
 /* 400 unless BODY is an array of no more than TASK_BATCH_MAX. */
