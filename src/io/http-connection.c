@@ -11,7 +11,9 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <utlist.h>
 
 #include "io/http-internal.h"
 #include "io/loop.h"
@@ -26,6 +28,7 @@
 /* Who has a connection when all are taken must have said what it wants by then; a handshake takes more. */
 #define CROWD_PATIENCE_USEC     (250 * USEC_PER_MSEC)
 #define CROWD_PATIENCE_TLS_USEC (1 * USEC_PER_SEC)
+#define LAST_WORDS_MAX          64    /* connections that are looked at together */
 #define PEER_GROUPS_MAX         65536 /* the kernel's own limit */
 
 static const char *const drop_texts[_HTTP_DROP_MAX] = {
@@ -318,6 +321,8 @@ static HttpConnection *connection_free(HttpConnection *connection) {
                 connection->server->connections = connection->next;
         if (connection->next)
                 connection->next->previous = connection->previous;
+        if (connection->is_answered)
+                LL_DELETE2(connection->server->answered, connection, next_answered);
         http_tls_forget_handshake(connection);
         free(connection->peer.groups);
         free(connection);
@@ -336,6 +341,44 @@ static void connection_closed(Engine *engine, HttpConnection *connection) {
                 http_server_schedule_pump(server);
         if (!server->stopping && server->n_connections + 1 == server->options.connections_max)
                 http_server_enable_accept(server, true);
+}
+
+void http_connection_answered(HttpConnection *connection) {
+        if (!connection || connection->is_answered)
+                return;
+        connection->is_answered = true;
+        LL_PREPEND2(connection->server->answered, connection, next_answered);
+}
+
+/* Those of the list that wait for a request, at most ROOM, which leave it as the others do. */
+static size_t take_answered(HttpServer *server, struct pollfd *fds, size_t room) {
+        size_t n = 0;
+        while (server->answered && n < room) {
+                HttpConnection *connection = server->answered;
+                LL_DELETE2(server->answered, connection, next_answered);
+                connection->is_answered = false;
+                if (connection->phase == CONNECTION_AWAITING && !connection->dropped)
+                        fds[n++] = (struct pollfd){ .fd = connection->fd, .events = POLLRDHUP };
+        }
+        return n;
+}
+
+/* To libmicrohttpd (0.9.75) a read that brought less than there was room for is the last one until the kernel
+ * tells of more. An end that came together with a request has been told of by then, and its connection would
+ * stay open until the idle timeout. The kernel tells again of what is shut down on this side. */
+void http_server_hear_last_words(HttpServer *server) {
+        struct pollfd fds[LAST_WORDS_MAX];
+        while (server->answered) {
+                size_t n = take_answered(server, fds, LAST_WORDS_MAX);
+                if (n == 0 || poll(fds, n, 0) <= 0)
+                        continue;
+                for (size_t i = 0; i < n; i++) {
+                        int unread = 0;
+                        if (fds[i].revents & POLLRDHUP && ioctl(fds[i].fd, FIONREAD, &unread) >= 0 &&
+                            unread == 0)
+                                (void) shutdown(fds[i].fd, SHUT_RD);
+                }
+        }
 }
 
 void http_on_connection(

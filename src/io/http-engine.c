@@ -31,6 +31,7 @@
 void http_engine_pump(Engine *engine) {
         (void) MHD_run(engine->mhd);
         http_server_suspend_requests(engine->server);
+        http_server_hear_last_words(engine->server);
         http_tls_park_handshakes(engine);
 
         MHD_UNSIGNED_LONG_LONG timeout_msec;

@@ -55,6 +55,8 @@ struct HttpConnection {
         ConnectionPhase phase;
         usec_t since_usec, deadline_usec; /* of the phase; CLOCK_BOOTTIME */
         unsigned n_requests;              /* with a header that could be read */
+        HttpConnection *next_answered;
+        bool is_answered; /* is in the list of those */
         HttpConnection *next_handshaking;
         sd_event_source *handshake_source; /* set while it is suspended */
         bool in_handshake;
@@ -80,6 +82,7 @@ struct HttpServer {
         size_t n_listeners;
         HttpRequest *unsuspended; /* those that are not answered at once, until libmicrohttpd returns */
         HttpConnection *connections;
+        HttpConnection *answered; /* since libmicrohttpd was called */
         unsigned n_connections;
         size_t bodies_bytes;
         size_t answers_bytes, answers_file_bytes; /* of all answers that are not sent yet */
@@ -226,6 +229,13 @@ int http_body_respond_again(const HttpBody *body, struct MHD_Response **ret);
 
 /* Counts it no more; its response is the caller's to destroy. */
 void http_body_done(HttpServer *server, HttpBody *body);
+
+/* Notes that CONNECTION, which may be NULL, has got an answer. */
+void http_connection_answered(HttpConnection *connection);
+
+/* Lets libmicrohttpd hear that clients have said their last word behind a request that is answered now. Call
+ * whenever it has run. */
+void http_server_hear_last_words(HttpServer *server);
 
 /* libmicrohttpd's callbacks about a request, with the HttpServer as USERDATA. */
 void *http_on_target(void *userdata, const char *target, struct MHD_Connection *connection);

@@ -2,7 +2,6 @@
 
 /* How requests come in: libmicrohttpd's callbacks, in the order in which they fire. */
 
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <utlist.h>
@@ -80,6 +79,7 @@ void http_on_completed(
         if (request->state == REQUEST_HANDLED && request->on_hangup && !request->server->stopping)
                 request->on_hangup(request, request->hangup_userdata);
         http_connection_set_phase(request->on, CONNECTION_AWAITING);
+        http_connection_answered(request->on);
         request_free(request);
         *context = NULL;
 }
@@ -165,16 +165,8 @@ void http_request_suspend(HttpRequest *request) {
         (void) request_watch_hangup(request); /* without it a client that leaves is only noticed later */
 }
 
-/* Behind the last word of a client there is no other request to keep the connection for. libmicrohttpd does
- * not hear of an end that came together with the request. */
-static bool client_has_finished(const HttpRequest *request) {
-        struct pollfd it = { .fd = request->on ? request->on->fd : -1, .events = POLLRDHUP };
-        return poll(&it, 1, 0) > 0 && it.revents & POLLRDHUP;
-}
-
 static enum MHD_Result request_handle(HttpRequest *request) {
         request->state = REQUEST_HANDLED;
-        request->must_close |= client_has_finished(request);
         http_connection_set_phase(request->on, CONNECTION_WORKING);
         request->server->handlers.on_request(request, request->server->userdata);
         if (request->state == REQUEST_ANSWERED)

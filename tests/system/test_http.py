@@ -424,6 +424,14 @@ def test_a_client_that_has_said_its_last_word_gets_its_answer(
         assert answer.status == 200 and wire.ends(), answer
 
 
+def test_a_last_word_may_be_several(start_runner: Starter) -> None:
+    """Lost: all answers but the first, to clients that send what they have to say at once."""
+    runner = start_runner(ROOMY)
+    with Wire(runner) as wire:
+        assert last_word(wire, head("GET", "/ready") + 3 * head("GET", "/api/v1/tasks")).status == 200
+        assert [wire.answer().status for _ in range(3)] == [200] * 3 and wire.ends()
+
+
 def test_a_client_that_has_said_its_last_word_gets_its_answer_over_a_unix_socket() -> None:
     """Lost: the same for local scripts; and nothing but the answer is to be read there."""
     with UnixRunner(ROOMY) as runner:
