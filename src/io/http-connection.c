@@ -355,7 +355,7 @@ static size_t take_answered(HttpServer *server, struct pollfd *fds, size_t room)
         size_t n = 0;
         while (server->answered && n < room) {
                 HttpConnection *connection = server->answered;
-                LL_DELETE2(server->answered, connection, next_answered);
+                server->answered = connection->next_answered;
                 connection->is_answered = false;
                 if (connection->phase == CONNECTION_AWAITING && !connection->dropped)
                         fds[n++] = (struct pollfd){ .fd = connection->fd, .events = POLLRDHUP };

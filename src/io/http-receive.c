@@ -181,7 +181,7 @@ static enum MHD_Result request_handle(HttpRequest *request) {
 void http_server_suspend_requests(HttpServer *server) {
         while (server->unsuspended) {
                 HttpRequest *request = server->unsuspended;
-                LL_DELETE2(server->unsuspended, request, next_unsuspended);
+                server->unsuspended = request->next_unsuspended;
                 request->awaits_suspension = false;
                 bool is_answered = request->state == REQUEST_ANSWERED; /* while another was served */
                 if (request->state == REQUEST_HANDLED || is_answered)
