@@ -24,6 +24,12 @@
 /* Root's tasks, and users' with cgroup v2, can make cgroups of their own. */
 #define DEPTH_MAX 32
 
+/* Of the limits of some devices. */
+#define VALUE_SIZE_MAX (64 * 1024)
+
+/* "/" and a controller. */
+#define MOUNT_SIZE 64
+
 /* What is asked of the directory at PATH, a cgroup of the unit: 0 when this one is not it. */
 typedef int (*DirectoryQuestion)(const char *path, const void *userdata);
 
@@ -93,6 +99,7 @@ static int directory_is_populated(const char *path, const void *userdata) {
 /* A unit, and what is asked of its cgroups. */
 typedef struct Search {
         const char *slice, *unit;
+        const char *controller; /* whose hierarchy of v1; NULL: the one that systemd keeps processes in */
         DirectoryQuestion question;
         const void *userdata;
 } Search;
@@ -119,21 +126,45 @@ static int search_upwards(const Search *search, const char *mount, char *path) {
         }
 }
 
+/* Whether "4:cpu,cpuacct:/PATH", a line of /proc/self/cgroup, is about a hierarchy to look into, and where
+ * that is mounted. Each controller of v1 has a mount point, or a link, of its own name. */
+static bool search_mount(const Search *search, const char *line, char mount[static MOUNT_SIZE]) {
+        const char *controllers = strchr(line, ':');
+        if (!controllers)
+                return false;
+        controllers++;
+        size_t size = strcspn(controllers, ":");
+        *mount = '\0';
+        if (size == 0) { /* v2 */
+                if (unit_cgroup_is_unified())
+                        return true;
+                (void) snprintf(mount, MOUNT_SIZE, "/unified");
+                return !search->controller;
+        }
+        if (!search->controller) {
+                (void) snprintf(mount, MOUNT_SIZE, "/systemd");
+                return strncmp(controllers, "name=systemd:", strlen("name=systemd:")) == 0;
+        }
+        (void) snprintf(mount, MOUNT_SIZE, "/%s", search->controller);
+        for (size_t length = strlen(search->controller), n; size > 0; controllers += n, size -= n) {
+                n = strcspn(controllers, ",:");
+                if (n == length && memcmp(controllers, search->controller, n) == 0)
+                        return true;
+                n += controllers[n] == ',';
+        }
+        return false;
+}
+
 static int search_all(const Search *search) {
         _cleanup_(text_done) Text lines = {};
         int answer = file_read_all("/proc/self/cgroup", OWN_LINES_MAX, &lines);
         if (answer < 0)
                 return answer;
-        bool is_unified = access(CGROUP_ROOT "/cgroup.controllers", F_OK) >= 0;
         char *saved = NULL;
         for (char *line = strtok_r(lines.data, "\n", &saved); line; line = strtok_r(NULL, "\n", &saved)) {
-                char *path = strchr(line, '/');
-                const char *mount = NULL;
-                if (strstr(line, ":name=systemd:/"))
-                        mount = "/systemd";
-                else if (strncmp(line, "0::/", 4) == 0)
-                        mount = is_unified ? "" : "/unified";
-                int r = path && mount ? search_upwards(search, mount, path) : 0;
+                char *path = strchr(line, '/'), mount[MOUNT_SIZE];
+                bool is_it = path && search_mount(search, line, mount);
+                int r = is_it ? search_upwards(search, mount, path) : 0;
                 if (r > 0)
                         return r;
                 answer = r < 0 ? r : answer;
@@ -142,9 +173,49 @@ static int search_all(const Search *search) {
 }
 
 bool unit_cgroup_has(const char *slice, const char *unit, pid_t pid) {
-        return search_all(&(Search){ slice, unit, directory_has, &pid }) > 0;
+        return search_all(&(Search){ slice, unit, NULL, directory_has, &pid }) > 0;
 }
 
 int unit_cgroup_is_populated(const char *slice, const char *unit) {
-        return search_all(&(Search){ slice, unit, directory_is_populated, NULL });
+        return search_all(&(Search){ slice, unit, NULL, directory_is_populated, NULL });
+}
+
+typedef struct Reading {
+        const char *const *names;
+        size_t n_names;
+        Text *ret;
+} Reading;
+
+static int directory_read(const char *path, const void *userdata) {
+        const Reading *reading = userdata;
+        for (size_t i = 0; i < reading->n_names && reading->names[i]; i++) {
+                _cleanup_(freep) char *file = NULL;
+                if (asprintf(&file, "%s/%s", path, reading->names[i]) < 0) {
+                        file = NULL;
+                        return -ENOMEM;
+                }
+                int r = file_read_all(file, VALUE_SIZE_MAX, reading->ret);
+                if (r != -ENOENT)
+                        return r < 0 ? r : 1;
+        }
+        return 0;
+}
+
+int unit_cgroup_read(
+                const char *slice,
+                const char *unit,
+                const char *controller,
+                const char *const names[],
+                size_t n_names,
+                Text *ret) {
+        Reading reading = { names, n_names, ret };
+        return search_all(&(Search){ slice, unit, controller, directory_read, &reading });
+}
+
+bool unit_cgroup_is_unified(void) {
+        return access(CGROUP_ROOT "/cgroup.controllers", F_OK) >= 0;
+}
+
+bool unit_cgroup_has_v2(void) {
+        return unit_cgroup_is_unified() || access(CGROUP_ROOT "/unified/cgroup.procs", F_OK) >= 0;
 }

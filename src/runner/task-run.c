@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "io/loop.h"
 #include "runner/runner.h"
+#include "runner/task-effects.h"
 #include "runner/task-journal.h"
 #include "runner/task-output.h"
 #include "runner/task-story.h"
@@ -65,6 +66,7 @@ static void on_started(Task *task) {
         task->start_boottime_usec = usec_now(CLOCK_BOOTTIME);
         task->start_usec = task_clock(task, task->start_boottime_usec);
         task_note_started(task);
+        task_note_effects(task);
         metrics_count_started(&task->runner->metrics, task);
         task_send_event(task);
         task_journal_started(task);

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -153,6 +156,53 @@ def test_properties_reach_systemd(runner: Runner) -> None:
     for name, (_, expected) in PROPERTIES.items():
         in_force = unit_property(unit, name)
         assert sorted(in_force.split()) == sorted(expected.split()), name
+
+
+def notes_on(runner: Runner, properties: dict[str, object]) -> list[str]:
+    """The properties that the attempt says are without effect, while its task runs."""
+    id = runner.submit(["sleep", "infinity"], properties=properties)
+    await_that(lambda: runner.attempt(id)["start_time"], what=f"the start of {id}")
+    notes = runner.attempt(id)["executor"]
+    runner.delete(f"/api/v1/task/{id}", params={"wait": 30})
+    lists = [note.partition(": ")[2] for note in notes if note.startswith("without effect on this host: ")]
+    return sorted(re.findall(r"(\w+) \([^)]+\)", " ".join(lists)))
+
+
+def test_a_property_that_has_no_effect_on_this_host_is_named(runner: Runner) -> None:
+    """Lost: a limit that was asked for, got in silence, and is not there."""
+    weak = [] if UNIFIED else ["AllowedCPUs", "MemoryHigh", "MemoryLow"]
+    properties = {name: given for name, (given, _) in PROPERTIES.items()}
+    assert [name for name in notes_on(runner, properties) if name != "IOWeight"] == weak
+    assert notes_on(runner, {"CPUWeight": 250, "IPAddressDeny": ["any"]}) == []
+
+
+@pytest.fixture
+def device() -> Iterator[str]:
+    """A node for some block device of the host, which a bed has none of."""
+    numbers = next((path.read_text() for path in Path("/sys/class/block").glob("vd*/dev")), None)
+    if not numbers:
+        pytest.skip("this host has no block device to limit")
+    major, minor = map(int, numbers.split(":"))
+    path = Path("/dev/daggyr-test-disk")
+    os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(major, minor))
+    try:
+        yield str(path)
+    finally:
+        path.unlink()
+
+
+@pytest.mark.serial
+def test_a_limit_on_a_device_that_is_not_there_is_named(runner: Runner, device: str) -> None:
+    """Lost: the disk that others need, to a task whose limit is on /dev/sda and whose disk is /dev/vda."""
+    absent = "/dev/daggyr-test-no-disk"
+    assert notes_on(runner, {"IOReadBandwidthMax": {absent: "1M"}}) == ["IOReadBandwidthMax"]
+    assert notes_on(runner, {"IOReadBandwidthMax": {device: "1M"}, "IOWriteBandwidthMax": {device: "2M"}}) == []
+    assert notes_on(runner, {"IOReadBandwidthMax": {device: "1M"}, "IOWriteBandwidthMax": {absent: "2M"}}) == [
+        "IOWriteBandwidthMax"
+    ]
+    assert notes_on(runner, {"IOReadBandwidthMax": {device: "1M", absent: "1M"}}) == ["IOReadBandwidthMax"]
+    iops = {"IOReadIOPSMax": {device: 500}, "IOWriteIOPSMax": {device: 500}}
+    assert notes_on(runner, iops) == ([] if UNIFIED else sorted(iops))
 
 
 @pytest.mark.parametrize(
