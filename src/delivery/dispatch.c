@@ -297,7 +297,10 @@ static char *describe_ended(const Task *task, const Moment *now) {
                 r = queue_attempt_adopt(object, &frame);
         } else
                 r = queue_attempt_new(&frame, QUEUE_END_LOST, task->unit, NULL, now->realtime_usec, &object);
-        return r >= 0 && json_format(object, &text, NULL) >= 0 ? text : NULL;
+        if (r < 0)
+                return NULL;
+        queue_attempt_make_earlier(object);
+        return json_format(object, &text, NULL) >= 0 ? text : NULL;
 }
 
 static int note_ended(Task *task, const Moment *now) {

@@ -166,7 +166,7 @@ static void answer(Submit *submit) {
 
 static void describe_items(Submit *submit);
 
-/* The next item is described as far as it can be. Memory for all of a batch is needed only as text. */
+/* The next item is described, or cannot be. In a batch its outcome becomes text at once. */
 static void item_described(Submit *submit) {
         Item *item = &submit->items[submit->described++];
         if (submit->body && submit->error >= 0)
@@ -175,7 +175,11 @@ static void item_described(Submit *submit) {
 
 static void on_described(int r, json_object *object, void *userdata) {
         Submit *submit = userdata;
-        submit->items[submit->described].attempt = object;
+        Item *item = &submit->items[submit->described];
+        item->attempt = object;
+        if (r == -ENOENT) /* others may forget it while the rest of a batch is taken */
+                (void) problem_set_for_now(
+                                &item->problem, 503, RETRY_AFTER_SEC, "the task was forgotten meanwhile");
         item_described(submit);
         describe_items(submit);
 }

@@ -55,7 +55,7 @@ typedef struct Host {
         usec_t clock_offset_usec; /* its CLOCK_BOOTTIME less ours */
         usec_t paused_until_usec;
         usec_t died_usec; /* when its process did last */
-        uint64_t life; /* of its process; what was to happen in an earlier one does not happen */
+        uint64_t life;    /* of its process; what was to happen in an earlier one does not happen */
         bool up;
 } Host;
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import requests
 
 from bedlib import SLOWNESS, SMALL_QUARANTINE, Queue, await_that, load, task_id
 from test_name_service import TINY, ReadyProbe
@@ -103,6 +104,23 @@ def test_the_tasks_of_a_batch_are_decided_on_in_order(start_queue: Callable[...,
     assert [outcome["task_id"] for outcome in outcomes[:90]] == [task["task_id"] for task in batch]
     assert [outcome["attempt"]["command"] for outcome in outcomes[:90]] == [["true", large]] * 90
     assert queue.post("/api/v1/tasks", json=[]).json() == []
+
+
+def test_a_task_of_a_batch_may_be_forgotten_while_the_others_are_taken(start_queue: Callable[..., Queue]) -> None:
+    """Lost: the answer for all of a batch, because somebody deletes one of its tasks at once."""
+    queue = start_queue({}, NOBODY)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            ids = [task_id() for _ in range(400)]
+            batch = [{"task_id": id, "command": ["true"], "resources": TINY} for id in ids]
+            answer = pool.submit(queue.post, "/api/v1/tasks", json=batch)
+            for id in ids[:20]:
+                url = f"{queue.url}/api/v1/task/{id}"
+                while not answer.done() and requests.delete(url, timeout=60).status_code != 204:
+                    pass
+            statuses = [outcome["status"] for outcome in answer.result().json()]
+            assert len(statuses) == 400 and set(statuses) <= {202, 503}, statuses
+            assert set(statuses[20:]) == {202}
 
 
 @needs_plain_build

@@ -29,6 +29,19 @@ def resident_kib(pid: int) -> int:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
 
 
+def test_earlier_attempts_are_small(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: a gigabyte in the store, and in an answer, for one task of a large command that is tried a thousand times."""
+    queue = start_queue({"w": start_runner(ROOMY)})
+    command = ["sh", "-c", "exit 7", "x" * 100_000]
+    id = queue.submit(command, retry={"max": 5, "backoff": 0}, labels={"a": "b" * 255})
+    attempt = queue.wait(id)
+    assert attempt["command"] == command and attempt["labels"] == {"a": "b" * 255}
+    assert [earlier["exit_code"] for earlier in attempt["attempts"]] == [7] * 5
+    assert {earlier["worker"] for earlier in attempt["attempts"]} == {"w"}
+    assert all(earlier["start_time"] and earlier["task_id"] == id for earlier in attempt["attempts"])
+    assert len(json.dumps(attempt["attempts"])) < 10_000
+
+
 def test_every_field_reaches_the_runner(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: what a task asks for, on its way through the queue."""
     runner = start_runner(ROOMY)

@@ -74,6 +74,13 @@ static void ends_without_a_runner_have_names(void **state) {
         }
 }
 
+static void earlier_attempts_do_not_repeat_what_the_task_shows(void **state) {
+        _cleanup_(json_putp) json_object *object = json_of(
+                        "{\"task_id\":\"t\",\"command\":[\"x\"],\"labels\":{\"a\":\"b\"},\"state\":\"errored\"}");
+        queue_attempt_make_earlier(object);
+        check_json("earlier", object, "{\"task_id\":\"t\",\"state\":\"errored\"}");
+}
+
 static void outputs_are_shown_as_text(void **state) {
         _cleanup_(json_putp) json_object *object = json_of("{}");
         assert_int_equal(queue_attempt_add_output(object, "output", "a\xff", 2, false), 0);
@@ -101,6 +108,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_runners_attempt_becomes_the_queues),
                 cmocka_unit_test(ends_without_a_runner_have_names),
+                cmocka_unit_test(earlier_attempts_do_not_repeat_what_the_task_shows),
                 cmocka_unit_test(outputs_are_shown_as_text),
                 cmocka_unit_test(memory_may_run_out),
         };

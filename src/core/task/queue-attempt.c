@@ -77,6 +77,11 @@ int queue_attempt_new(
         return 0;
 }
 
+void queue_attempt_make_earlier(json_object *object) {
+        json_object_object_del(object, "command");
+        json_object_object_del(object, "labels");
+}
+
 int queue_attempt_add_output(json_object *object, const char *key, const void *bytes, size_t size, bool cut) {
         _cleanup_(freep) char *shown = NULL;
         size_t shown_size;

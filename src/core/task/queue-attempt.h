@@ -41,6 +41,10 @@ int queue_attempt_new(
                 usec_t stop_usec,
                 json_object **ret);
 
+/* Takes out of an attempt that did not become its task's result what the task itself shows: these may be
+ * many, and a command a megabyte. */
+void queue_attempt_make_earlier(json_object *object);
+
 /* Adds "output" or "error" (KEY) to a finished attempt: SIZE BYTES of those the task wrote; CUT when these
  * are not all that are kept. -ENOMEM. */
 int queue_attempt_add_output(json_object *object, const char *key, const void *bytes, size_t size, bool cut);
