@@ -105,7 +105,7 @@ typedef struct LineContext {
 static void on_line(const char *line, size_t size, void *userdata) {
         const LineContext *context = userdata;
         Task *task = context->task;
-        if (!journal_rate_take(&task->journal.rate, usec_now(CLOCK_MONOTONIC)))
+        if (!journal_rate_take(&task->journal.rate, size, usec_now(CLOCK_MONOTONIC)))
                 return;
         _cleanup_(text_done) Text entry = {};
         bool is_error = context->stream == TASK_STREAM_ERROR;

@@ -117,12 +117,21 @@ static void a_line_of_exactly_the_limit_is_one_line(void **state) {
 static void a_chatty_task_is_held_to_its_rate_and_counted(void **state) {
         JournalRate rate = {};
         for (unsigned i = 0; i < JOURNAL_BURST_LINES; i++)
-                assert_true(journal_rate_take(&rate, 5));
-        assert_false(journal_rate_take(&rate, 6));
-        assert_false(journal_rate_take(&rate, 5 + JOURNAL_INTERVAL_USEC - 1));
+                assert_true(journal_rate_take(&rate, 100, 5));
+        assert_false(journal_rate_take(&rate, 100, 6));
+        assert_false(journal_rate_take(&rate, 100, 5 + JOURNAL_INTERVAL_USEC - 1));
         assert_int_equal(rate.n_dropped, 2);
-        assert_true(journal_rate_take(&rate, 5 + JOURNAL_INTERVAL_USEC));
+        assert_true(journal_rate_take(&rate, 100, 5 + JOURNAL_INTERVAL_USEC));
         assert_int_equal(rate.n_dropped, 2);
+}
+
+static void long_lines_are_held_to_their_bytes(void **state) {
+        JournalRate rate = {};
+        for (unsigned i = 0; i < JOURNAL_BURST_BYTES / JOURNAL_LINE_MAX; i++)
+                assert_true(journal_rate_take(&rate, JOURNAL_LINE_MAX, 5));
+        assert_false(journal_rate_take(&rate, 1, 6));
+        assert_int_equal(rate.n_dropped, 1);
+        assert_true(journal_rate_take(&rate, 1, 5 + JOURNAL_INTERVAL_USEC));
 }
 
 int main(void) {
@@ -133,6 +142,7 @@ int main(void) {
                 cmocka_unit_test(overlong_lines_are_cut_at_characters),
                 cmocka_unit_test(a_line_of_exactly_the_limit_is_one_line),
                 cmocka_unit_test(a_chatty_task_is_held_to_its_rate_and_counted),
+                cmocka_unit_test(long_lines_are_held_to_their_bytes),
         };
         return cmocka_run_group_tests_name("journal-entry", tests, NULL, NULL);
 }

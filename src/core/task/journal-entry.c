@@ -26,16 +26,18 @@ int journal_entry_add_string(Text *entry, const char *field, const char *value) 
         return journal_entry_add(entry, field, value, strlen(value));
 }
 
-bool journal_rate_take(JournalRate *rate, usec_t now_usec) {
+bool journal_rate_take(JournalRate *rate, size_t size, usec_t now_usec) {
         if (rate->n_lines == 0 || now_usec >= usec_add(rate->interval_start_usec, JOURNAL_INTERVAL_USEC)) {
                 rate->interval_start_usec = now_usec;
                 rate->n_lines = 0;
+                rate->n_bytes = 0;
         }
-        if (rate->n_lines >= JOURNAL_BURST_LINES) {
+        if (rate->n_lines >= JOURNAL_BURST_LINES || rate->n_bytes >= JOURNAL_BURST_BYTES) {
                 rate->n_dropped++;
                 return false;
         }
         rate->n_lines++;
+        rate->n_bytes += size;
         return true;
 }
 

@@ -15,7 +15,10 @@
 
 /* Under journald's default of 10000 in 30 s, which it charges to the task's unit: so what is dropped is
  * dropped, and counted, here. */
-#define JOURNAL_BURST_LINES   8000
+#define JOURNAL_BURST_LINES 8000
+/* What is written without line breaks, or at great length, is seldom meant for a reader: 8000 lines of 32 KiB
+ * take journald the better part of a second, and others' entries their place. */
+#define JOURNAL_BURST_BYTES   (16 * 1024 * 1024)
 #define JOURNAL_INTERVAL_USEC (30 * USEC_PER_SEC)
 
 /* Appends "FIELD=value", in the binary form where VALUE has line breaks. -ENOMEM. */
@@ -25,11 +28,12 @@ int journal_entry_add_string(Text *entry, const char *field, const char *value);
 typedef struct JournalRate {
         usec_t interval_start_usec;
         unsigned n_lines;
+        uint64_t n_bytes;
         uint64_t n_dropped; /* of the task's whole life */
 } JournalRate;
 
-/* Whether one more line may pass at NOW_USEC; counts it as passed or dropped. */
-bool journal_rate_take(JournalRate *rate, usec_t now_usec);
+/* Whether one more line, of SIZE bytes, may pass at NOW_USEC; counts it as passed or dropped. */
+bool journal_rate_take(JournalRate *rate, size_t size, usec_t now_usec);
 
 /* A stream's bytes on their way to becoming lines. */
 typedef struct LineSplitter {
