@@ -188,7 +188,10 @@ json_object *task_to_json(const Task *task, OutputMode mode) {
 }
 
 void task_wait_add(Task *task, HttpRequest *request, int status, OutputMode mode, usec_t timeout_usec) {
-        waiters_add(&task->waiters, request, status, mode, task_is_live(task) ? timeout_usec : 0);
+        if (mode == OUTPUT_FULL && task->told)
+                http_request_answer(request, status, "application/json", task->told, strlen(task->told));
+        else
+                waiters_add(&task->waiters, request, status, mode, task_is_live(task) ? timeout_usec : 0);
 }
 
 void task_send_event(const Task *task) {
