@@ -86,9 +86,13 @@ static int ask_property(
 static int on_main_pid(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
         Systemd1Query *query = userdata;
         uint32_t main_pid = 0;
-        if (reply_errno(reply) < 0 || sd_bus_message_read(reply, "v", "u", &main_pid) < 0)
-                main_pid = 0;
-        query->handler.unit_of(0, query->subject, (pid_t) main_pid, query->userdata);
+        int r = reply_errno(reply);
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "v", "u", &main_pid);
+        if (r == -EBADR) /* no such interface, as it is no service */
+                r = 0;
+        query->handler.unit_of(
+                        r < 0 ? r : 0, r < 0 ? NULL : query->subject, (pid_t) main_pid, query->userdata);
         return 0;
 }
 
@@ -105,9 +109,11 @@ static int take_unit_name(Systemd1Query *query, sd_bus_message *reply) {
 
 static int on_unit_of(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
         Systemd1Query *query = userdata;
-        int r = sd_bus_message_is_method_error(reply, "org.freedesktop.systemd1.NoUnitForPID") ?
-                        -ENXIO :
-                        reply_errno(reply);
+        if (sd_bus_message_is_method_error(reply, "org.freedesktop.systemd1.NoUnitForPID")) {
+                query->handler.unit_of(0, NULL, 0, query->userdata);
+                return 0;
+        }
+        int r = reply_errno(reply);
         if (r >= 0)
                 r = take_unit_name(query, reply);
         if (r >= 0)

@@ -19,8 +19,8 @@ typedef struct Systemd1Query Systemd1Query;
 Systemd1Query *systemd1_query_free(Systemd1Query *query);
 DEFINE_POINTER_CLEANUP(Systemd1Query, systemd1_query_free)
 
-/* The unit that process PID is in, and, when that is a service, its main process (else 0). -ENXIO: in none.
- */
+/* The unit that process PID is in, and, when that is a service, its main process (else 0). UNIT is NULL when
+ * it is in none. */
 typedef void (*Systemd1UnitOfHandler)(int error, const char *unit, pid_t main_pid, void *userdata);
 int systemd1_ask_unit_of(
                 Systemd1 *systemd1,

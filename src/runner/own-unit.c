@@ -3,13 +3,19 @@
 #include "runner/own-unit.h"
 
 #include "base/text.h"
+#include "base/usec.h"
+#include "io/loop.h"
 #include "io/systemd1-query.h"
 
+#define RETRY_USEC (100 * USEC_PER_MSEC)
+
 struct OwnUnit {
+        sd_event *event;
         Systemd1 *systemd1; /* weak */
         OwnUnitHandler handler;
         void *userdata;
         Systemd1Query *query;
+        sd_event_source *retry_source;
         QueuedCall *scope_call;
         char *name;
         bool is_service;
@@ -25,7 +31,9 @@ OwnUnit *own_unit_free(OwnUnit *own_unit) {
         if (!own_unit)
                 return NULL;
         systemd1_query_free(own_unit->query);
+        event_source_dropp(&own_unit->retry_source);
         queued_call_cancel(own_unit->scope_call);
+        sd_event_unref(own_unit->event);
         free(own_unit->name);
         free(own_unit);
         return NULL;
@@ -73,9 +81,37 @@ static void make_scope(OwnUnit *own_unit) {
                 own_unit->handler(r, "could not ask systemd for a scope", own_unit->userdata);
 }
 
+/* The connection is lost, or systemd is not back yet on a bus that was restarted (-ENXIO, -EHOSTUNREACH). */
+static bool is_passing(int error) {
+        return error == -ENOTCONN || error == -ECONNRESET || error == -EPIPE || error == -ETIMEDOUT ||
+                        error == -ENXIO || error == -EHOSTUNREACH;
+}
+
+static int own_unit_ask(OwnUnit *own_unit);
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
+        OwnUnit *own_unit = userdata;
+        int r = own_unit_ask(own_unit);
+        if (r < 0)
+                own_unit->handler(r, "cannot ask systemd", own_unit->userdata);
+        return 0;
+}
+
+static int own_unit_ask_later(OwnUnit *own_unit) {
+        return loop_set_timer(
+                        own_unit->event,
+                        &own_unit->retry_source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), RETRY_USEC),
+                        on_retry,
+                        own_unit,
+                        "own-unit-retry");
+}
+
 static void on_unit(int error, const char *unit, pid_t main_pid, void *userdata) {
         OwnUnit *own_unit = userdata;
-        if (error == -ENXIO || (error >= 0 && main_pid != getpid())) {
+        if (is_passing(error) && own_unit_ask_later(own_unit) >= 0)
+                return;
+        if (error >= 0 && main_pid != getpid()) {
                 make_scope(own_unit);
                 return;
         }
@@ -92,12 +128,28 @@ static void on_unit(int error, const char *unit, pid_t main_pid, void *userdata)
                 own_unit->handler(-ENOMEM, "out of memory", own_unit->userdata);
 }
 
-int own_unit_find(Systemd1 *systemd1, OwnUnitHandler handler, void *userdata, OwnUnit **ret) {
+static int own_unit_ask(OwnUnit *own_unit) {
+        own_unit->query = systemd1_query_free(own_unit->query);
+        int r = systemd1_ask_unit_of(own_unit->systemd1, getpid(), on_unit, own_unit, &own_unit->query);
+        return is_passing(r) ? own_unit_ask_later(own_unit) : r;
+}
+
+int own_unit_find(
+                sd_event *event,
+                Systemd1 *systemd1,
+                OwnUnitHandler handler,
+                void *userdata,
+                OwnUnit **ret) {
         _cleanup_(own_unit_freep) OwnUnit *own_unit = calloc(1, sizeof(*own_unit));
         if (!own_unit)
                 return -ENOMEM;
-        *own_unit = (OwnUnit){ .systemd1 = systemd1, .handler = handler, .userdata = userdata };
-        int r = systemd1_ask_unit_of(systemd1, getpid(), on_unit, own_unit, &own_unit->query);
+        *own_unit = (OwnUnit){
+                .event = sd_event_ref(event),
+                .systemd1 = systemd1,
+                .handler = handler,
+                .userdata = userdata,
+        };
+        int r = own_unit_ask(own_unit);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(own_unit);

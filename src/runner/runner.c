@@ -312,7 +312,7 @@ static void on_connected(void *userdata) {
                 runner_find_capacity(runner);
                 return;
         }
-        int r = own_unit_find(runner->systemd1, on_own_unit, runner, &runner->own_unit);
+        int r = own_unit_find(runner->event, runner->systemd1, on_own_unit, runner, &runner->own_unit);
         if (r < 0)
                 on_own_unit(r, "cannot ask systemd", runner);
 }
@@ -326,7 +326,7 @@ static void on_disconnected(int error, void *userdata) {
         }
         if (runner->systemd_ready || runner->on_ready)
                 (void) log_errno(LOG_WARNING, error, "No connection to systemd, trying again");
-        if (!runner->systemd_ready && runner->own_unit) { /* lost in the middle of the start */
+        if (runner->on_ready && runner->own_unit) { /* lost in the middle of the start */
                 runner->stale_scopes = stale_scopes_free(runner->stale_scopes);
                 runner->own_unit = own_unit_free(runner->own_unit);
         }

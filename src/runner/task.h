@@ -92,7 +92,7 @@ struct Task {
         Task *previous, *next; /* the table's order of submission */
         uint64_t sequence;
         Task *previous_finished, *next_finished;
-        char *told; /* once it is finished: the whole attempt, while that is small; NULL */
+        char *told;        /* once it is finished: the whole attempt, while that is small; NULL */
         size_t kept_bytes; /* charged to the table once finished */
         unsigned kept_files;
 };
@@ -111,8 +111,8 @@ bool task_is_live(const Task *task);
  * what has passed since. So a clock that is set meanwhile changes no order and no duration. */
 usec_t task_clock(const Task *task, usec_t now_boottime_usec);
 
-/* Writes down the attempt of a task that is finished, which will not change: it goes into the event of its end and
- * into the answers of whoever waits or asks. */
+/* Writes down the attempt of a task that is finished, which will not change: it goes into the event of its
+ * end and into the answers of whoever waits or asks. */
 void task_write_down(Task *task);
 
 /* Tells those who listen to /api/v1/events what has become of it. */

@@ -189,6 +189,24 @@ def test_the_bus_is_killed_and_stays_away(runner: Runner) -> None:
     assert capacity["free"] == capacity["total"]
 
 
+def test_a_bus_that_goes_again_and_again_ends_no_task(runner: Runner) -> None:
+    """Lost: the daemon and all it runs, where the bus goes once more before systemd has answered on the new one."""
+    id = runner.submit(["sleep", "infinity"])
+    await_that(lambda: runner.attempt(id)["start_time"], what="the task to start")
+    pid = runner.main_pid
+    for n in range(60):
+        # The daemon's next attempt starts another one, by the socket; and each time it is on its way back for a
+        # little longer.
+        run("systemctl", "kill", "--signal=KILL", "dbus.service", check=False)
+        run("systemctl", "reset-failed", "dbus.service", "dbus.socket", check=False)
+        time.sleep(0.01 * (n % 10))
+    run("systemctl", "start", "--no-block", "dbus.socket", "dbus.service")
+    await_that(lambda: runner.get("/ready").status_code == 200, timeout=30, what="the daemon to be back")
+    assert (runner.main_pid, runner.attempt(id)["state"]) == (pid, "running"), runner.attempt(id)
+    assert runner.run(["true"])["succeeded"]
+    run("systemctl", "reset-failed")
+
+
 @pytest.mark.parametrize("what", ["daemon-reload", "daemon-reexec"])
 def test_systemd_reloads_and_reexecutes_itself_while_tasks_start(runner: Runner, what: str) -> None:
     """Lost: tasks that start while a package is installed would fail, or hang for half a minute."""

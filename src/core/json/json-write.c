@@ -102,8 +102,7 @@ json_object *json_new_double(double value) {
 json_object *json_new_written(const char *text) {
         json_object *object = json_object_new_object();
         if (object)
-                json_object_set_serializer(
-                                object, json_object_userdata_to_json_string, (void *) text, NULL);
+                json_object_set_serializer(object, json_object_userdata_to_json_string, (void *) text, NULL);
         return object;
 }
 

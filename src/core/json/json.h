@@ -116,8 +116,8 @@ int json_append(json_object *array, json_object *value);
 /* A number object in the form json_add_double() describes; NULL when out of memory. */
 json_object *json_new_double(double value);
 
-/* A value that is written as TEXT, which is JSON already and must outlive it; nothing can be read from it. NULL
- * when out of memory. */
+/* A value that is written as TEXT, which is JSON already and must outlive it; nothing can be read from it.
+ * NULL when out of memory. */
 json_object *json_new_written(const char *text);
 
 /* The text of OBJECT, without spaces and without escaped slashes. The caller frees *ret; RET_SIZE may be
