@@ -233,6 +233,8 @@ Spawner *spawner_free(Spawner *spawner) {
         return NULL;
 }
 
+/* ETOOMANYREFS, too, is a shortage: the kernel counts the descriptors that all processes of this account have
+ * under way, and holds them to this one's limit of descriptors (Linux 6.18). */
 static int send_request(int fd, const int fds[static LEADER_N_FDS]) {
         union {
                 char buffer[CMSG_SPACE(LEADER_N_FDS * sizeof(int))];

@@ -99,6 +99,10 @@ def test_small_output_costs_no_descriptor_and_large_no_memory(start_runner: Call
     assert files_of(runner) == []
 
 
+# The kernel holds the descriptors that a user's processes have under way to each other to the limit of whoever sends
+# the next one (unix(7), ETOOMANYREFS): with few of its own, this runner would be held up by those of its neighbours,
+# which have the same account.
+@pytest.mark.serial
 def test_large_results_do_not_use_up_the_descriptors(start_runner: Callable[..., Runner]) -> None:
     """Lost: as in Daggy's own history, the runner would die silently when it has run out of them."""
     limit, n_tasks = 200, 120
