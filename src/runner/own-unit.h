@@ -13,8 +13,8 @@ typedef struct OwnUnit OwnUnit;
 
 typedef void (*OwnUnitHandler)(int error, const char *message, void *userdata);
 
-/* Finds or makes the unit; HANDLER is called once, with 0 when own_unit_name() is known. For as long as systemd
- * does not answer it is asked again. */
+/* Finds or makes the unit; HANDLER is called once, with 0 when own_unit_name() is known. For as long as
+ * systemd does not answer it is asked again. */
 int own_unit_find(sd_event *event, Systemd1 *systemd1, OwnUnitHandler handler, void *userdata, OwnUnit **ret);
 OwnUnit *own_unit_free(OwnUnit *own_unit);
 DEFINE_POINTER_CLEANUP(OwnUnit, own_unit_free)
