@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchlib import ROOMY, Bed, Row, row
+from benchlib import Bed, Row, row
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 
@@ -125,7 +125,7 @@ def _accepted_rows(bed: Bed) -> list[Row]:
 
 def _real_rows(bed: Bed) -> list[Row]:
     """Whole cycles of /bin/true by a runner alone, and through the queue by another that is like it."""
-    config = ROOMY | {"capacity_overrides": {"cores": IN_FLIGHT, "memory_mb": 65536}, "results_max": 100_000}
+    config = {"capacity_overrides": {"cores": IN_FLIGHT, "memory_mb": 65536}, "results_max": 100_000}
     n, n_lone = bed.count(N_CYCLES), bed.count(N_LONE_CYCLES)
     with Runner(config) as alone, Runner(config) as worker, _queue_of({"w": worker}) as queue:
         for server in alone, queue:
