@@ -117,20 +117,14 @@ static bool probe_client(int fd) {
 static bool client_may_listen(const HttpRequest *request, int fd) {
         if (request->state != REQUEST_HANDLED || !request->on || request->on->engine->is_tls)
                 return false;
-        int domain;
-        socklen_t size = sizeof(domain);
-        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
-                return false;
-        return domain == AF_UNIX || (request->takes_interim && probe_client(fd));
+        return !http_request_over_tcp(request) || (request->takes_interim && probe_client(fd));
 }
 
 static int on_hangup_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         HttpRequest *request = userdata;
-        if (!(revents & (EPOLLHUP | EPOLLERR)) && client_may_listen(request, fd)) {
-                request->must_close = true; /* there will be no other request */
+        if (!(revents & (EPOLLHUP | EPOLLERR)) && client_may_listen(request, fd))
                 return sd_event_source_set_io_events(
                                 source, 0); /* but for those two, which are always told */
-        }
         if (request->on_hangup)
                 request->on_hangup(request, request->hangup_userdata);
         request->on_hangup = NULL;
