@@ -162,6 +162,12 @@ def open_folder(parent: str = "/tmp") -> Path:
     return folder
 
 
+def cpu_seconds(pid: int) -> float:
+    """The CPU time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def open_fds(pid: int) -> dict[int, str]:
     """What each descriptor of a process is open on."""
     found = {}

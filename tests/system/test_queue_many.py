@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, open_fds, run, task_id
+from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, cpu_seconds, open_fds, run, task_id
 
 Starter = Callable[..., Any]
 
 N_MANY = 100_000 if SLOWNESS <= 1 else 5_000
 BYTES_PER_TASK_MAX = 1400
-SMALL = {"resources": {"cores": 0.01, "memory_mb": 1}}
+SMALL = {"resources": {"cores": 1, "memory_mb": 1}}
+EIGHT_AT_A_TIME = {"capacity_overrides": {"cores": 8, "memory_mb": 65536}}
+"""Hundreds of tasks that begin at once would keep a small machine from its leases, and neighbours from their tests."""
 
 
 def resident_bytes(queue: Queue) -> int:
@@ -23,8 +25,8 @@ def resident_bytes(queue: Queue) -> int:
 
 
 def submit_many(queue: Queue, n: int, label: str) -> float:
-    """How long it took, in seconds."""
-    begin = time.monotonic()
+    """The CPU time that the queue took for it, in seconds: what neighbours do to the machine is not in it."""
+    begin = cpu_seconds(queue.main_pid)
     for at in range(0, n, 1000):
         batch = [
             {"task_id": task_id(f"{label}{at}"), "command": ["true"], "retry": {"max": 2}} | SMALL
@@ -32,7 +34,7 @@ def submit_many(queue: Queue, n: int, label: str) -> float:
         ]
         outcomes = queue.post("/api/v1/tasks", json=batch).json()
         assert {outcome["status"] for outcome in outcomes} == {202}
-    return time.monotonic() - begin
+    return cpu_seconds(queue.main_pid) - begin
 
 
 def n_finished(queue: Queue) -> int:
@@ -41,11 +43,11 @@ def n_finished(queue: Queue) -> int:
 
 
 def dispatch(queue: Queue, n: int) -> float:
-    """How long it took until the worker was through with N of the tasks that wait, in seconds."""
-    before, begin = n_finished(queue), time.monotonic()
+    """The CPU time that the queue took until the worker was through with N of the tasks that wait, in seconds."""
+    before, begin = n_finished(queue), cpu_seconds(queue.main_pid)
     queue.put("/api/v1/workers/w", json={"disabled": False})
     await_that(lambda: n_finished(queue) >= before + n, 60, "the first tasks to be through")
-    took = time.monotonic() - begin
+    took = cpu_seconds(queue.main_pid) - begin
     queue.put("/api/v1/workers/w", json={"disabled": True})
     return took
 
@@ -58,7 +60,7 @@ def wakeups(pid: int) -> int:
 
 def test_many_waiting_tasks(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: memory and time, the more the longer the queue is; at last the whole queue."""
-    runner = start_runner(ROOMY)
+    runner = start_runner(EIGHT_AT_A_TIME)
     queue = start_queue({"w": runner}, None, SMALL_QUARANTINE)
     queue.await_leases("w")
     queue.put("/api/v1/workers/w", json={"disabled": True})
@@ -68,18 +70,18 @@ def test_many_waiting_tasks(start_runner: Starter, start_queue: Starter) -> None
     total = submit_many(queue, N_MANY - 4000, "bulk")
     last = submit_many(queue, 2000, "last")
     per_task = (resident_bytes(queue) - base) / (N_MANY - 2000)
-    print(f"{per_task:.0f} bytes/task; 2000 in {first:.1f} s at first, {last:.1f} s at last, bulk {total:.1f} s")
+    print(f"{per_task:.0f} bytes/task; 2000 in {first:.2f} s at first, {last:.2f} s at last, bulk {total:.1f} s")
     if SLOWNESS <= 1:
         assert per_task < BYTES_PER_TASK_MAX
-    assert last < 3 * first + 1 * SLOWNESS
+    assert last < 3 * first + 0.2 * SLOWNESS
     begin = time.monotonic()
     page = queue.get("/api/v1/tasks?limit=100&state=queued").json()
     page = queue.get("/api/v1/tasks", params={"limit": 100, "after": page["next"]}).json()
     assert len(page["tasks"]) == 100
     assert time.monotonic() - begin < 1 * SLOWNESS
     dispatched_last = dispatch(queue, 400)
-    print(f"400 dispatched and done in {dispatched_first:.1f} s at first, {dispatched_last:.1f} s at last")
-    assert dispatched_last < 4 * dispatched_first + 2 * SLOWNESS  # with 50 times as many that wait
+    print(f"400 dispatched and done in {dispatched_first:.2f} s at first, {dispatched_last:.2f} s at last")
+    assert dispatched_last < 4 * dispatched_first + 1 * SLOWNESS  # with 50 times as many that wait
     begin = time.monotonic()
     queue.kill9()
     queue.start()
@@ -89,7 +91,7 @@ def test_many_waiting_tasks(start_runner: Starter, start_queue: Starter) -> None
 
 def test_no_leaks(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: a daggyd that can run for months."""
-    queue = start_queue({"w": start_runner(ROOMY)}, {"results_max": 100}, SMALL_QUARANTINE)
+    queue = start_queue({"w": start_runner(EIGHT_AT_A_TIME)}, {"results_max": 100}, SMALL_QUARANTINE)
     queue.await_leases("w")
     pid = queue.main_pid
 

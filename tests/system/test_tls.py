@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import ssl
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_fds, open_folder, run, task_id
+from bedlib import ROOMY, SLOWNESS, Runner, await_that, cpu_seconds, open_fds, open_folder, run, task_id
 
 REQUEST = b"GET /api/v1/lease HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 TOKEN = "correct-horse-battery-staple"
@@ -259,11 +258,6 @@ def test_pipelined_requests_are_all_answered(shared: Runner, ours: Authority) ->
     answer = exchange(shared, context_for(ours), wait * 3 + REQUEST)
     assert answer.count(b"HTTP/1.1 200 OK") == 4
     assert answer.count(b'"result":"success"') == 3
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.serial
