@@ -69,6 +69,18 @@ cgroup_join() {
     done < <(cgroup_hierarchies)
 }
 
+# cgroup_is_populated NAME: whether a process is in its subtree, in any hierarchy, or whoever made it may just be about
+# to put one there.
+cgroup_is_populated() {
+    local mount_point
+    while read -r mount_point _; do
+        [[ -d $mount_point/$1 ]] || continue
+        [[ -z $(find "$mount_point/$1" -maxdepth 0 -newermt '-60 seconds') ]] || return 0
+        [[ -z $(find "$mount_point/$1" -name cgroup.procs -exec cat {} + 2>/dev/null | head -c1) ]] || return 0
+    done < <(cgroup_hierarchies)
+    return 1
+}
+
 # cgroup_remove NAME: takes the subtree away; the last of its processes may take a moment to go.
 cgroup_remove() {
     local mount_point
