@@ -75,7 +75,7 @@ int queue_call_new(
                         &(HttpCallOptions){
                                         .method = "POST",
                                         .url = whole,
-                                        .token = queue->access.token,
+                                        .token = queue->daemon.access.token,
                                         .content_type = "application/json",
                                         .headers = (const char *const[]){ identity, NULL },
                                         .body = body,
@@ -255,7 +255,7 @@ int queue_scan_new(Queue *queue, const QueueScanOptions *options, QueueScan **re
         scan->userdata = options->userdata;
         int r = copy_self(options->self, &scan->self);
         if (r >= 0)
-                r = sd_event_add_defer(queue->event, &scan->done_source, on_done, scan);
+                r = sd_event_add_defer(queue->daemon.event, &scan->done_source, on_done, scan);
         if (r >= 0)
                 r = scan_start(scan);
         if (r < 0)

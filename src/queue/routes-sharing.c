@@ -144,17 +144,17 @@ void route_worker_status(void *userdata, HttpRequest *request, const RequestCont
         json_object *object = NULL;
         if (check_body(request, &body) < 0)
                 return;
-        EmceeWorkerStatus *status = calloc(queue->n_workers + 1, sizeof(*status));
+        EmceeWorkerStatus *status = calloc(queue->workers.n_workers + 1, sizeof(*status));
         int r = status ? 0 : -ENOMEM;
-        for (size_t i = 0; r >= 0 && i < queue->n_workers; i++) {
-                const ScheduledWorker *worker = queue_scheduled_worker(queue->workers[i]);
+        for (size_t i = 0; r >= 0 && i < queue->workers.n_workers; i++) {
+                const ScheduledWorker *worker = http_worker_scheduled(queue->workers.workers[i]);
                 r = status_of(&worker->worker, &status[i]);
                 if (r >= 0)
                         r = add_buckets(worker, &status[i]);
         }
         if (r >= 0)
-                (void) emcee_worker_status_format(status, queue->n_workers, &object);
-        emcee_worker_status_free(status, status ? queue->n_workers : 0);
+                (void) emcee_worker_status_format(status, queue->workers.n_workers, &object);
+        emcee_worker_status_free(status, status ? queue->workers.n_workers : 0);
         answer(request, queue, object);
 }
 

@@ -70,8 +70,7 @@ static SharingQueue self_of(const Sharing *sharing) {
 }
 
 const char *sharing_shown_version(const Sharing *sharing) {
-        return sharing->queue->draining || sharing->queue->stopping ? sharing->dying_version :
-                                                                      queue_version(sharing->queue);
+        return queue_is_draining(sharing->queue) ? sharing->dying_version : queue_version(sharing->queue);
 }
 
 const char *sharing_identity(const Sharing *sharing) {
@@ -90,7 +89,7 @@ static int on_poll(sd_event_source *source, uint64_t usec, void *userdata);
 
 static void arm_poll(Sharing *sharing) {
         (void) loop_set_timer(
-                        sharing->queue->event,
+                        sharing->queue->daemon.event,
                         &sharing->poll_source,
                         sharing->poll.next_usec,
                         on_poll,

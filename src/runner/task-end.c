@@ -114,7 +114,7 @@ static int on_look_at_remains(sd_event_source *source, uint64_t usec, void *user
 
 static void task_arm_remains(Task *task) {
         (void) loop_set_timer(
-                        task->runner->event,
+                        task->runner->daemon.event,
                         &task->remains_source,
                         usec_add(usec_now(CLOCK_BOOTTIME), task->remains_interval_usec),
                         on_look_at_remains,
@@ -166,7 +166,7 @@ static void task_look_at_remains(Task *task) {
         bool has_remains = task_has_remains(task);
         if (has_remains && usec_now(CLOCK_BOOTTIME) >= usec_add(task->killed_usec, SIGKILL_PATIENCE_USEC))
                 task_tell_unkillable(task);
-        bool is_given_up = has_remains && task->unkillable && task->runner->stopping;
+        bool is_given_up = has_remains && task->unkillable && task->runner->daemon.stopping;
         if (task->leader && is_given_up && !task->scope_call) {
                 task_leader_gone(task);
                 return;
@@ -235,7 +235,7 @@ static void on_scope_cleared(int error, const char *message, void *userdata) {
         task->scope_call = NULL;
         if (error == -ENOTCONN || error == -ETIMEDOUT) {
                 (void) loop_set_timer(
-                                task->runner->event,
+                                task->runner->daemon.event,
                                 &task->retry_source,
                                 usec_add(usec_now(CLOCK_BOOTTIME), CLEAR_RETRY_USEC),
                                 on_clear_retry,

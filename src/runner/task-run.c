@@ -165,7 +165,7 @@ void task_arm_overdue(Task *task, usec_t grace_usec) {
         if (task->overdue_source)
                 return;
         (void) loop_set_timer(
-                        task->runner->event,
+                        task->runner->daemon.event,
                         &task->overdue_source,
                         usec_add(usec_now(CLOCK_BOOTTIME), usec_add(grace_usec, TASK_OVERDUE_USEC)),
                         on_overdue,

@@ -26,7 +26,7 @@ bool task_error_is_shortage(int error) {
 static int task_open_capture(Task *task, Capture **ret, int *ret_write_fd) {
         Runner *runner = task->runner;
         return capture_new(
-                        runner->event,
+                        runner->daemon.event,
                         runner->output_directory,
                         runner->config->output_max_bytes,
                         task_on_output,
@@ -54,7 +54,7 @@ static int task_spawn_leader(Task *task, const Account *account) {
         r = task_environment(task->runner, spec, task->unit, account, &environment);
         if (r < 0)
                 return r;
-        bool is_user = task->runner->user_mode;
+        bool is_user = task->runner->daemon.user_mode;
         LeaderOrder order = {
                 .uid = is_user ? UINT32_MAX : account->uid,
                 .gid = is_user ? UINT32_MAX : account->gid,
@@ -68,7 +68,7 @@ static int task_spawn_leader(Task *task, const Account *account) {
                 .environment = environment,
         };
         r = leader_process_spawn(
-                        task->runner->event,
+                        task->runner->daemon.event,
                         task->runner->spawner,
                         &order,
                         spec->standard_input,
@@ -248,7 +248,7 @@ static int task_release(Task *task) {
         usec_t now = usec_now(CLOCK_BOOTTIME);
         task_event(task, TASK_EVENT_RELEASED);
         int r = loop_set_timer(
-                        runner->event,
+                        runner->daemon.event,
                         &task->timeout_source,
                         usec_add(now, task->spec->timeout_usec),
                         on_timeout,
@@ -256,7 +256,7 @@ static int task_release(Task *task) {
                         "task-timeout");
         if (r >= 0)
                 r = loop_set_timer(
-                                runner->event,
+                                runner->daemon.event,
                                 &task->retry_source,
                                 usec_add(now, EXECUTION_SLOW_USEC),
                                 on_slow_execution,
@@ -282,7 +282,7 @@ static void on_scope_started(int error, const char *message, void *userdata) {
                 return; /* killed, and soon gone */
         if (scope_is_worth_a_retry(task, error))
                 error = loop_set_timer(
-                                task->runner->event,
+                                task->runner->daemon.event,
                                 &task->retry_source,
                                 usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_RETRY_USEC),
                                 on_scope_retry,

@@ -96,7 +96,7 @@ int task_submit(Runner *runner,
         admission_queue_append(
                         &runner->waiting, &task->waiting, &task->spec->resources, usec_now(CLOCK_BOOTTIME));
         runner_admit_soon(runner);
-        runner_status_changed(runner);
+        daemon_status_changed(&runner->daemon);
         task_send_event(task);
         metrics_count_submitted(&runner->metrics);
         ret->task = TAKE_PTR(task);

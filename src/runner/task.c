@@ -29,8 +29,8 @@ int task_new(Runner *runner, TaskSpec *spec, Task **ret) {
                 return -ENOMEM;
         task->runner = runner;
         task->waiters = (Waiters){
-                .event = runner->event,
-                .server = runner->http,
+                .event = runner->daemon.event,
+                .server = runner->daemon.http,
                 .describe = describe,
                 .subject = task,
         };
@@ -203,5 +203,5 @@ void task_send_event(const Task *task) {
              json_add_string(object, "result", task_result_to_string(task->result)) < 0 ||
              (task->told && json_add(object, "attempt", json_new_written(task->told)) < 0)))
                 object = (json_object_put(object), NULL);
-        event_stream_send(task->runner->events, "task", object);
+        event_stream_send(task->runner->daemon.events, "task", object);
 }
