@@ -129,11 +129,35 @@ int queue_new(sd_event *event, const char *config_path, QueueConfig *config, boo
         return 0;
 }
 
+static bool on_is_draining(const void *userdata) {
+        return queue_is_draining(userdata);
+}
+
+static void on_share_changed(void *userdata) {
+        queue_update_permissions(userdata);
+}
+
+static int init_sharing(Queue *queue) {
+        return http_sharing_new(
+                        &(HttpSharingOptions){
+                                        .event = queue->daemon.event,
+                                        .client = queue->client,
+                                        .access = &queue->daemon.access,
+                                        .config = queue->config,
+                                        .address = queue->address,
+                                        .version = queue_version(queue),
+                                        .is_draining = on_is_draining,
+                                        .share_changed = on_share_changed,
+                                        .userdata = queue,
+                        },
+                        &queue->sharing);
+}
+
 int queue_start(Queue *queue) {
         int r = queue_listen(queue);
         if (r < 0)
                 return r;
-        r = sharing_new(queue, &queue->sharing);
+        r = init_sharing(queue);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot set up worker sharing");
         queue_update_permissions(queue);
@@ -179,7 +203,7 @@ void queue_update_permissions(Queue *queue) {
         for (size_t i = 0; i < queue->workers.n_workers; i++) {
                 const HttpWorker *worker = queue->workers.workers[i];
                 bool permitted = !queue_is_draining(queue) &&
-                                sharing_permits(queue->sharing, http_worker_config(worker)->id);
+                                http_sharing_permits(queue->sharing, http_worker_config(worker)->id);
                 scheduler_set_permitted(http_worker_scheduled(worker), permitted, now_usec);
         }
         queue_run_soon(queue);
@@ -297,7 +321,7 @@ Queue *queue_free(Queue *queue) {
         http_client_free(queue->client);
         http_client_free(queue->streams);
         http_client_free(queue->followers);
-        sharing_free(queue->sharing);
+        http_sharing_free(queue->sharing);
         sqlite_store_free(queue->store); /* writes what was handed to it */
         task_lists_free(queue->lists);
         delivery_free(queue->delivery);

@@ -10,15 +10,15 @@
 #include "core/config/config-queue.h"
 #include "delivery/delivery.h"
 #include "io/http-client.h"
+#include "queue/http-sharing.h"
 #include "queue/metrics.h"
-#include "queue/sharing.h"
 #include "queue/sqlite-store.h"
 #include "queue/task-lists.h"
 #include "queue/task-sources.h"
 #include "queue/workers.h"
 #include "service/daemon.h"
 
-struct Queue {
+typedef struct Queue {
         Daemon daemon;
         QueueConfig *config; /* but for what the daemon has of it */
         char *address;       /* "host:port" by which others know this queue */
@@ -33,13 +33,13 @@ struct Queue {
         Delivery *delivery;
         TaskSources sources; /* both of them, for those who tell clients of tasks */
         Workers workers;
-        Sharing *sharing; /* NULL until it listens */
+        HttpSharing *sharing; /* NULL until it listens */
         TaskLists *lists;
         Metrics metrics;
 
         int loaded; /* what an earlier run left: 0 not yet, 1, or a negative errno */
         sd_event_source *run_source, *deadline_source, *prune_source, *stop_source;
-};
+} Queue;
 
 /* Takes CONFIG over in every case. Opens the store and takes up what was left there, for which it runs the
  * loop. A negative errno, logged. */
