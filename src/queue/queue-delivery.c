@@ -76,6 +76,8 @@ static void on_finished(Task *task, const char *state, const char *result, void 
 }
 
 static void on_freed(Task *task, void *userdata) {
+        if (task->userdata)
+                live_output_task_gone(task->userdata);
         watched_task_free(TAKE_PTR(task->userdata));
 }
 

@@ -3,7 +3,6 @@
 #include "queue/watched-task.h"
 
 #include "queue/describe.h"
-#include "queue/live-output.h"
 
 static void answer(const void *subject, HttpRequest *request, int status, unsigned form) {
         const WatchedTask *watched = subject;
@@ -35,7 +34,7 @@ void watched_task_free(WatchedTask *watched) {
         if (!watched)
                 return;
         waiters_drop(&watched->waiters);
-        live_output_task_gone(watched);
+        assert(!watched->outputs);
         free(watched);
 }
 

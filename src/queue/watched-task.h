@@ -25,7 +25,7 @@ typedef struct WatchedTask {
 /* That of TASK, made if it has none. -ENOMEM. */
 int watched_task_get(const TaskSources *sources, Task *task, WatchedTask **ret);
 
-/* NULL is fine. */
+/* Nobody reads its output any more (live_output_task_gone()). NULL is fine. */
 void watched_task_free(WatchedTask *watched);
 
 /* Answers REQUEST with STATUS and the task when it has ended, or after TIMEOUT_USEC. */
