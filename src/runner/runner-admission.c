@@ -68,8 +68,8 @@ void runner_shortage_over(Runner *runner) {
 
 /* ── admission ── */
 
-static void release_held(AdmissionQueue *queue) {
-        for (AdmissionEntry *entry = queue->first; entry; entry = entry->next)
+static void release_held(AdmissionList *list) {
+        for (AdmissionEntry *entry = list->first; entry; entry = entry->next)
                 entry->held = false;
 }
 
@@ -81,7 +81,7 @@ void runner_admit(Runner *runner) {
         for (;;) {
                 Resources free_amounts;
                 capacity_pool_free_amounts(&runner->pool, &free_amounts);
-                AdmissionEntry *entry = admission_queue_next(
+                AdmissionEntry *entry = admission_list_next(
                                 &runner->waiting, &free_amounts, usec_now(CLOCK_BOOTTIME));
                 if (!entry)
                         break;

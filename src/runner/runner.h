@@ -55,7 +55,7 @@ struct Runner {
 
         CapacityPool pool;
         OomWatch oom_watch;
-        AdmissionQueue waiting;
+        AdmissionList waiting;
         TaskTable tasks;
         Lease lease;
         LeaseJournal lease_journal;

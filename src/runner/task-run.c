@@ -17,7 +17,7 @@
 
 /* What must be true of a task in its state, whatever has happened to it. */
 static void task_check(const Task *task) {
-        bool has_charge = task->charge.pool != NULL, waits = task->waiting.queue != NULL;
+        bool has_charge = task->charge.pool != NULL, waits = task->waiting.list != NULL;
         switch (task->state) {
         case TASK_QUEUED:
                 assert(!has_charge && waits && !task->leader && !task->scope_call);
@@ -187,7 +187,7 @@ void task_stop(Task *task, StopReason reason, usec_t grace_usec) {
                                                                     "stopped by request");
         }
         if (task->state == TASK_QUEUED) {
-                admission_queue_remove(&task->waiting);
+                admission_list_remove(&task->waiting);
                 task_finish(task);
                 return;
         }

@@ -114,7 +114,7 @@ int task_start(Task *task) {
         if (task_error_is_shortage(r))
                 return -EAGAIN;
 
-        admission_queue_remove(&task->waiting);
+        admission_list_remove(&task->waiting);
         task->end.admitted = true;
         int charged = capacity_charge(&task->runner->pool, &task->spec->resources, &task->charge);
         assert(charged >= 0);
@@ -146,7 +146,7 @@ static void task_postpone(Task *task) {
         capacity_charge_release(&task->charge);
         task->end.admitted = false;
         task->start_attempts--;
-        admission_queue_return(&runner->waiting, &task->waiting);
+        admission_list_return(&runner->waiting, &task->waiting);
         task_event(task, TASK_EVENT_POSTPONED);
         runner_shortage(runner);
 }

@@ -50,7 +50,7 @@ Task *task_free(Task *task) {
                 return NULL;
         waiters_drop(&task->waiters);
         task_output_drop(task);
-        admission_queue_remove(&task->waiting);
+        admission_list_remove(&task->waiting);
         queued_call_cancel(task->scope_call);
         task->leader = leader_process_free(task->leader);
         task->shutdown_question = own_unit_question_free(task->shutdown_question);
