@@ -94,7 +94,8 @@ void task_empty(Task *task, const LeaderUsage *usage) {
 
 void task_on_leader_exit(void *userdata) {
         Task *task = userdata;
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
+        event_source_dropp(&task->slow_source);
         event_source_dropp(&task->overdue_source);
         task_end_output(task);
         if (!task->scope_call) /* or else systemd might put whoever had its pid next into the scope */
@@ -210,7 +211,8 @@ static void task_leader_lost(Task *task) {
 
 void task_leader_gone(Task *task) {
         event_source_dropp(&task->overdue_source);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
+        event_source_dropp(&task->slow_source);
         task->leader = leader_process_free(task->leader);
         if (task_may_start_again(task))
                 task_event(task, TASK_EVENT_LEADER_LOST);
@@ -225,7 +227,7 @@ void task_leader_gone(Task *task) {
 
 static int on_clear_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
         task_clear_scope(task);
         return 0;
 }
@@ -236,7 +238,7 @@ static void on_scope_cleared(int error, const char *message, void *userdata) {
         if (error == -ENOTCONN || error == -ETIMEDOUT) {
                 (void) loop_set_timer(
                                 task->runner->daemon.event,
-                                &task->retry_source,
+                                &task->scope_source,
                                 usec_add(usec_now(CLOCK_BOOTTIME), CLEAR_RETRY_USEC),
                                 on_clear_retry,
                                 task,
@@ -304,7 +306,8 @@ void task_finish(Task *task) {
         task_note_output_error(task, task->error);
 
         event_source_dropp(&task->timeout_source);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
+        event_source_dropp(&task->slow_source);
         event_source_dropp(&task->overdue_source);
         event_source_dropp(&task->remains_source);
         task->leader = leader_process_free(task->leader);

@@ -60,7 +60,7 @@ static void task_note_started(Task *task) {
 
 static void on_started(Task *task) {
         task_event(task, TASK_EVENT_STARTED);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->slow_source);
         (void) capture_start(task->output);
         (void) capture_start(task->error);
         task->start_boottime_usec = usec_now(CLOCK_BOOTTIME);
@@ -74,7 +74,7 @@ static void on_started(Task *task) {
 
 static void on_exec_failed(Task *task, const LeaderMessage *message) {
         task_event(task, TASK_EVENT_START_FAILED);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->slow_source);
         event_source_dropp(&task->timeout_source);
         task_arm_overdue(task, task->spec->grace_usec);
         const char *step = leader_step_to_string((LeaderStep) message->step);

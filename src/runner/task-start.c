@@ -204,7 +204,7 @@ static void on_leader_spawned(int error, void *userdata) {
 
 static int on_scope_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
         task_ask_for_scope(task);
         return 0;
 }
@@ -233,7 +233,7 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static int on_slow_execution(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->slow_source);
         task_note(task,
                   "the command has not begun %d s after it was to be executed: a file server, or a scanner of files, "
                   "may be holding it up",
@@ -257,7 +257,7 @@ static int task_release(Task *task) {
         if (r >= 0)
                 r = loop_set_timer(
                                 runner->daemon.event,
-                                &task->retry_source,
+                                &task->slow_source,
                                 usec_add(now, EXECUTION_SLOW_USEC),
                                 on_slow_execution,
                                 task,
@@ -283,7 +283,7 @@ static void on_scope_started(int error, const char *message, void *userdata) {
         if (scope_is_worth_a_retry(task, error))
                 error = loop_set_timer(
                                 task->runner->daemon.event,
-                                &task->retry_source,
+                                &task->scope_source,
                                 usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_RETRY_USEC),
                                 on_scope_retry,
                                 task,

@@ -61,7 +61,8 @@ Task *task_free(Task *task) {
         line_splitter_done(&task->journal.output);
         line_splitter_done(&task->journal.error);
         event_source_dropp(&task->timeout_source);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
+        event_source_dropp(&task->slow_source);
         event_source_dropp(&task->overdue_source);
         event_source_dropp(&task->remains_source);
         for (size_t i = 0; i < TASK_NOTES_MAX; i++)
