@@ -12,6 +12,7 @@
 #include "queue/moment.h"
 #include "queue/stored-output.h"
 #include "queue/watched-task.h"
+#include "service/process.h"
 
 #define CONTENT_TYPE    "application/octet-stream"
 #define SPOOL_BYTES_MAX (UINT64_C(1024) * 1024 * 1024)
@@ -216,10 +217,6 @@ static LiveOutput *find_followed(const WatchedTask *watched, StoredStream stream
         return NULL;
 }
 
-static const char *spool_directory(void) {
-        return getenv("CACHE_DIRECTORY") ?: getenv("TMPDIR") ?: "/var/tmp";
-}
-
 static LiveOutput *output_new(WatchedTask *watched, StoredStream stream, bool follow) {
         LiveOutput *output = calloc(1, sizeof(*output));
         if (!output)
@@ -228,7 +225,7 @@ static LiveOutput *output_new(WatchedTask *watched, StoredStream stream, bool fo
         output->watched = watched;
         output->stream = stream;
         output->follow = follow;
-        output_store_init(&output->store, spool_directory(), SPOOL_BYTES_MAX);
+        output_store_init(&output->store, process_spool_directory(), SPOOL_BYTES_MAX);
         output->next = watched->outputs;
         if (output->next)
                 output->next->previous = output;

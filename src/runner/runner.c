@@ -3,7 +3,6 @@
 #include "runner/runner.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
 
@@ -25,11 +24,6 @@ static const DaemonProgram runner_program;
 
 static void on_account_news(void *userdata) {
         runner_admit_soon(userdata);
-}
-
-static char *choose_output_directory(void) {
-        const char *directory = getenv("CACHE_DIRECTORY") ?: getenv("TMPDIR") ?: "/var/tmp";
-        return strdup(directory);
 }
 
 static void apply_limits(Runner *runner) {
@@ -64,9 +58,7 @@ static int runner_init(Runner *runner, sd_event *event, const char *config_path,
                 r = runner_init_admission(runner);
         if (r < 0)
                 return r;
-        runner->output_directory = choose_output_directory();
-        if (!runner->output_directory)
-                return -ENOMEM;
+        runner->output_directory = process_spool_directory();
         runner->lease_journal.event = event;
         runner->slice_limits = (SliceLimits){ .cpu_quota_usec = UINT64_MAX, .memory_max_bytes = UINT64_MAX };
         apply_limits(runner);
@@ -334,7 +326,6 @@ Runner *runner_free(Runner *runner) {
         lease_journal_done(&runner->lease_journal);
         account_done(&runner->daemon_account);
         spawner_free(runner->spawner);
-        free(runner->output_directory);
         runner_config_free(runner->config);
         runner_config_free(runner->next_config);
         daemon_done(&runner->daemon);

@@ -41,9 +41,9 @@ struct Runner {
         TaskAccounts *accounts;    /* whom tasks run as */
         RunnerConfig *next_config; /* read on SIGHUP, while its task_user is looked up */
         AccountsWait *next_account;
-        bool checking;          /* only asks for the capacity */
-        Spawner *spawner;       /* where leaders come from */
-        char *output_directory; /* for captured output too large for memory */
+        bool checking;                /* only asks for the capacity */
+        Spawner *spawner;             /* where leaders come from */
+        const char *output_directory; /* for captured output too large for memory */
 
         Systemd1 *systemd1;
         TaskScopes *scopes;        /* who makes those of the tasks */
