@@ -98,14 +98,13 @@ static void route_drain(void *userdata, HttpRequest *request, const RequestConte
         const Daemon *daemon = userdata;
         Problem problem = {};
         bool drain = false;
-        DrainChange *change = NULL;
-        int r = request_parse_switch(request, "drain", &drain, &problem);
-        if (r >= 0) {
-                change = malloc(sizeof(*change));
-                r = change ? 0 : problem_from_errno(&problem, ENOMEM);
-        }
-        if (r < 0) {
+        if (request_parse_switch(request, "drain", &drain, &problem) < 0) {
                 http_request_answer_problem(request, &problem, NULL);
+                return;
+        }
+        DrainChange *change = malloc(sizeof(*change));
+        if (!change) {
+                http_request_answer_json(request, 200, NULL);
                 return;
         }
         *change = (DrainChange){ .daemon = daemon, .request = request };

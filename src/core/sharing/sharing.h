@@ -93,12 +93,13 @@ void sharing_run(Sharing *sharing, const Moment *now);
 /* QUESTION, that the master was asked, is answered: with SHARE, or NULL for no answer. */
 void sharing_answered(Sharing *sharing, unsigned question, const WorkerSet *share, const Moment *now);
 
-/* QUEUE (emptied) asks for its share; ASKER is answered now or after a look. -EBUSY: too many wait. -ENOMEM.
+/* QUEUE (emptied) asks for its share; WHOM is answered, as the hands' ASKER, now or after a look. -EBUSY: too
+ * many wait. -ENOMEM.
  */
-int sharing_ask(Sharing *sharing, void *asker, SharingQueue *queue, const Moment *now);
+int sharing_ask(Sharing *sharing, void *whom, SharingQueue *queue, const Moment *now);
 
-/* ASKER waits no longer. */
-void sharing_forget_asker(Sharing *sharing, const void *asker);
+/* WHOM waits no longer. */
+void sharing_forget_asker(Sharing *sharing, const void *whom);
 
 void sharing_toggle(Sharing *sharing, bool enabled, const Moment *now);
 
