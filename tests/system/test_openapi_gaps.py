@@ -169,10 +169,18 @@ def runner(start_runner: Callable[..., Runner]) -> Runner:
 
 def fill(runner: Runner) -> list[str]:
     """Tasks for as long as there is room, and as many more as may wait."""
-    await_that(lambda: not runner.get("/api/v1/tasks?state=running").json()["tasks"])
-    running = [runner.submit(["sleep", "infinity"]) for _ in range(2)]
-    await_that(lambda: all(runner.attempt(id)["state"] == "running" for id in running))
+    await_that(lambda: is_idle(runner), what="the tasks of before to end")
+    running = []
+    for _ in range(2):  # one after the other: only one may wait, be it for a moment
+        id = runner.submit(["sleep", "infinity"])
+        await_that(lambda id=id: runner.attempt(id)["state"] == "running")
+        running.append(id)
     return [*running, runner.submit(["true"])]
+
+
+def is_idle(runner: Runner) -> bool:
+    tasks = runner.get("/api/v1/capacity").json()["tasks"]
+    return tasks["running"] == tasks["queued"] == 0
 
 
 @pytest.mark.parametrize("path", SUBMIT)
