@@ -15,6 +15,11 @@ typedef uint64_t usec_t;
 /* "2026-11-21T22:12:00.000001Z" and its NUL; years up to 9999. */
 #define USEC_RFC3339_SIZE sizeof("2026-11-21T22:12:00.000001Z")
 
+/* Now, by the two clocks: what is compared, and what is kept and shown. */
+typedef struct Moment {
+        usec_t boottime_usec, realtime_usec;
+} Moment;
+
 /* The clock's present reading. CLOCK_BOOTTIME for everything that is compared, CLOCK_REALTIME for
  * what is shown to people. */
 usec_t usec_now(clockid_t clock);

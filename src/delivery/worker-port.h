@@ -22,11 +22,6 @@
 #include "core/scheduling/scheduler.h"
 #include "core/store/store-record.h"
 
-/* Now, by the two clocks: what is compared, and what is kept and shown. */
-typedef struct Moment {
-        usec_t boottime_usec, realtime_usec;
-} Moment;
-
 /* Something under way; the port's own. Over when DONE is called. */
 typedef struct PortCall PortCall;
 

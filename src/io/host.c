@@ -30,8 +30,6 @@ int host_facts_read(HostFacts *ret) {
         if (r < 0)
                 return r;
         (void) sd_id128_to_string(id, facts.instance_id);
-        if (gethostname(facts.host_name, sizeof(facts.host_name) - 1) < 0)
-                return -errno;
 
         long cpus = sysconf(_SC_NPROCESSORS_ONLN);
         struct sysinfo info;

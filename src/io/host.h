@@ -3,7 +3,6 @@
 /* What this machine, and this process on it, say about themselves without systemd. */
 #pragma once
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -13,8 +12,7 @@ typedef struct HostFacts {
         char machine_id[33]; /* specific to daggyr: the raw one is confidential (machine-id(5)) */
         char boot_id[33];
         char instance_id[33]; /* another for each process: a runner that was started anew has forgotten all */
-        char host_name[HOST_NAME_MAX + 1];
-        uint64_t cpus; /* online */
+        uint64_t cpus;        /* online */
         uint64_t memory_mb;
 } HostFacts;
 

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <utlist.h>
 
+#include "base/send-fds.h"
 #include "base/usec.h"
 #include "io/loop.h"
 
@@ -236,24 +237,7 @@ Spawner *spawner_free(Spawner *spawner) {
 /* ETOOMANYREFS, too, is a shortage: the kernel counts the descriptors that all processes of this account have
  * under way, and holds them to this one's limit of descriptors (Linux 6.18). */
 static int send_request(int fd, const int fds[static LEADER_N_FDS]) {
-        union {
-                char buffer[CMSG_SPACE(LEADER_N_FDS * sizeof(int))];
-                struct cmsghdr alignment;
-        } control = {};
-        char version[] = SPAWN_REQUEST;
-        struct iovec io = { .iov_base = version, .iov_len = sizeof(version) };
-        struct msghdr message = {
-                .msg_iov = &io,
-                .msg_iovlen = 1,
-                .msg_control = control.buffer,
-                .msg_controllen = sizeof(control.buffer),
-        };
-        struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-        head->cmsg_level = SOL_SOCKET;
-        head->cmsg_type = SCM_RIGHTS;
-        head->cmsg_len = CMSG_LEN(LEADER_N_FDS * sizeof(int));
-        memcpy(CMSG_DATA(head), fds, LEADER_N_FDS * sizeof(int));
-        return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+        return send_fds(fd, SPAWN_REQUEST, sizeof(SPAWN_REQUEST), fds, LEADER_N_FDS, MSG_DONTWAIT);
 }
 
 static int receive_reply(int fd, SpawnReply *ret, int *ret_pid_fd) {

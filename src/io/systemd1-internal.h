@@ -32,6 +32,11 @@ struct Systemd1 {
 int systemd1_jobs_init(Systemd1 *systemd1);
 int systemd1_on_job_removed(sd_bus_message *signal, void *userdata, sd_bus_error *reterr_error);
 
+/* That systemd is away is -ENOTCONN, whatever it shows by: the ERROR of a reply, and the negative R when a
+ * call could not be sent. Anything else stays as it is. */
+int systemd1_reply_errno(const sd_bus_error *error);
+int systemd1_send_errno(int r);
+
 /* A message to the manager; -ENOTCONN while there is no connection. */
 int systemd1_manager_message(Systemd1 *systemd1, const char *method, sd_bus_message **ret);
 

@@ -31,24 +31,12 @@ static void job_free(void *payload) {
         free(job);
 }
 
-/* What the bus says of a systemd that re-executes itself in the middle of a call (NoReply, seen on 252), or
- * when the connection ends: nobody knows whether the call took effect. */
-static bool is_about_absence(const sd_bus_error *error) {
-        return sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY) ||
-                        sd_bus_error_has_name(error, SD_BUS_ERROR_DISCONNECTED) ||
-                        sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
-                        sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER);
-}
-
 static int call_errno(const sd_bus_error *error) {
-        if (is_about_absence(error))
-                return -ENOTCONN;
         if (sd_bus_error_has_name(error, "org.freedesktop.systemd1.UnitExists"))
                 return -EEXIST;
         if (sd_bus_error_has_name(error, "org.freedesktop.systemd1.NoSuchUnit"))
                 return -ENOENT;
-        int r = sd_bus_error_get_errno(error);
-        return r > 0 ? -r : -EIO;
+        return systemd1_reply_errno(error);
 }
 
 static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *reterr_error) {
@@ -76,8 +64,7 @@ static int job_send(QueuedCall *call, void *payload, void *userdata) {
         Job *job = payload;
         int r = sd_bus_call_async(systemd1->bus, &job->slot, job->message, on_reply, call, CALL_TIMEOUT_USEC);
         job->message = sd_bus_message_unref(job->message);
-        if (r == -ECONNRESET || r == -EPIPE || r == -ESHUTDOWN) /* before the bus has said that it is gone */
-                return -ENOTCONN;
+        r = systemd1_send_errno(r);
         return r == -EAGAIN ? -EIO : r;
 }
 

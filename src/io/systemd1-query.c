@@ -52,7 +52,8 @@ static int query_new(Systemd1 *systemd1, const char *subject, void *userdata, Sy
 }
 
 static int reply_errno(sd_bus_message *reply) {
-        return sd_bus_message_is_method_error(reply, NULL) ? -sd_bus_message_get_errno(reply) : 0;
+        const sd_bus_error *error = sd_bus_message_get_error(reply);
+        return error ? systemd1_reply_errno(error) : 0;
 }
 
 /* Asks for a property of the unit that is the query's subject, or of the manager without one. */
@@ -68,7 +69,7 @@ static int ask_property(
                         return r;
         }
         query->slot = sd_bus_slot_unref(query->slot);
-        return sd_bus_call_method_async(
+        int r = sd_bus_call_method_async(
                         query->systemd1->bus,
                         &query->slot,
                         SYSTEMD1_SERVICE,
@@ -80,6 +81,7 @@ static int ask_property(
                         "ss",
                         interface,
                         property);
+        return systemd1_send_errno(r);
 }
 
 /* Something that is no service has no main process. */
@@ -146,7 +148,7 @@ int systemd1_ask_unit_of(
                         "u",
                         (uint32_t) pid);
         if (r < 0)
-                return r;
+                return systemd1_send_errno(r);
         *ret = TAKE_PTR(query);
         return 0;
 }
@@ -223,7 +225,7 @@ static int ask_list(
         query->handler.units = handler;
         r = sd_bus_call_async(systemd1->bus, &query->slot, m, on_units, query, 0);
         if (r < 0)
-                return r;
+                return systemd1_send_errno(r);
         *ret = TAKE_PTR(query);
         return 0;
 }
@@ -403,7 +405,7 @@ int systemd1_ask_limits(
                         "s",
                         "org.freedesktop.systemd1.Slice");
         if (r < 0)
-                return r;
+                return systemd1_send_errno(r);
         *ret = TAKE_PTR(query);
         return 0;
 }

@@ -170,6 +170,27 @@ uint64_t systemd1_n_reconnects(const Systemd1 *systemd1) {
         return systemd1->n_connects > 0 ? systemd1->n_connects - 1 : 0;
 }
 
+/* What the bus says of a systemd that re-executes itself in the middle of a call (NoReply, seen on 252), or
+ * when the connection ends: nobody knows whether the call took effect. */
+static bool is_about_absence(const sd_bus_error *error) {
+        return sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY) ||
+                        sd_bus_error_has_name(error, SD_BUS_ERROR_DISCONNECTED) ||
+                        sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+                        sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER);
+}
+
+int systemd1_reply_errno(const sd_bus_error *error) {
+        if (is_about_absence(error))
+                return -ENOTCONN;
+        int r = sd_bus_error_get_errno(error);
+        return r > 0 ? -r : -EIO;
+}
+
+/* Before the bus has said that it is gone. */
+int systemd1_send_errno(int r) {
+        return r == -ECONNRESET || r == -EPIPE || r == -ESHUTDOWN ? -ENOTCONN : r;
+}
+
 int systemd1_manager_message(Systemd1 *systemd1, const char *method, sd_bus_message **ret) {
         if (!systemd1->connected)
                 return -ENOTCONN;

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/send-fds.h"
 #include "base/text.h"
 #include "io/loop.h"
 #include "io/task-scopes.h"
@@ -47,25 +48,6 @@ static void broker_call_free(void *payload) {
         free(call->block);
         fd_close(&call->pid_fd);
         free(call);
-}
-
-static int send_block(int fd, const void *block, size_t size, int pid_fd) {
-        union {
-                char buffer[CMSG_SPACE(sizeof(int))];
-                struct cmsghdr alignment;
-        } control = {};
-        struct iovec io = { .iov_base = (void *) block, .iov_len = size };
-        struct msghdr message = { .msg_iov = &io, .msg_iovlen = 1 };
-        if (pid_fd >= 0) {
-                message.msg_control = control.buffer;
-                message.msg_controllen = sizeof(control.buffer);
-                struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-                head->cmsg_level = SOL_SOCKET;
-                head->cmsg_type = SCM_RIGHTS;
-                head->cmsg_len = CMSG_LEN(sizeof(int));
-                memcpy(CMSG_DATA(head), &pid_fd, sizeof(int));
-        }
-        return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 /* Ends the connection; what was asked over it is not known to have happened or not. */
@@ -151,7 +133,8 @@ static int broker_send(QueuedCall *queued, void *payload, void *userdata) {
         int r = broker_connect(broker);
         if (r < 0)
                 return r;
-        r = send_block(broker->fd, call->block, call->size, call->pid_fd);
+        size_t n_fds = call->pid_fd >= 0 ? 1 : 0;
+        r = send_fds(broker->fd, call->block, call->size, &call->pid_fd, n_fds, MSG_DONTWAIT);
         if (r == -EAGAIN) {
                 (void) sd_event_source_set_io_events(broker->source, EPOLLIN | EPOLLOUT);
                 return r;
@@ -217,7 +200,7 @@ static void broker_kill(TaskScopes *scopes, const char *unit) {
         _cleanup_(freep) void *block = NULL;
         size_t size;
         if (broker_request_encode(&request, &block, &size) >= 0 && broker_connect(broker) >= 0)
-                (void) send_block(broker->fd, block, size, -EBADF);
+                (void) send_fds(broker->fd, block, size, NULL, 0, MSG_DONTWAIT);
 }
 
 static void broker_free(TaskScopes *scopes) {

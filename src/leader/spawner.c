@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "base/send-fds.h"
 #include "core/wire/leader-protocol.h"
 #include "leader/accounts.h"
 #include "leader/command.h"
@@ -111,23 +112,8 @@ static int fork_leader(
 }
 
 static void reply(const SpawnerState *state, const SpawnReply *answer, int pid_fd) {
-        union {
-                char buffer[CMSG_SPACE(sizeof(int))];
-                struct cmsghdr alignment;
-        } control = {};
-        struct iovec io = { .iov_base = (void *) answer, .iov_len = sizeof(*answer) };
-        struct msghdr message = { .msg_iov = &io, .msg_iovlen = 1 };
-        if (pid_fd >= 0) {
-                message.msg_control = control.buffer;
-                message.msg_controllen = sizeof(control.buffer);
-                struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-                head->cmsg_level = SOL_SOCKET;
-                head->cmsg_type = SCM_RIGHTS;
-                head->cmsg_len = CMSG_LEN(sizeof(int));
-                memcpy(CMSG_DATA(head), &pid_fd, sizeof(int));
-        }
         /* Not heard is daggyr gone: the next turn of the loop finds that out. */
-        (void) sendmsg(state->connection_fd, &message, MSG_NOSIGNAL);
+        (void) send_fds(state->connection_fd, answer, sizeof(*answer), &pid_fd, pid_fd >= 0 ? 1 : 0, 0);
 }
 
 static void close_all(int (*fds)[LEADER_N_FDS]) {

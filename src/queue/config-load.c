@@ -3,7 +3,6 @@
 #include "queue/config-load.h"
 
 #include "base/text.h"
-#include "queue/queue.h"
 #include "service/config-file.h"
 
 int queue_config_load(const char *path, QueueConfig **ret) {

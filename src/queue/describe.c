@@ -6,7 +6,6 @@
 
 #include "base/text.h"
 #include "core/json/json.h"
-#include "queue/queue.h"
 
 static int add_empty_outputs(json_object *object, OutputMode mode) {
         if (mode == OUTPUT_NONE) {
@@ -79,23 +78,23 @@ static int describe_finished(const StoreEntry *entry, OutputMode mode, json_obje
         return 0;
 }
 
-int describe_now(Queue *queue, const char *task_id, OutputMode mode, json_object **ret) {
-        const Task *task = delivery_find_task(queue->delivery, task_id);
+int describe_now(const TaskSources *sources, const char *task_id, OutputMode mode, json_object **ret) {
+        const Task *task = delivery_find_task(sources->delivery, task_id);
         if (!task || task->is_stored || !task->spec_text || task->attempt_number > 1 ||
             (task->attempt_number == 1 && !task->attempt_id))
                 return -EAGAIN;
         return describe_live(task, task->spec_text, NULL, mode, ret);
 }
 
-int describe_entry(Queue *queue, const StoreEntry *entry, OutputMode mode, json_object **ret) {
+int describe_entry(const TaskSources *sources, const StoreEntry *entry, OutputMode mode, json_object **ret) {
         if (entry->task.result)
                 return describe_finished(entry, mode, ret);
-        const Task *task = delivery_find_task(queue->delivery, entry->task.task_id);
+        const Task *task = delivery_find_task(sources->delivery, entry->task.task_id);
         return task ? describe_live(task, entry->task.spec, entry, mode, ret) : -ENOENT;
 }
 
 typedef struct Description {
-        Queue *queue; /* weak */
+        const TaskSources *sources; /* weak */
         OutputMode mode;
         DescribeDone done;
         void *userdata;
@@ -105,21 +104,26 @@ static void on_got(int r, const StoreEntry *entry, const Moment *now, void *user
         Description *description = userdata;
         json_object *object = NULL;
         if (r >= 0)
-                r = describe_entry(description->queue, entry, description->mode, &object);
+                r = describe_entry(description->sources, entry, description->mode, &object);
         description->done(r, object, description->userdata);
         free(description);
 }
 
-int describe_task(Queue *queue, const char *task_id, OutputMode mode, DescribeDone done, void *userdata) {
+int describe_task(
+                const TaskSources *sources,
+                const char *task_id,
+                OutputMode mode,
+                DescribeDone done,
+                void *userdata) {
         Description *description = malloc(sizeof(*description));
         if (!description)
                 return -ENOMEM;
-        *description = (Description){ .queue = queue, .mode = mode, .done = done, .userdata = userdata };
-        uint64_t bytes_max = queue->config->inline_output_bytes;
+        *description = (Description){ .sources = sources, .mode = mode, .done = done, .userdata = userdata };
+        uint64_t bytes_max = sources->config->inline_output_bytes;
         if (mode == OUTPUT_TAIL && bytes_max > OUTPUT_TAIL_BYTES)
                 bytes_max = OUTPUT_TAIL_BYTES;
-        int r = queue->store_port->get(
-                        queue->store,
+        int r = sources->store_port->get(
+                        sources->store,
                         task_id,
                         &(StoreWanted){
                                         .attempts = true,
@@ -169,9 +173,14 @@ static void on_described(int r, json_object *object, void *userdata) {
                 http_request_answer_json(request, status, object);
 }
 
-void describe_answer(Queue *queue, HttpRequest *request, int status, const char *task_id, OutputMode mode) {
+void describe_answer(
+                const TaskSources *sources,
+                HttpRequest *request,
+                int status,
+                const char *task_id,
+                OutputMode mode) {
         json_object *object = NULL;
-        int r = describe_now(queue, task_id, mode, &object);
+        int r = describe_now(sources, task_id, mode, &object);
         if (r >= 0) {
                 http_request_answer_json(request, status, object);
                 return;
@@ -180,7 +189,7 @@ void describe_answer(Queue *queue, HttpRequest *request, int status, const char 
         r = pending ? 0 : -ENOMEM;
         if (pending) {
                 *pending = (PendingAnswer){ .request = request, .status = status };
-                r = describe_task(queue, task_id, mode, on_described, pending);
+                r = describe_task(sources, task_id, mode, on_described, pending);
         }
         if (r >= 0) {
                 http_request_on_hangup(request, on_hangup, pending);

@@ -9,24 +9,33 @@
 #include "core/task/task-request.h"
 #include "delivery/delivery.h"
 #include "io/http-server.h"
-
-typedef struct Queue Queue;
+#include "queue/task-sources.h"
 
 /* OBJECT is the callee's; NULL with a negative R: -ENOENT, -ENOMEM, -EIO. */
 typedef void (*DescribeDone)(int r, json_object *object, void *userdata);
 
 /* What can be told at once of a task whose description is in memory. -EAGAIN: it is not. The caller puts
  * *ret. */
-int describe_now(Queue *queue, const char *task_id, OutputMode mode, json_object **ret);
+int describe_now(const TaskSources *sources, const char *task_id, OutputMode mode, json_object **ret);
 
 /* Reads what it takes; DONE is called later, once. Negative errno: never. */
-int describe_task(Queue *queue, const char *task_id, OutputMode mode, DescribeDone done, void *userdata);
+int describe_task(
+                const TaskSources *sources,
+                const char *task_id,
+                OutputMode mode,
+                DescribeDone done,
+                void *userdata);
 
 /* What the store has. -ENOENT: it is gone meanwhile. The caller puts *ret. */
-int describe_entry(Queue *queue, const StoreEntry *entry, OutputMode mode, json_object **ret);
+int describe_entry(const TaskSources *sources, const StoreEntry *entry, OutputMode mode, json_object **ret);
 
 /* Answers REQUEST, which nobody else holds, with STATUS and the task, or why it cannot be told. */
-void describe_answer(Queue *queue, HttpRequest *request, int status, const char *task_id, OutputMode mode);
+void describe_answer(
+                const TaskSources *sources,
+                HttpRequest *request,
+                int status,
+                const char *task_id,
+                OutputMode mode);
 
 /* 404 with -ENOENT, else what R says. */
 void describe_answer_error(HttpRequest *request, int r);

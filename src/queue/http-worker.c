@@ -67,6 +67,10 @@ DeliveryWorker *http_worker_delivery(const HttpWorker *worker) {
         return worker->delivery;
 }
 
+ScheduledWorker *http_worker_scheduled(const HttpWorker *worker) {
+        return delivery_worker_scheduled(worker->delivery);
+}
+
 const WorkerConfig *http_worker_config(const HttpWorker *worker) {
         return worker->config;
 }

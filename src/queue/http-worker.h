@@ -37,4 +37,5 @@ DEFINE_POINTER_CLEANUP(HttpWorker, http_worker_free)
 /* Whom its events are told to. */
 void http_worker_set_delivery(HttpWorker *worker, DeliveryWorker *delivery_worker);
 DeliveryWorker *http_worker_delivery(const HttpWorker *worker);
+ScheduledWorker *http_worker_scheduled(const HttpWorker *worker);
 const WorkerConfig *http_worker_config(const HttpWorker *worker);

@@ -8,10 +8,11 @@
 #include "io/loop.h"
 #include "io/output-store.h"
 #include "queue/describe.h"
+#include "queue/http-worker.h"
 #include "queue/moment.h"
-#include "queue/queue.h"
 #include "queue/stored-output.h"
 #include "queue/watched-task.h"
+#include "service/process.h"
 
 #define CONTENT_TYPE    "application/octet-stream"
 #define SPOOL_BYTES_MAX (UINT64_C(1024) * 1024 * 1024)
@@ -33,11 +34,11 @@ typedef struct Leftover {
 } Leftover;
 
 struct LiveOutput {
-        Queue *queue;         /* weak */
-        WatchedTask *watched; /* weak; NULL once its attempt is over */
-        Leftover *leftover;   /* shared; NULL: none */
-        bool is_stored;       /* the rest is in the store */
-        uint64_t seq, number; /* in there */
+        const TaskSources *sources; /* weak */
+        WatchedTask *watched;       /* weak; NULL once its attempt is over */
+        Leftover *leftover;         /* shared; NULL: none */
+        bool is_stored;             /* the rest is in the store */
+        uint64_t seq, number;       /* in there */
         LiveOutput *previous, *next;
         StoredStream stream;
         bool follow;
@@ -123,7 +124,7 @@ static int on_restart(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static int restart_later(LiveOutput *output) {
         return loop_set_timer(
-                        output->queue->event,
+                        output->sources->event,
                         &output->restart_source,
                         usec_add(usec_now(CLOCK_BOOTTIME), RESTART_USEC),
                         on_restart,
@@ -216,19 +217,15 @@ static LiveOutput *find_followed(const WatchedTask *watched, StoredStream stream
         return NULL;
 }
 
-static const char *spool_directory(void) {
-        return getenv("CACHE_DIRECTORY") ?: getenv("TMPDIR") ?: "/var/tmp";
-}
-
 static LiveOutput *output_new(WatchedTask *watched, StoredStream stream, bool follow) {
         LiveOutput *output = calloc(1, sizeof(*output));
         if (!output)
                 return NULL;
-        output->queue = watched->queue;
+        output->sources = watched->sources;
         output->watched = watched;
         output->stream = stream;
         output->follow = follow;
-        output_store_init(&output->store, spool_directory(), SPOOL_BYTES_MAX);
+        output_store_init(&output->store, process_spool_directory(), SPOOL_BYTES_MAX);
         output->next = watched->outputs;
         if (output->next)
                 output->next->previous = output;
@@ -240,8 +237,8 @@ static LiveOutput *output_new(WatchedTask *watched, StoredStream stream, bool fo
 static int begin_rest(Reader *reader) {
         const LiveOutput *output = reader->output;
         return stored_output_new(
-                        output->queue->store_port,
-                        output->queue->store,
+                        output->sources->store_port,
+                        output->sources->store,
                         reader->request,
                         output->seq,
                         output->number,
@@ -279,14 +276,14 @@ static void on_release(void *userdata) {
 }
 
 void live_output_answer(
-                Queue *queue,
+                const TaskSources *sources,
                 Task *task,
                 HttpRequest *request,
                 StoredStream stream,
                 uint64_t offset,
                 bool follow) {
         WatchedTask *watched;
-        Reader *reader = watched_task_get(queue, task, &watched) >= 0 ? calloc(1, sizeof(*reader)) : NULL;
+        Reader *reader = watched_task_get(sources, task, &watched) >= 0 ? calloc(1, sizeof(*reader)) : NULL;
         LiveOutput *output = reader && follow ? find_followed(watched, stream) : NULL;
         if (reader && !output)
                 output = output_new(watched, stream, follow);
@@ -311,8 +308,8 @@ void live_output_answer(
 
 /* A request that waits to be told where it is. */
 typedef struct PendingOutput {
-        Queue *queue;         /* weak */
-        HttpRequest *request; /* NULL: the client is gone */
+        const TaskSources *sources; /* weak */
+        HttpRequest *request;       /* NULL: the client is gone */
         StoredStream stream;
         uint64_t offset;
 } PendingOutput;
@@ -337,8 +334,8 @@ static void answer_stored(const PendingOutput *pending, int r, const StoreEntry 
                 r = -ENOENT;
         if (r >= 0)
                 r = stored_output_new(
-                                pending->queue->store_port,
-                                pending->queue->store,
+                                pending->sources->store_port,
+                                pending->sources->store,
                                 pending->request,
                                 entry->task.seq,
                                 entry->n_attempts > 0 ? entry->attempts[entry->n_attempts - 1].number : 0,
@@ -365,7 +362,7 @@ static void on_got(int r, const StoreEntry *entry, const Moment *now, void *user
 }
 
 void stored_output_answer(
-                Queue *queue,
+                const TaskSources *sources,
                 HttpRequest *request,
                 const char *task_id,
                 StoredStream stream,
@@ -374,10 +371,10 @@ void stored_output_answer(
         int r = -ENOMEM;
         if (pending) {
                 *pending = (PendingOutput){
-                        .queue = queue, .request = request, .stream = stream, .offset = offset
+                        .sources = sources, .request = request, .stream = stream, .offset = offset
                 };
-                r = queue->store_port->get(
-                                queue->store, task_id, &(StoreWanted){ .attempts = true }, on_got, pending);
+                r = sources->store_port->get(
+                                sources->store, task_id, &(StoreWanted){ .attempts = true }, on_got, pending);
         }
         if (r >= 0) {
                 http_request_on_hangup(request, on_hangup, pending);

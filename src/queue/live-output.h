@@ -10,14 +10,14 @@
 #include "core/store/store-record.h"
 #include "delivery/delivery.h"
 #include "io/http-server.h"
+#include "queue/task-sources.h"
 
-typedef struct Queue Queue;
 typedef struct WatchedTask WatchedTask;
 
 /* Answers REQUEST with what TASK, which is live, wrote to STREAM, from OFFSET on; with FOLLOW until it ends,
  * otherwise what there is now. */
 void live_output_answer(
-                Queue *queue,
+                const TaskSources *sources,
                 Task *task,
                 HttpRequest *request,
                 StoredStream stream,
@@ -40,7 +40,7 @@ bool live_output_attempt_ended(WatchedTask *watched);
 
 /* The same as live_output_answer() of a task that is not live. */
 void stored_output_answer(
-                Queue *queue,
+                const TaskSources *sources,
                 HttpRequest *request,
                 const char *task_id,
                 StoredStream stream,

@@ -6,7 +6,6 @@
 #include <inttypes.h>
 
 #include "core/text/metrics-text.h"
-#include "queue/queue.h"
 
 static const char *const submit_outcome_names[] = {
         [SUBMIT_ACCEPTED] = "accepted", [SUBMIT_FULL] = "full",       [SUBMIT_BUSY] = "busy",
@@ -47,10 +46,8 @@ void metrics_count_finished(Metrics *metrics, const char *state, const char *res
         metrics->finished[kind]++;
 }
 
-static int format_tasks(const Queue *queue, Text *text) {
-        const Metrics *metrics = &queue->metrics;
-        size_t n_waiting = scheduler_n_waiting(delivery_scheduler(queue->delivery)),
-               n_live = scheduler_n_tasks(delivery_scheduler(queue->delivery));
+static int format_tasks(const Metrics *metrics, const Scheduler *scheduler, Text *text) {
+        size_t n_waiting = scheduler_n_waiting(scheduler), n_live = scheduler_n_tasks(scheduler);
         int r = metrics_text_head(text, "daggyd_tasks", "gauge", "Tasks that are not finished, by state.");
         if (r >= 0)
                 r = text_appendf(
@@ -90,10 +87,10 @@ static int format_tasks(const Queue *queue, Text *text) {
         return r;
 }
 
-static int format_workers(const Queue *queue, Text *text) {
+static int format_workers(const Metrics *metrics, const Workers *workers, Text *text) {
         size_t n_states[_WORKER_STATE_MAX] = {}, n_leased = 0;
-        for (size_t i = 0; i < queue->n_workers; i++) {
-                const Worker *worker = &queue_scheduled_worker(queue->workers[i])->worker;
+        for (size_t i = 0; i < workers->n_workers; i++) {
+                const Worker *worker = &http_worker_scheduled(workers->workers[i])->worker;
                 n_states[worker_state(worker)]++;
                 n_leased += *worker->lease_id != 0;
         }
@@ -122,29 +119,25 @@ static int format_workers(const Queue *queue, Text *text) {
                                 text,
                                 "daggyd_submissions_total{outcome=\"%s\"} %" PRIu64 "\n",
                                 submit_outcome_names[outcome],
-                                queue->metrics.submissions[outcome]);
+                                metrics->submissions[outcome]);
         return r;
 }
 
-int metrics_format(const Queue *queue, Text *text) {
-        int r = format_tasks(queue, text);
+int metrics_format(
+                const Metrics *metrics,
+                const Delivery *delivery,
+                const Workers *workers,
+                size_t pending_bytes,
+                Text *text) {
+        int r = format_tasks(metrics, delivery_scheduler(delivery), text);
         if (r >= 0)
-                r = format_workers(queue, text);
-        if (r >= 0)
-                r = router_format_metrics(queue->router, PROGRAM_NAME, text);
+                r = format_workers(metrics, workers, text);
         if (r >= 0)
                 r = metrics_text_single(
                                 text,
                                 "daggyd_store_pending_bytes",
                                 "gauge",
                                 "Bytes that are to be written to disk.",
-                                (double) queue->store_port->pending_bytes(queue->store));
-        if (r >= 0)
-                r = metrics_text_single(
-                                text,
-                                "daggyd_open_descriptors",
-                                "gauge",
-                                "Descriptors the process has open.",
-                                (double) process_count_descriptors());
+                                (double) pending_bytes);
         return r;
 }

@@ -7,8 +7,8 @@
 
 #include "base/text.h"
 #include "core/scheduling/scheduler.h"
-
-typedef struct Queue Queue;
+#include "delivery/delivery.h"
+#include "queue/workers.h"
 
 typedef enum FinishedKind {
         FINISHED_COMPLETED,
@@ -32,5 +32,10 @@ void metrics_count_requeue(Metrics *metrics, ScheduledReason reason);
 /* STATE and RESULT as clients read them. */
 void metrics_count_finished(Metrics *metrics, const char *state, const char *result);
 
-/* Appends everything as Prometheus text. -ENOMEM. */
-int metrics_format(const Queue *queue, Text *text);
+/* Appends everything as Prometheus text. PENDING_BYTES: what the store is still to write. -ENOMEM. */
+int metrics_format(
+                const Metrics *metrics,
+                const Delivery *delivery,
+                const Workers *workers,
+                size_t pending_bytes,
+                Text *text);

@@ -3,7 +3,7 @@
 /* The time, for those to whom it is an argument. */
 #pragma once
 
-#include "delivery/worker-port.h"
+#include "base/usec.h"
 
 static inline Moment moment_now(void) {
         return (Moment){

@@ -7,8 +7,10 @@
 #include "base/text.h"
 #include "core/json/json.h"
 #include "core/sharing/emcee.h"
+#include "queue/moment.h"
 #include "queue/queue.h"
 #include "queue/routes.h"
+#include "queue/sharing-describe.h"
 
 /* Emcee checks no Content-Type. */
 static int check_header(
@@ -35,7 +37,7 @@ const EndpointStyle emcee_style = {
 };
 
 static void answer(HttpRequest *request, const Queue *queue, json_object *object) {
-        (void) http_request_add_header(request, EMCEE_IDENTITY_HEADER, sharing_identity(queue->sharing));
+        (void) http_request_add_header(request, EMCEE_IDENTITY_HEADER, http_sharing_identity(queue->sharing));
         http_request_answer_json(request, 200, object);
 }
 
@@ -54,7 +56,7 @@ void route_queue_version(void *userdata, HttpRequest *request, const RequestCont
         json_object *object = NULL;
         if (check_body(request, &body) < 0)
                 return;
-        (void) emcee_queue_version_format(sharing_shown_version(queue->sharing), &object);
+        (void) emcee_queue_version_format(http_sharing_shown_version(queue->sharing), &object);
         answer(request, queue, object);
 }
 
@@ -64,7 +66,7 @@ void route_worker_ids(void *userdata, HttpRequest *request, const RequestContext
         json_object *object = NULL;
         if (check_body(request, &body) < 0)
                 return;
-        (void) emcee_worker_ids_format(sharing_configured(queue->sharing), &object);
+        (void) emcee_worker_ids_format(http_sharing_configured(queue->sharing), &object);
         answer(request, queue, object);
 }
 
@@ -90,7 +92,7 @@ void route_workers_to_utilize(void *userdata, HttpRequest *request, const Reques
                 return;
         }
         take_identity(request, &asker);
-        sharing_answer_share(queue->sharing, request, &asker);
+        http_sharing_answer_share(queue->sharing, request, &asker);
 }
 
 void route_toggle_sharing(void *userdata, HttpRequest *request, const RequestContext *context) {
@@ -105,7 +107,7 @@ void route_toggle_sharing(void *userdata, HttpRequest *request, const RequestCon
                 refuse(NULL, request, &problem);
                 return;
         }
-        sharing_toggle(queue->sharing, enabled);
+        http_sharing_toggle(queue->sharing, enabled);
         (void) emcee_void_format(&object);
         answer(request, queue, object);
 }
@@ -144,21 +146,22 @@ void route_worker_status(void *userdata, HttpRequest *request, const RequestCont
         json_object *object = NULL;
         if (check_body(request, &body) < 0)
                 return;
-        EmceeWorkerStatus *status = calloc(queue->n_workers + 1, sizeof(*status));
+        EmceeWorkerStatus *status = calloc(queue->workers.n_workers + 1, sizeof(*status));
         int r = status ? 0 : -ENOMEM;
-        for (size_t i = 0; r >= 0 && i < queue->n_workers; i++) {
-                const ScheduledWorker *worker = queue_scheduled_worker(queue->workers[i]);
+        for (size_t i = 0; r >= 0 && i < queue->workers.n_workers; i++) {
+                const ScheduledWorker *worker = http_worker_scheduled(queue->workers.workers[i]);
                 r = status_of(&worker->worker, &status[i]);
                 if (r >= 0)
                         r = add_buckets(worker, &status[i]);
         }
         if (r >= 0)
-                (void) emcee_worker_status_format(status, queue->n_workers, &object);
-        emcee_worker_status_free(status, status ? queue->n_workers : 0);
+                (void) emcee_worker_status_format(status, queue->workers.n_workers, &object);
+        emcee_worker_status_free(status, status ? queue->workers.n_workers : 0);
         answer(request, queue, object);
 }
 
 void route_queues(void *userdata, HttpRequest *request, const RequestContext *context) {
         const Queue *queue = userdata;
-        http_request_answer_json(request, 200, sharing_describe(queue->sharing));
+        Moment now = moment_now();
+        http_request_answer_json(request, 200, sharing_describe(http_sharing_state(queue->sharing), &now));
 }

@@ -38,9 +38,9 @@ void route_task_get(void *userdata, HttpRequest *request, const RequestContext *
         }
         Task *task = delivery_find_task(queue->delivery, task_id);
         if (task && wait_usec > 0)
-                watched_task_wait(queue, task, request, 200, mode, wait_usec);
+                watched_task_wait(&queue->sources, task, request, 200, mode, wait_usec);
         else
-                describe_answer(queue, request, 200, task_id, mode);
+                describe_answer(&queue->sources, request, 200, task_id, mode);
 }
 
 /* A request that waits for the store before it is told that a task is forgotten. */
@@ -113,7 +113,7 @@ void route_task_delete(void *userdata, HttpRequest *request, const RequestContex
         }
         Task *task = delivery_find_task(queue->delivery, task_id);
         if (!task && keep) {
-                describe_answer(queue, request, 200, task_id, OUTPUT_FULL);
+                describe_answer(&queue->sources, request, 200, task_id, OUTPUT_FULL);
                 return;
         }
         if (!task) {
@@ -122,7 +122,7 @@ void route_task_delete(void *userdata, HttpRequest *request, const RequestContex
         }
         Moment now = moment_now();
         delivery_stop_task(queue->delivery, task, &now);
-        watched_task_wait(queue, task, request, 202, OUTPUT_FULL, wait_usec);
+        watched_task_wait(&queue->sources, task, request, 202, OUTPUT_FULL, wait_usec);
 }
 
 void route_task_output(void *userdata, HttpRequest *request, const RequestContext *context) {
@@ -137,7 +137,7 @@ void route_task_output(void *userdata, HttpRequest *request, const RequestContex
         const char *task_id = context->match.parameters[0];
         Task *task = delivery_find_task(queue->delivery, task_id);
         if (task)
-                live_output_answer(queue, task, request, stream, wanted.offset, wanted.follow);
+                live_output_answer(&queue->sources, task, request, stream, wanted.offset, wanted.follow);
         else
-                stored_output_answer(queue, request, task_id, stream, wanted.offset);
+                stored_output_answer(&queue->sources, request, task_id, stream, wanted.offset);
 }

@@ -35,7 +35,7 @@ static int add_lease(json_object *object, const Queue *queue, const Worker *work
 
 static json_object *worker_json(const Queue *queue, const HttpWorker *link) {
         _cleanup_(json_putp) json_object *object = json_object_new_object();
-        const Worker *worker = &queue_scheduled_worker(link)->worker;
+        const Worker *worker = &http_worker_scheduled(link)->worker;
         int r = object ? json_add_string(object, "id", worker->id) : -ENOMEM;
         if (r >= 0)
                 r = json_add_string(object, "url", http_worker_config(link)->url);
@@ -55,8 +55,8 @@ static json_object *worker_json(const Queue *queue, const HttpWorker *link) {
 void route_workers(void *userdata, HttpRequest *request, const RequestContext *context) {
         const Queue *queue = userdata;
         _cleanup_(json_putp) json_object *workers = json_object_new_array();
-        for (size_t i = 0; workers && i < queue->n_workers; i++)
-                if (json_append(workers, worker_json(queue, queue->workers[i])) < 0) {
+        for (size_t i = 0; workers && i < queue->workers.n_workers; i++)
+                if (json_append(workers, worker_json(queue, queue->workers.workers[i])) < 0) {
                         http_request_answer_json(request, 200, NULL);
                         return;
                 }
@@ -104,7 +104,7 @@ void route_worker_set(void *userdata, HttpRequest *request, const RequestContext
         Queue *queue = userdata;
         Problem problem = {};
         bool disabled = false;
-        HttpWorker *link = queue_find_worker(queue, context->match.parameters[0]);
+        HttpWorker *link = workers_find(&queue->workers, context->match.parameters[0]);
         int r = link ? 0 : problem_set(&problem, 404, NULL, "there is no worker of this id");
         if (r >= 0)
                 r = request_parse_switch(request, "disabled", &disabled, &problem);
@@ -112,7 +112,7 @@ void route_worker_set(void *userdata, HttpRequest *request, const RequestContext
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        ScheduledWorker *worker = queue_scheduled_worker(link);
+        ScheduledWorker *worker = http_worker_scheduled(link);
         scheduler_set_disabled(worker, disabled, usec_now(CLOCK_BOOTTIME));
         queue_run_soon(queue);
         PendingChange *pending = malloc(sizeof(*pending));

@@ -9,8 +9,6 @@
         { ROUTE_METHOD_ANY, path, access, handle, .query_rule = QUERY_IGNORED, .style = &emcee_style }
 
 const Endpoint queue_endpoints[] = {
-        { "GET", "/ready", ACCESS_PUBLIC, route_ready },
-        { "GET", "/metrics", ACCESS_READ, route_metrics },
         { "GET", "/api/v1/capacity", ACCESS_READ, route_capacity },
         { "GET", "/api/v1/resources", ACCESS_READ, route_resources },
         { "GET", "/api/v1/impact", ACCESS_READ, route_impact, .query_rule = QUERY_ANY },
@@ -21,8 +19,6 @@ const Endpoint queue_endpoints[] = {
         { "GET", "/api/v1/task/{task_id}/output", ACCESS_READ, route_task_output, task_output_query },
         { "GET", "/api/v1/tasks", ACCESS_READ, route_tasks_list, tasks_list_query, tasks_list_repeatable },
         { "POST", "/api/v1/tasks", ACCESS_SUBMIT, route_tasks_submit },
-        { "GET", "/api/v1/events", ACCESS_READ, route_events },
-        { "PUT", "/api/v1/drain", ACCESS_MANAGE, route_drain },
         { "GET", "/api/v1/workers", ACCESS_READ, route_workers },
         { "PUT", "/api/v1/workers/{worker_id}", ACCESS_MANAGE, route_worker_set },
         { "GET", "/api/v1/queues", ACCESS_READ, route_queues },
@@ -37,6 +33,5 @@ const Endpoint queue_endpoints[] = {
         EMCEE_ENDPOINT("/toggleWorkersSharing/", ACCESS_MANAGE, route_toggle_sharing),
         EMCEE_ENDPOINT("/workerStatus", ACCESS_READ, route_worker_status),
         EMCEE_ENDPOINT("/workerStatus/", ACCESS_READ, route_worker_status),
+        {},
 };
-
-const size_t queue_n_endpoints = sizeof(queue_endpoints) / sizeof(*queue_endpoints);

@@ -10,15 +10,10 @@
 
 typedef struct Queue Queue;
 
-/* Their userdata is the Queue. */
+/* What daggyd serves, besides what every daemon does (service/daemon.c). Their userdata is the Queue. */
 extern const Endpoint queue_endpoints[];
-extern const size_t queue_n_endpoints;
 
-/* routes-admin.c */
-void route_ready(void *userdata, HttpRequest *request, const RequestContext *context);
-void route_metrics(void *userdata, HttpRequest *request, const RequestContext *context);
-void route_events(void *userdata, HttpRequest *request, const RequestContext *context);
-void route_drain(void *userdata, HttpRequest *request, const RequestContext *context);
+/* routes-capacity.c */
 void route_capacity(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_resources(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_impact(void *userdata, HttpRequest *request, const RequestContext *context);

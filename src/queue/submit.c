@@ -19,7 +19,6 @@
 #include "queue/moment.h"
 #include "queue/queue.h"
 #include "queue/routes.h"
-#include "service/long-jobs.h"
 
 #define RETRY_AFTER_SEC 5
 
@@ -99,7 +98,7 @@ static Submit *submit_new(Queue *queue, HttpRequest *request, size_t n) {
 /* Goes on with STEP in a later turn, or at once when there is no memory to remember that. */
 static void submit_later(Submit *submit, LongJobStep step) {
         assert(!submit->job);
-        if (long_jobs_add(submit->queue->long_jobs, step, submit_free, submit, &submit->job) < 0) {
+        if (long_jobs_add(submit->queue->daemon.long_jobs, step, submit_free, submit, &submit->job) < 0) {
                 submit->job = NULL;
                 (void) step(submit);
         }
@@ -201,9 +200,9 @@ static void describe_items(Submit *submit) {
                         return;
                 }
                 if (item->problem.status ||
-                    describe_now(submit->queue, item->task_id, mode, &item->attempt) >= 0)
+                    describe_now(&submit->queue->sources, item->task_id, mode, &item->attempt) >= 0)
                         continue;
-                if (describe_task(submit->queue, item->task_id, mode, on_described, submit) >= 0)
+                if (describe_task(&submit->queue->sources, item->task_id, mode, on_described, submit) >= 0)
                         return;
         }
         answer(submit);
@@ -235,7 +234,7 @@ static int check_takes_tasks(Item *item, const Moment *now) {
         const Queue *queue = item->submit->queue;
         Scheduler *scheduler = delivery_scheduler(queue->delivery);
         const Resources *want = &item->spec->task->resources;
-        if (queue->stopping || queue->draining)
+        if (queue_is_draining(queue))
                 return problem_set_for_now(
                                 &item->problem,
                                 503,

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "queue/describe.h"
-#include "queue/queue.h"
 
 /* Of stored text that are read in one step: a millisecond's work, unless a single task is larger. */
 #define PIECE_BYTES ((size_t) 64 * 1024)
@@ -24,15 +23,15 @@ struct ListJob {
 };
 
 struct TaskLists {
-        Queue *queue;
+        const TaskSources *sources;
         ListJob *first, *last; /* the first is the one that is made */
 };
 
-int task_lists_new(Queue *queue, TaskLists **ret) {
+int task_lists_new(const TaskSources *sources, TaskLists **ret) {
         TaskLists *lists = calloc(1, sizeof(*lists));
         if (!lists)
                 return -ENOMEM;
-        lists->queue = queue;
+        lists->sources = sources;
         *ret = lists;
         return 0;
 }
@@ -72,7 +71,7 @@ static int add_entry(ListJob *job, const StoreEntry *entry) {
         if (entry->task.result)
                 return task_page_add_text(&job->page, entry->task.result, strlen(entry->task.result));
         json_object *attempt;
-        int r = describe_entry(job->lists->queue, entry, OUTPUT_NONE, &attempt);
+        int r = describe_entry(job->lists->sources, entry, OUTPUT_NONE, &attempt);
         if (r == -ENOENT) /* forgotten since the piece was read */
                 return 0;
         return r < 0 ? r : task_page_add(&job->page, attempt);
@@ -109,10 +108,10 @@ static void on_piece(
 }
 
 static int read_piece(ListJob *job) {
-        const Queue *queue = job->lists->queue;
+        const TaskSources *sources = job->lists->sources;
         const TaskListRequest *wanted = &job->wanted;
-        return queue->store_port->list(
-                        queue->store,
+        return sources->store_port->list(
+                        sources->store,
                         &(StoreFilter){
                                         .state = wanted->state ? stored_state_from_string(wanted->state) : -1,
                                         .labels = wanted->labels,

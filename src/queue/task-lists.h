@@ -7,12 +7,12 @@
 #include "base/cleanup.h"
 #include "core/task/task-request.h"
 #include "io/http-server.h"
+#include "queue/task-sources.h"
 
-typedef struct Queue Queue;
 typedef struct TaskLists TaskLists;
 
-/* QUEUE is weak. -ENOMEM. */
-int task_lists_new(Queue *queue, TaskLists **ret);
+/* SOURCES is weak. -ENOMEM. */
+int task_lists_new(const TaskSources *sources, TaskLists **ret);
 
 /* The HTTP server and the store must be gone before. */
 TaskLists *task_lists_free(TaskLists *lists);

@@ -3,25 +3,23 @@
 #include "queue/watched-task.h"
 
 #include "queue/describe.h"
-#include "queue/live-output.h"
-#include "queue/queue.h"
 
 static void answer(const void *subject, HttpRequest *request, int status, unsigned form) {
         const WatchedTask *watched = subject;
-        describe_answer(watched->queue, request, status, watched->task->task_id, (OutputMode) form);
+        describe_answer(watched->sources, request, status, watched->task->task_id, (OutputMode) form);
 }
 
-int watched_task_get(Queue *queue, Task *task, WatchedTask **ret) {
+int watched_task_get(const TaskSources *sources, Task *task, WatchedTask **ret) {
         if (!task->userdata) {
                 WatchedTask *watched = calloc(1, sizeof(*watched));
                 if (!watched)
                         return -ENOMEM;
                 *watched = (WatchedTask){
-                        .queue = queue,
+                        .sources = sources,
                         .task = task,
                         .waiters = {
-                                .event = queue->event,
-                                .server = queue->http,
+                                .event = sources->event,
+                                .server = sources->server,
                                 .answer = answer,
                                 .subject = watched,
                         },
@@ -36,19 +34,19 @@ void watched_task_free(WatchedTask *watched) {
         if (!watched)
                 return;
         waiters_drop(&watched->waiters);
-        live_output_task_gone(watched);
+        assert(!watched->outputs);
         free(watched);
 }
 
 void watched_task_wait(
-                Queue *queue,
+                const TaskSources *sources,
                 Task *task,
                 HttpRequest *request,
                 int status,
                 OutputMode mode,
                 usec_t timeout_usec) {
         WatchedTask *watched;
-        int r = watched_task_get(queue, task, &watched);
+        int r = watched_task_get(sources, task, &watched);
         if (r < 0)
                 describe_answer_error(request, r);
         else

@@ -8,29 +8,29 @@
 
 #include "core/task/task-request.h"
 #include "delivery/delivery.h"
+#include "queue/task-sources.h"
 #include "service/waiters.h"
 
-typedef struct Queue Queue;
 typedef struct LiveOutput LiveOutput;
 
 static_assert(_OUTPUT_MODE_MAX <= WAITERS_FORMS_MAX, "tasks are told in each mode");
 
 typedef struct WatchedTask {
-        Queue *queue; /* weak */
-        Task *task;   /* weak: owns it */
+        const TaskSources *sources; /* weak */
+        Task *task;                 /* weak: owns it */
         Waiters waiters;
         LiveOutput *outputs; /* each owned by those who read it */
 } WatchedTask;
 
 /* That of TASK, made if it has none. -ENOMEM. */
-int watched_task_get(Queue *queue, Task *task, WatchedTask **ret);
+int watched_task_get(const TaskSources *sources, Task *task, WatchedTask **ret);
 
-/* NULL is fine. */
+/* Nobody reads its output any more (live_output_task_gone()). NULL is fine. */
 void watched_task_free(WatchedTask *watched);
 
 /* Answers REQUEST with STATUS and the task when it has ended, or after TIMEOUT_USEC. */
 void watched_task_wait(
-                Queue *queue,
+                const TaskSources *sources,
                 Task *task,
                 HttpRequest *request,
                 int status,

@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "io/accounts.h"
-#include "runner/runner.h"
 #include "service/config-file.h"
 
 int runner_config_load(const char *path, RunnerConfig **ret) {

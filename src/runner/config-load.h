@@ -6,6 +6,8 @@
 #include "core/config/config-runner.h"
 #include "io/accounts.h"
 
+#define PROGRAM_NAME "daggyr" /* by which its files are found */
+
 /* Reads the file at PATH, or with NULL takes the defaults. */
 int runner_config_load(const char *path, RunnerConfig **ret);
 

@@ -36,14 +36,14 @@ typedef struct Startup {
 static void on_ready(void *userdata) {
         Startup *startup = userdata;
         if (startup->check) {
-                (void) sd_event_exit(startup->runner->event, print_capacity(startup->runner) < 0);
+                (void) sd_event_exit(startup->runner->daemon.event, print_capacity(startup->runner) < 0);
                 return;
         }
-        if (startup->runner->port > 0)
+        if (startup->runner->daemon.port > 0)
                 log_line(LOG_INFO,
                          "Listening on %s port %u",
-                         startup->runner->config->service.ip,
-                         startup->runner->port);
+                         startup->runner->daemon.config.ip,
+                         startup->runner->daemon.port);
         startup_report_ready(&startup->ready_fd);
 }
 

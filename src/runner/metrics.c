@@ -128,14 +128,7 @@ static int format_process(const Runner *runner, Text *text) {
                                 "daggyr_http_connections",
                                 "gauge",
                                 "Open connections.",
-                                http_server_n_connections(runner->http));
-        if (r >= 0)
-                r = metrics_text_single(
-                                text,
-                                "daggyr_open_descriptors",
-                                "gauge",
-                                "Descriptors the process has open.",
-                                (double) process_count_descriptors());
+                                http_server_n_connections(runner->daemon.http));
         if (r >= 0)
                 r = metrics_text_single(
                                 text,
@@ -170,7 +163,5 @@ int metrics_format(const Runner *runner, Text *text) {
                 r = format_resources(text, "daggyr_capacity_free", "What of it no task has.", &free_amounts);
         if (r >= 0)
                 r = format_durations(&runner->metrics, text);
-        if (r >= 0)
-                r = router_format_metrics(runner->router, PROGRAM_NAME, text);
         return r < 0 ? r : format_process(runner, text);
 }

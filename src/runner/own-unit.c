@@ -81,12 +81,6 @@ static void make_scope(OwnUnit *own_unit) {
                 own_unit->handler(r, "could not ask systemd for a scope", own_unit->userdata);
 }
 
-/* The connection is lost, or systemd is not back yet on a bus that was restarted (-ENXIO, -EHOSTUNREACH). */
-static bool is_passing(int error) {
-        return error == -ENOTCONN || error == -ECONNRESET || error == -EPIPE || error == -ETIMEDOUT ||
-                        error == -ENXIO || error == -EHOSTUNREACH;
-}
-
 static int own_unit_ask(OwnUnit *own_unit);
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -109,7 +103,7 @@ static int own_unit_ask_later(OwnUnit *own_unit) {
 
 static void on_unit(int error, const char *unit, pid_t main_pid, void *userdata) {
         OwnUnit *own_unit = userdata;
-        if (is_passing(error) && own_unit_ask_later(own_unit) >= 0)
+        if (error == -ENOTCONN && own_unit_ask_later(own_unit) >= 0)
                 return;
         if (error >= 0 && main_pid != getpid()) {
                 make_scope(own_unit);
@@ -131,7 +125,7 @@ static void on_unit(int error, const char *unit, pid_t main_pid, void *userdata)
 static int own_unit_ask(OwnUnit *own_unit) {
         own_unit->query = systemd1_query_free(own_unit->query);
         int r = systemd1_ask_unit_of(own_unit->systemd1, getpid(), on_unit, own_unit, &own_unit->query);
-        return is_passing(r) ? own_unit_ask_later(own_unit) : r;
+        return r == -ENOTCONN ? own_unit_ask_later(own_unit) : r;
 }
 
 int own_unit_find(

@@ -6,8 +6,6 @@
 #include "runner/routes.h"
 #include "runner/runner.h"
 
-#define RETRY_SOON_SEC 1
-
 static int capacity_members(const Runner *runner, json_object *object) {
         CapacityView view = {
                 .total = runner->pool.total,
@@ -28,7 +26,7 @@ static int facts_members(const Runner *runner, json_object *facts) {
         if (r >= 0)
                 r = json_add_string(facts, "instance_id", runner->facts.instance_id);
         if (r >= 0)
-                r = json_add_string(facts, "hostname", runner->facts.host_name);
+                r = json_add_string(facts, "hostname", runner->daemon.host_name);
         if (r >= 0)
                 r = json_add_string(facts, "systemd", systemd->version);
         if (r >= 0)
@@ -161,19 +159,4 @@ static void answer_impact(Runner *runner, HttpRequest *request, const RequestCon
 void route_impact(void *userdata, HttpRequest *request, const RequestContext *context) {
         Runner *runner = userdata;
         answer_when_fresh(runner, request, context, answer_impact);
-}
-
-void route_ready(void *userdata, HttpRequest *request, const RequestContext *context) {
-        Runner *runner = userdata;
-        if (runner_is_ready(runner)) {
-                http_request_answer(request, 200, NULL, NULL, 0);
-                return;
-        }
-        Problem problem = {};
-        (void) problem_set_for_now(
-                        &problem,
-                        503,
-                        RETRY_SOON_SEC,
-                        runner->systemd_ready ? "this runner is draining" : "not yet connected to systemd");
-        http_request_answer_problem(request, &problem, NULL);
 }

@@ -62,7 +62,7 @@ static int check_header(
         if (guard_check_content_type(http_request_header(request, "Content-Type"), problem) < 0)
                 return problem_set(problem, 409, NULL, "Unsupported Content-Type");
         const char *length = http_request_header(request, "Content-Length");
-        uint64_t body_max = runner->config->service.body_max_bytes;
+        uint64_t body_max = runner->daemon.config.body_max_bytes;
         if (length && text_parse_u64(length, 0, UINT64_MAX, &number) >= 0 && number > body_max)
                 return problem_set(
                                 problem,
@@ -80,7 +80,7 @@ static void answer_refused(void *userdata, HttpRequest *request, const Problem *
         if (problem->status == 413) {
                 if (asprintf(&message,
                              "Payload too big (> %" PRIu64 ")",
-                             runner->config->service.body_max_bytes) < 0)
+                             runner->daemon.config.body_max_bytes) < 0)
                         message = NULL;
                 answer_error(request, 409, 0, message ?: problem->detail);
                 return;

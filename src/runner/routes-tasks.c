@@ -95,7 +95,8 @@ void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext
         ListJob *job = calloc(1, sizeof(*job));
         if (job)
                 *job = (ListJob){ .runner = runner, .request = request, .list = list, .last = list.after };
-        if (!job || long_jobs_add(runner->long_jobs, list_job_step, list_job_free, job, &job->job) < 0) {
+        if (!job ||
+            long_jobs_add(runner->daemon.long_jobs, list_job_step, list_job_free, job, &job->job) < 0) {
                 free(job);
                 http_request_answer_json(request, 200, NULL);
                 return;
@@ -170,7 +171,7 @@ static void submit_batch(Runner *runner, HttpRequest *request, json_object *body
                         .outcomes = json_object_new_array(),
                 };
         if (!job || !job->outcomes || (lease_id && !job->lease_id) ||
-            long_jobs_add(runner->long_jobs, batch_job_step, batch_job_free, job, &job->job) < 0) {
+            long_jobs_add(runner->daemon.long_jobs, batch_job_step, batch_job_free, job, &job->job) < 0) {
                 if (job)
                         batch_job_free(job);
                 http_request_answer_json(request, 200, NULL);

@@ -5,8 +5,6 @@
 #include "core/task/task-request.h"
 
 const Endpoint runner_endpoints[] = {
-        { "GET", "/ready", ACCESS_PUBLIC, route_ready },
-        { "GET", "/metrics", ACCESS_READ, route_metrics },
         { "GET", "/api/v1/capacity", ACCESS_READ, route_capacity },
         { "GET", "/api/v1/resources", ACCESS_READ, route_resources },
         { "GET", "/api/v1/impact", ACCESS_READ, route_impact, .query_rule = QUERY_ANY },
@@ -17,8 +15,6 @@ const Endpoint runner_endpoints[] = {
         { "GET", "/api/v1/task/{task_id}/output", ACCESS_READ, route_task_output, task_output_query },
         { "GET", "/api/v1/tasks", ACCESS_READ, route_tasks_list, tasks_list_query, tasks_list_repeatable },
         { "POST", "/api/v1/tasks", ACCESS_SUBMIT, route_tasks_submit },
-        { "GET", "/api/v1/events", ACCESS_READ, route_events },
-        { "PUT", "/api/v1/drain", ACCESS_MANAGE, route_drain },
         { "GET", "/api/v1/lease", ACCESS_READ, route_lease_show },
         { "POST", "/api/v1/lease", ACCESS_MANAGE, route_lease_acquire },
         { "PUT", "/api/v1/lease/{lease_id}", ACCESS_MANAGE, route_lease_renew },
@@ -35,6 +31,5 @@ const Endpoint runner_endpoints[] = {
           route_daggyr_stop,
           .query_rule = QUERY_ANY,
           .style = &daggyr_style },
+        {},
 };
-
-const size_t runner_n_endpoints = sizeof(runner_endpoints) / sizeof(*runner_endpoints);

@@ -11,12 +11,10 @@
 
 typedef struct Runner Runner;
 
-/* What daggyr serves. */
+/* What daggyr serves, besides what every daemon does (service/daemon.c). */
 extern const Endpoint runner_endpoints[];
-extern const size_t runner_n_endpoints;
 
 /* routes-capacity.c */
-void route_ready(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_capacity(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_resources(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_impact(void *userdata, HttpRequest *request, const RequestContext *context);
@@ -50,11 +48,6 @@ void route_daggyr_stop(void *userdata, HttpRequest *request, const RequestContex
 
 /* How these endpoints check a header and refuse. */
 extern const EndpointStyle daggyr_style;
-
-/* routes-admin.c */
-void route_drain(void *userdata, HttpRequest *request, const RequestContext *context);
-void route_events(void *userdata, HttpRequest *request, const RequestContext *context);
-void route_metrics(void *userdata, HttpRequest *request, const RequestContext *context);
 
 /* routes-task.c */
 void route_task_submit(void *userdata, HttpRequest *request, const RequestContext *context);

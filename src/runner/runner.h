@@ -14,7 +14,6 @@
 #include "core/scheduling/lease.h"
 #include "io/accounts.h"
 #include "io/host.h"
-#include "io/http-server.h"
 #include "io/login1.h"
 #include "io/spawner.h"
 #include "io/systemd1.h"
@@ -27,13 +26,7 @@
 #include "runner/stale-scopes.h"
 #include "runner/task-accounts.h"
 #include "runner/task-table.h"
-#include "service/access.h"
-#include "service/event-stream.h"
-#include "service/long-jobs.h"
-#include "service/process.h"
-#include "service/router.h"
-
-#define PROGRAM_NAME "daggyr"
+#include "service/daemon.h"
 
 typedef struct Runner Runner;
 
@@ -41,19 +34,16 @@ typedef struct Runner Runner;
 typedef void (*RunnerReady)(void *userdata);
 
 struct Runner {
-        const char *config_path; /* NULL: defaults only */
-        RunnerConfig *config;
-        bool user_mode; /* the calling user's systemd; tasks run as that user */
-        sd_event *event;
+        Daemon daemon;        /* in user mode tasks run as that user */
+        RunnerConfig *config; /* but for what the daemon has of it */
         HostFacts facts;
         Account daemon_account;
         TaskAccounts *accounts;    /* whom tasks run as */
         RunnerConfig *next_config; /* read on SIGHUP, while its task_user is looked up */
         AccountsWait *next_account;
-        bool checking;          /* only asks for the capacity */
-        uint16_t port;          /* where it listens; 0 with sockets from systemd */
-        Spawner *spawner;       /* where leaders come from */
-        char *output_directory; /* for captured output too large for memory */
+        bool checking;                /* only asks for the capacity */
+        Spawner *spawner;             /* where leaders come from */
+        const char *output_directory; /* for captured output too large for memory */
 
         Systemd1 *systemd1;
         TaskScopes *scopes;        /* who makes those of the tasks */
@@ -62,33 +52,24 @@ struct Runner {
         CapacityWatch *capacity_watch;
         SliceLimits slice_limits; /* as last heard */
         Login1 *login1;
-        Access access;
-        Router *router;
-        HttpServer *http;
-        LongJobs *long_jobs; /* answers in the making */
 
         CapacityPool pool;
         OomWatch oom_watch;
-        AdmissionQueue waiting;
+        AdmissionList waiting;
         TaskTable tasks;
         Lease lease;
         LeaseJournal lease_journal;
-        EventStream *events;
         Metrics metrics;
         uint64_t told_revision; /* of the capacity, in the last event */
         bool systemd_ready;     /* connected, own unit known, stale scopes gone: tasks may start */
-        bool draining;          /* by request */
-        bool stopping;
         bool host_going_down;
-        uint64_t n_descriptors;     /* the process may have */
         usec_t shortage_until_usec; /* no task is started before that; 0: there is no shortage */
         usec_t shortage_told_usec;  /* in the log; 0: never */
 
         RunnerReady on_ready;
         void *ready_userdata;
-        sd_event_source *admit_source, *patience_source, *shortage_source, *status_source, *expiry_source,
-                        *accept_source, *lease_source;
-        ProcessSignals *signals;
+        sd_event_source *admit_source, *patience_source, *shortage_source, *expiry_source, *accept_source,
+                        *lease_source;
 };
 
 /* CONFIG_PATH is where CONFIG, which it takes over in every case, came from and is read again from on SIGHUP.
@@ -109,8 +90,7 @@ int runner_start(Runner *runner);
 /* Only finds out the capacity, as far as systemd can be asked, and reports ready. */
 int runner_check(Runner *runner);
 
-/* Ends all tasks and then the loop; the second call does not wait for their grace periods. */
-void runner_stop(Runner *runner);
+/* ── runner-admission.c: which waiting task starts when ── */
 
 /* Starts waiting tasks that fit, in a turn of the loop of its own. Call after anything that may let one
  * start. */
@@ -124,11 +104,7 @@ void runner_admit(Runner *runner);
 void runner_shortage(Runner *runner);
 void runner_shortage_over(Runner *runner);
 
-/* Lets the status line follow. */
-void runner_status_changed(Runner *runner);
-
-/* Drains (no new starts, running tasks go on) or takes it back. */
-void runner_set_draining(Runner *runner, bool draining);
+/* ── runner.c, again ── */
 
 /* Call when the lease was granted, renewed or released. */
 void runner_lease_changed(Runner *runner);

@@ -32,7 +32,7 @@ void task_note_effects(Task *task) {
         CgroupSetup setup = {
                 .is_unified = unit_cgroup_is_unified(),
                 .has_v2 = unit_cgroup_has_v2(),
-                .is_users = task->runner->user_mode,
+                .is_users = task->runner->daemon.user_mode,
         };
         _cleanup_(text_done) Text list = {};
         for (size_t i = 0; i < properties->n_items; i++) {

@@ -94,7 +94,8 @@ void task_empty(Task *task, const LeaderUsage *usage) {
 
 void task_on_leader_exit(void *userdata) {
         Task *task = userdata;
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
+        event_source_dropp(&task->slow_source);
         event_source_dropp(&task->overdue_source);
         task_end_output(task);
         if (!task->scope_call) /* or else systemd might put whoever had its pid next into the scope */
@@ -114,7 +115,7 @@ static int on_look_at_remains(sd_event_source *source, uint64_t usec, void *user
 
 static void task_arm_remains(Task *task) {
         (void) loop_set_timer(
-                        task->runner->event,
+                        task->runner->daemon.event,
                         &task->remains_source,
                         usec_add(usec_now(CLOCK_BOOTTIME), task->remains_interval_usec),
                         on_look_at_remains,
@@ -166,7 +167,7 @@ static void task_look_at_remains(Task *task) {
         bool has_remains = task_has_remains(task);
         if (has_remains && usec_now(CLOCK_BOOTTIME) >= usec_add(task->killed_usec, SIGKILL_PATIENCE_USEC))
                 task_tell_unkillable(task);
-        bool is_given_up = has_remains && task->unkillable && task->runner->stopping;
+        bool is_given_up = has_remains && task->unkillable && task->runner->daemon.stopping;
         if (task->leader && is_given_up && !task->scope_call) {
                 task_leader_gone(task);
                 return;
@@ -210,7 +211,8 @@ static void task_leader_lost(Task *task) {
 
 void task_leader_gone(Task *task) {
         event_source_dropp(&task->overdue_source);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
+        event_source_dropp(&task->slow_source);
         task->leader = leader_process_free(task->leader);
         if (task_may_start_again(task))
                 task_event(task, TASK_EVENT_LEADER_LOST);
@@ -225,7 +227,7 @@ void task_leader_gone(Task *task) {
 
 static int on_clear_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
         task_clear_scope(task);
         return 0;
 }
@@ -235,8 +237,8 @@ static void on_scope_cleared(int error, const char *message, void *userdata) {
         task->scope_call = NULL;
         if (error == -ENOTCONN || error == -ETIMEDOUT) {
                 (void) loop_set_timer(
-                                task->runner->event,
-                                &task->retry_source,
+                                task->runner->daemon.event,
+                                &task->scope_source,
                                 usec_add(usec_now(CLOCK_BOOTTIME), CLEAR_RETRY_USEC),
                                 on_clear_retry,
                                 task,
@@ -304,7 +306,8 @@ void task_finish(Task *task) {
         task_note_output_error(task, task->error);
 
         event_source_dropp(&task->timeout_source);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
+        event_source_dropp(&task->slow_source);
         event_source_dropp(&task->overdue_source);
         event_source_dropp(&task->remains_source);
         task->leader = leader_process_free(task->leader);

@@ -14,7 +14,7 @@
 #define NAME_SERVICE_RETRY_SEC 5
 
 const char *task_account_name(const Runner *runner, const char *user) {
-        if (runner->user_mode)
+        if (runner->daemon.user_mode)
                 return NULL;
         if (!user)
                 return runner->config->task_user;
@@ -30,7 +30,7 @@ static int own_account(const Runner *runner, const TaskSpec *spec, Account *ret,
 }
 
 int task_account(const Runner *runner, const TaskSpec *spec, Account *ret, Problem *reterr_problem) {
-        if (runner->user_mode)
+        if (runner->daemon.user_mode)
                 return own_account(runner, spec, ret, reterr_problem);
         const char *name = task_account_name(runner, spec->user);
         if (!name)

@@ -17,7 +17,7 @@
 
 /* What must be true of a task in its state, whatever has happened to it. */
 static void task_check(const Task *task) {
-        bool has_charge = task->charge.pool != NULL, waits = task->waiting.queue != NULL;
+        bool has_charge = task->charge.pool != NULL, waits = task->waiting.list != NULL;
         switch (task->state) {
         case TASK_QUEUED:
                 assert(!has_charge && waits && !task->leader && !task->scope_call);
@@ -60,7 +60,7 @@ static void task_note_started(Task *task) {
 
 static void on_started(Task *task) {
         task_event(task, TASK_EVENT_STARTED);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->slow_source);
         (void) capture_start(task->output);
         (void) capture_start(task->error);
         task->start_boottime_usec = usec_now(CLOCK_BOOTTIME);
@@ -74,7 +74,7 @@ static void on_started(Task *task) {
 
 static void on_exec_failed(Task *task, const LeaderMessage *message) {
         task_event(task, TASK_EVENT_START_FAILED);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->slow_source);
         event_source_dropp(&task->timeout_source);
         task_arm_overdue(task, task->spec->grace_usec);
         const char *step = leader_step_to_string((LeaderStep) message->step);
@@ -165,7 +165,7 @@ void task_arm_overdue(Task *task, usec_t grace_usec) {
         if (task->overdue_source)
                 return;
         (void) loop_set_timer(
-                        task->runner->event,
+                        task->runner->daemon.event,
                         &task->overdue_source,
                         usec_add(usec_now(CLOCK_BOOTTIME), usec_add(grace_usec, TASK_OVERDUE_USEC)),
                         on_overdue,
@@ -187,7 +187,7 @@ void task_stop(Task *task, StopReason reason, usec_t grace_usec) {
                                                                     "stopped by request");
         }
         if (task->state == TASK_QUEUED) {
-                admission_queue_remove(&task->waiting);
+                admission_list_remove(&task->waiting);
                 task_finish(task);
                 return;
         }

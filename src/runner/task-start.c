@@ -26,7 +26,7 @@ bool task_error_is_shortage(int error) {
 static int task_open_capture(Task *task, Capture **ret, int *ret_write_fd) {
         Runner *runner = task->runner;
         return capture_new(
-                        runner->event,
+                        runner->daemon.event,
                         runner->output_directory,
                         runner->config->output_max_bytes,
                         task_on_output,
@@ -54,7 +54,7 @@ static int task_spawn_leader(Task *task, const Account *account) {
         r = task_environment(task->runner, spec, task->unit, account, &environment);
         if (r < 0)
                 return r;
-        bool is_user = task->runner->user_mode;
+        bool is_user = task->runner->daemon.user_mode;
         LeaderOrder order = {
                 .uid = is_user ? UINT32_MAX : account->uid,
                 .gid = is_user ? UINT32_MAX : account->gid,
@@ -68,7 +68,7 @@ static int task_spawn_leader(Task *task, const Account *account) {
                 .environment = environment,
         };
         r = leader_process_spawn(
-                        task->runner->event,
+                        task->runner->daemon.event,
                         task->runner->spawner,
                         &order,
                         spec->standard_input,
@@ -114,7 +114,7 @@ int task_start(Task *task) {
         if (task_error_is_shortage(r))
                 return -EAGAIN;
 
-        admission_queue_remove(&task->waiting);
+        admission_list_remove(&task->waiting);
         task->end.admitted = true;
         int charged = capacity_charge(&task->runner->pool, &task->spec->resources, &task->charge);
         assert(charged >= 0);
@@ -146,7 +146,7 @@ static void task_postpone(Task *task) {
         capacity_charge_release(&task->charge);
         task->end.admitted = false;
         task->start_attempts--;
-        admission_queue_return(&runner->waiting, &task->waiting);
+        admission_list_return(&runner->waiting, &task->waiting);
         task_event(task, TASK_EVENT_POSTPONED);
         runner_shortage(runner);
 }
@@ -204,7 +204,7 @@ static void on_leader_spawned(int error, void *userdata) {
 
 static int on_scope_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
         task_ask_for_scope(task);
         return 0;
 }
@@ -233,7 +233,7 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static int on_slow_execution(sd_event_source *source, uint64_t usec, void *userdata) {
         Task *task = userdata;
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->slow_source);
         task_note(task,
                   "the command has not begun %d s after it was to be executed: a file server, or a scanner of files, "
                   "may be holding it up",
@@ -248,7 +248,7 @@ static int task_release(Task *task) {
         usec_t now = usec_now(CLOCK_BOOTTIME);
         task_event(task, TASK_EVENT_RELEASED);
         int r = loop_set_timer(
-                        runner->event,
+                        runner->daemon.event,
                         &task->timeout_source,
                         usec_add(now, task->spec->timeout_usec),
                         on_timeout,
@@ -256,8 +256,8 @@ static int task_release(Task *task) {
                         "task-timeout");
         if (r >= 0)
                 r = loop_set_timer(
-                                runner->event,
-                                &task->retry_source,
+                                runner->daemon.event,
+                                &task->slow_source,
                                 usec_add(now, EXECUTION_SLOW_USEC),
                                 on_slow_execution,
                                 task,
@@ -282,8 +282,8 @@ static void on_scope_started(int error, const char *message, void *userdata) {
                 return; /* killed, and soon gone */
         if (scope_is_worth_a_retry(task, error))
                 error = loop_set_timer(
-                                task->runner->event,
-                                &task->retry_source,
+                                task->runner->daemon.event,
+                                &task->scope_source,
                                 usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_RETRY_USEC),
                                 on_scope_retry,
                                 task,

@@ -16,7 +16,7 @@
 static bool fits_right_now(const Runner *runner, const TaskSpec *spec) {
         Resources free_amounts;
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
-        return admission_queue_leaves(&runner->waiting, &free_amounts, &spec->resources);
+        return admission_list_leaves(&runner->waiting, &free_amounts, &spec->resources);
 }
 
 static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmission *ret, Problem *problem) {
@@ -93,10 +93,10 @@ int task_submit(Runner *runner,
                 r = task_table_add(&runner->tasks, task);
         if (r < 0)
                 return problem_from_errno(reterr_problem, r);
-        admission_queue_append(
+        admission_list_append(
                         &runner->waiting, &task->waiting, &task->spec->resources, usec_now(CLOCK_BOOTTIME));
         runner_admit_soon(runner);
-        runner_status_changed(runner);
+        daemon_status_changed(&runner->daemon);
         task_send_event(task);
         metrics_count_submitted(&runner->metrics);
         ret->task = TAKE_PTR(task);

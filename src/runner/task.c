@@ -29,8 +29,8 @@ int task_new(Runner *runner, TaskSpec *spec, Task **ret) {
                 return -ENOMEM;
         task->runner = runner;
         task->waiters = (Waiters){
-                .event = runner->event,
-                .server = runner->http,
+                .event = runner->daemon.event,
+                .server = runner->daemon.http,
                 .describe = describe,
                 .subject = task,
         };
@@ -50,7 +50,7 @@ Task *task_free(Task *task) {
                 return NULL;
         waiters_drop(&task->waiters);
         task_output_drop(task);
-        admission_queue_remove(&task->waiting);
+        admission_list_remove(&task->waiting);
         queued_call_cancel(task->scope_call);
         task->leader = leader_process_free(task->leader);
         task->shutdown_question = own_unit_question_free(task->shutdown_question);
@@ -61,7 +61,8 @@ Task *task_free(Task *task) {
         line_splitter_done(&task->journal.output);
         line_splitter_done(&task->journal.error);
         event_source_dropp(&task->timeout_source);
-        event_source_dropp(&task->retry_source);
+        event_source_dropp(&task->scope_source);
+        event_source_dropp(&task->slow_source);
         event_source_dropp(&task->overdue_source);
         event_source_dropp(&task->remains_source);
         for (size_t i = 0; i < TASK_NOTES_MAX; i++)
@@ -203,5 +204,5 @@ void task_send_event(const Task *task) {
              json_add_string(object, "result", task_result_to_string(task->result)) < 0 ||
              (task->told && json_add(object, "attempt", json_new_written(task->told)) < 0)))
                 object = (json_object_put(object), NULL);
-        event_stream_send(task->runner->events, "task", object);
+        event_stream_send(task->runner->daemon.events, "task", object);
 }

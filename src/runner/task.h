@@ -77,8 +77,8 @@ struct Task {
         Capture *output, *error;
         TaskJournal journal;
         sd_event_source *timeout_source; /* the task's own limit */
-        sd_event_source *retry_source;   /* the scope's name is still taken, systemd is away, or the kernel
-                                            takes long to execute the command */
+        sd_event_source *scope_source;   /* systemd is asked again to make the scope, or to end it */
+        sd_event_source *slow_source;    /* the kernel takes long to execute the command */
         sd_event_source *overdue_source; /* a leader that does not get done */
         sd_event_source *remains_source; /* what SIGKILL was sent to is looked at again … */
         usec_t remains_interval_usec;    /* … after so long */

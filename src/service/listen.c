@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "io/file.h"
 #include "service/config-file.h"
+#include "service/process.h"
 
 #define PEM_BYTES_MAX       ((size_t) 1024 * 1024)
 #define CONNECTIONS_MAX     4096
@@ -71,9 +72,7 @@ int listen_server_new(
                                         .bodies_bytes_max = config->body_max_bytes * config->web_threads,
                                         .answers_bytes_max = ANSWERS_BYTES_MAX,
                                         .answers_file_bytes_max = ANSWERS_FILE_BYTES_MAX,
-                                        .answers_directory = getenv("CACHE_DIRECTORY") ?:
-                                                        getenv("TMPDIR")               ?:
-                                                                                         "/var/tmp",
+                                        .answers_directory = process_spool_directory(),
                                         .connections_max = connections < CONNECTIONS_MAX ?
                                                         (unsigned) connections :
                                                         CONNECTIONS_MAX,

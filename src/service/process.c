@@ -98,6 +98,10 @@ uint64_t process_raise_descriptor_limit(void) {
         return limit.rlim_cur;
 }
 
+const char *process_spool_directory(void) {
+        return getenv("CACHE_DIRECTORY") ?: getenv("TMPDIR") ?: "/var/tmp";
+}
+
 size_t process_count_descriptors(void) {
         size_t n = 0;
         DIR *directory = opendir("/proc/self/fd");

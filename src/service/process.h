@@ -32,5 +32,8 @@ DEFINE_POINTER_CLEANUP(ProcessSignals, process_signals_free)
 /* Allows as many descriptors as the hard limit does (select() is used nowhere) and says how many that are. */
 uint64_t process_raise_descriptor_limit(void);
 
+/* Where output and answers go that are too large for memory. */
+const char *process_spool_directory(void);
+
 /* How many descriptors are open; 0 when that cannot be found out. */
 size_t process_count_descriptors(void);

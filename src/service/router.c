@@ -12,31 +12,46 @@
 #include "core/json/json.h"
 #include "service/refusals.h"
 
+/* What is served, and for whom. */
+typedef struct Served {
+        const Endpoint *endpoint;
+        void *userdata;
+} Served;
+
 struct Router {
-        const Endpoint *endpoints;
-        size_t n_endpoints;
-        Route *routes; /* of the endpoints; the id of each is its place */
+        size_t n_served;
+        Served *served;
+        Route *routes; /* of what is served; the id of each is its place */
         Access *access;
-        void *userdata; /* the program's */
         RequestMetrics metrics;
         Refusals refusals;
 };
 
-int router_new(const Endpoint *endpoints, size_t n_endpoints, Access *access, void *userdata, Router **ret) {
+static void add_table(Router *router, const EndpointTable *table) {
+        for (const Endpoint *endpoint = table->endpoints; endpoint->method; endpoint++) {
+                size_t place = router->n_served++;
+                router->served[place] = (Served){ endpoint, table->userdata };
+                router->routes[place] = (Route){ endpoint->method, endpoint->pattern, (int) place };
+        }
+}
+
+int router_new(const EndpointTable *tables, size_t n_tables, Access *access, Router **ret) {
         _cleanup_(router_freep) Router *router = calloc(1, sizeof(*router));
         if (!router)
                 return -ENOMEM;
-        router->endpoints = endpoints;
-        router->n_endpoints = n_endpoints;
         router->access = access;
-        router->userdata = userdata;
         refusals_init(&router->refusals, access->event);
-        router->routes = calloc(n_endpoints, sizeof(*router->routes));
-        if (!router->routes)
+        size_t n = 0;
+        for (size_t i = 0; i < n_tables; i++)
+                for (const Endpoint *endpoint = tables[i].endpoints; endpoint->method; endpoint++)
+                        n++;
+        router->served = calloc(n, sizeof(*router->served));
+        router->routes = calloc(n, sizeof(*router->routes));
+        if (!router->served || !router->routes)
                 return -ENOMEM;
-        for (size_t i = 0; i < n_endpoints; i++)
-                router->routes[i] = (Route){ endpoints[i].method, endpoints[i].pattern, (int) i };
-        int r = request_metrics_init(&router->metrics, router->routes, n_endpoints);
+        for (size_t i = 0; i < n_tables; i++)
+                add_table(router, &tables[i]);
+        int r = request_metrics_init(&router->metrics, router->routes, n);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(router);
@@ -48,6 +63,7 @@ Router *router_free(Router *router) {
                 return NULL;
         refusals_done(&router->refusals);
         request_metrics_done(&router->metrics);
+        free(router->served);
         free(router->routes);
         free(router);
         return NULL;
@@ -97,7 +113,7 @@ static int find_endpoint(
         }
         int r = route_find(
                         router->routes,
-                        router->n_endpoints,
+                        router->n_served,
                         http_request_method(request),
                         http_request_path(request),
                         &context->match,
@@ -106,7 +122,9 @@ static int find_endpoint(
                 (void) http_request_add_header(request, "Allow", context->match.allow);
         if (r < 0)
                 return r;
-        context->endpoint = &router->endpoints[context->match.id];
+        const Served *served = &router->served[context->match.id];
+        context->endpoint = served->endpoint;
+        context->userdata = served->userdata;
         return read_query(request, context, problem);
 }
 
@@ -144,7 +162,7 @@ static int on_header(HttpRequest *request, void *userdata, Problem *reterr_probl
                 return r;
         const EndpointStyle *style = style_of(context);
         if (style->check_header)
-                return style->check_header(router->userdata, request, context, reterr_problem);
+                return style->check_header(context->userdata, request, context, reterr_problem);
         if (http_request_has_body(request))
                 return guard_check_content_type(http_request_header(request, "Content-Type"), reterr_problem);
         return 0;
@@ -159,23 +177,23 @@ static void add_retry_after(HttpRequest *request, unsigned seconds) {
 
 static void on_refused(HttpRequest *request, const Problem *problem, void *userdata) {
         Router *router = userdata;
-        const EndpointStyle *style = style_of(http_request_context(request));
+        const RequestContext *context = http_request_context(request);
+        const EndpointStyle *style = style_of(context);
         refusals_request(&router->refusals, request, problem);
         if (style->refuse && problem->retry_after_sec > 0)
                 add_retry_after(request, problem->retry_after_sec);
         if (style->refuse)
-                style->refuse(router->userdata, request, problem);
+                style->refuse(context->userdata, request, problem);
         else
                 http_request_answer_problem(request, problem, NULL);
 }
 
 static void on_decided(HttpRequest *request, const Problem *refusal, void *userdata) {
-        const Router *router = userdata;
         const RequestContext *context = http_request_context(request);
         if (refusal)
                 on_refused(request, refusal, userdata);
         else
-                context->endpoint->handle(router->userdata, request, context);
+                context->endpoint->handle(context->userdata, request, context);
 }
 
 static void on_request(HttpRequest *request, void *userdata) {
@@ -218,16 +236,4 @@ int request_parse_switch(const HttpRequest *request, const char *name, bool *ret
         _cleanup_(json_putp) json_object *body = NULL;
         int r = request_parse_body(request, &body, reterr_problem);
         return r < 0 ? r : json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", ret, reterr_problem);
-}
-
-void request_answer_metrics(HttpRequest *request, int error, const Text *text) {
-        if (error < 0)
-                http_request_answer_json(request, 200, NULL);
-        else
-                http_request_answer(
-                                request,
-                                200,
-                                "text/plain; version=0.0.4; charset=utf-8",
-                                text->data,
-                                text->size);
 }

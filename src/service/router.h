@@ -19,11 +19,12 @@ typedef struct Endpoint Endpoint;
 /* What is known of a request before its body is read. */
 typedef struct RequestContext {
         const Endpoint *endpoint;
+        void *userdata; /* of the endpoint's table */
         RouteMatch match;
         Query query;
 } RequestContext;
 
-/* Parses, calls, answers. USERDATA is the program's. */
+/* Parses, calls, answers. USERDATA is that of the endpoint's table. */
 typedef void (*EndpointHandler)(void *userdata, HttpRequest *request, const RequestContext *context);
 
 /* The ways of a protocol that is not ours, for the endpoints that speak it. Each function may be NULL. */
@@ -34,7 +35,7 @@ typedef struct EndpointStyle {
                         const HttpRequest *request,
                         const RequestContext *context,
                         Problem *reterr_problem);
-        /* Answers a request that was refused, whyever, in the protocol's own form. */
+        /* Answers a request that was refused, for whatever reason, in the protocol's own form. */
         void (*refuse)(void *userdata, HttpRequest *request, const Problem *problem);
 } EndpointStyle;
 
@@ -55,8 +56,14 @@ struct Endpoint {
         const EndpointStyle *style; /* NULL: ours */
 };
 
-/* ENDPOINTS, ACCESS (after access_init()) and USERDATA must stay until router_free(). -ENOMEM. */
-int router_new(const Endpoint *endpoints, size_t n_endpoints, Access *access, void *userdata, Router **ret);
+/* What is served for the same USERDATA. */
+typedef struct EndpointTable {
+        const Endpoint *endpoints; /* the last one is without method */
+        void *userdata;
+} EndpointTable;
+
+/* What TABLES point to and ACCESS (after access_init()) must stay until router_free(). -ENOMEM. */
+int router_new(const EndpointTable *tables, size_t n_tables, Access *access, Router **ret);
 
 /* The server must be gone before. */
 Router *router_free(Router *router);
@@ -73,6 +80,3 @@ int request_parse_body(const HttpRequest *request, json_object **ret, Problem *r
 
 /* A body that is {NAME: true} or {NAME: false}. */
 int request_parse_switch(const HttpRequest *request, const char *name, bool *ret, Problem *reterr_problem);
-
-/* Answers with TEXT in Prometheus' format, or, when making it failed with the negative ERROR, says so. */
-void request_answer_metrics(HttpRequest *request, int error, const Text *text);

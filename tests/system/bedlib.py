@@ -145,6 +145,10 @@ def remains_of(task: str) -> list[str]:
     return remains + [scope] * unit_exists(scope)
 
 
+def free_cores(runner: Runner) -> float:
+    return runner.get("/api/v1/capacity").json()["free"]["cores"]
+
+
 def await_nothing_left(*tasks: str) -> None:
     """systemd takes a moment to remove an empty scope."""
     for task in tasks:

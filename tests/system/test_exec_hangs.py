@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bedlib import SLOWNESS, Runner, await_nothing_left, await_that, open_folder
+from bedlib import SLOWNESS, Runner, await_nothing_left, await_that, free_cores, open_folder
 
 FAN_CLOEXEC, FAN_CLASS_CONTENT = 0x1, 0x4
 FAN_MARK_ADD = 0x1
@@ -66,10 +66,6 @@ def seconds(attempt: dict[str, Any]) -> float:
     """From submission to end."""
     submitted, stopped = (datetime.fromisoformat(attempt[f"{what}_time"]) for what in ("submit", "stop"))
     return (stopped - submitted).total_seconds()
-
-
-def free_cores(runner: Runner) -> float:
-    return runner.get("/api/v1/capacity").json()["free"]["cores"]
 
 
 def test_a_command_that_does_not_begin_is_stopped_at_its_timeout(runner: Runner) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, run, task_id
+from bedlib import ROOMY, SLOWNESS, Runner, await_that, free_cores, run, task_id
 
 QUEUE, OTHER = "queue.example:2503", "other.example:2503"
 TASK = {"command": ["true"]}
@@ -181,7 +181,7 @@ def test_tasks_of_an_ended_lease_go_on(start_runner: Callable[..., Runner], end:
 
     take(runner, OTHER)
     assert runner.attempt(running)["state"] == "running"
-    assert runner.get("/api/v1/capacity").json()["free"]["cores"] == 0
+    assert free_cores(runner) == 0
     runner.delete(f"/api/v1/task/{running}?wait=60")
     assert runner.wait(waiting)["succeeded"]  # it was accepted
 

@@ -15,6 +15,7 @@ from bedlib import (
     await_nothing_left,
     await_that,
     cgroup_procs,
+    free_cores,
     open_folder,
     processes_of,
     run,
@@ -64,10 +65,6 @@ def sleepers(runner: Runner, id: str) -> list[int]:
         lambda: [pid for pid in processes_of(id) if Path(f"/proc/{pid}/comm").read_text() == "sleep\n"],
         what="a process of the task to sleep",
     )
-
-
-def free_cores(runner: Runner) -> float:
-    return runner.get("/api/v1/capacity").json()["free"]["cores"]
 
 
 def unkillable(runner: Runner) -> int:

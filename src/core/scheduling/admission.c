@@ -4,70 +4,70 @@
 
 #include <assert.h>
 
-void admission_queue_append(
-                AdmissionQueue *queue,
+void admission_list_append(
+                AdmissionList *list,
                 AdmissionEntry *entry,
                 const Resources *want,
                 usec_t now_usec) {
-        assert(!entry->queue);
+        assert(!entry->list);
 
         *entry = (AdmissionEntry){
                 .want = *want,
                 .since_usec = now_usec,
-                .queue = queue,
-                .previous = queue->last,
+                .list = list,
+                .previous = list->last,
         };
-        if (queue->last)
-                queue->last->next = entry;
+        if (list->last)
+                list->last->next = entry;
         else
-                queue->first = entry;
-        queue->last = entry;
-        queue->n_entries++;
+                list->first = entry;
+        list->last = entry;
+        list->n_entries++;
 }
 
-void admission_queue_return(AdmissionQueue *queue, AdmissionEntry *entry) {
-        assert(!entry->queue);
+void admission_list_return(AdmissionList *list, AdmissionEntry *entry) {
+        assert(!entry->list);
 
-        AdmissionEntry *before = NULL, *behind = queue->first;
+        AdmissionEntry *before = NULL, *behind = list->first;
         while (behind && behind->since_usec <= entry->since_usec) {
                 before = behind;
                 behind = behind->next;
         }
 
-        entry->queue = queue;
+        entry->list = list;
         entry->previous = before;
         entry->next = behind;
-        *(before ? &before->next : &queue->first) = entry;
-        *(behind ? &behind->previous : &queue->last) = entry;
-        queue->n_entries++;
+        *(before ? &before->next : &list->first) = entry;
+        *(behind ? &behind->previous : &list->last) = entry;
+        list->n_entries++;
 }
 
-void admission_queue_remove(AdmissionEntry *entry) {
-        AdmissionQueue *queue = entry->queue;
+void admission_list_remove(AdmissionEntry *entry) {
+        AdmissionList *list = entry->list;
 
-        if (!queue)
+        if (!list)
                 return;
 
         if (entry->previous)
                 entry->previous->next = entry->next;
         else
-                queue->first = entry->next;
+                list->first = entry->next;
         if (entry->next)
                 entry->next->previous = entry->previous;
         else
-                queue->last = entry->previous;
+                list->last = entry->previous;
 
-        assert(queue->n_entries > 0);
-        queue->n_entries--;
-        entry->queue = NULL;
+        assert(list->n_entries > 0);
+        list->n_entries--;
+        entry->list = NULL;
         entry->previous = entry->next = NULL;
 }
 
-AdmissionEntry *admission_queue_next(
-                const AdmissionQueue *queue,
+AdmissionEntry *admission_list_next(
+                const AdmissionList *list,
                 const Resources *free_amounts,
                 usec_t now_usec) {
-        for (AdmissionEntry *entry = queue->first; entry; entry = entry->next) {
+        for (AdmissionEntry *entry = list->first; entry; entry = entry->next) {
                 if (entry->held)
                         continue;
                 if (resources_fit(&entry->want, free_amounts))
@@ -78,13 +78,10 @@ AdmissionEntry *admission_queue_next(
         return NULL;
 }
 
-bool admission_queue_leaves(
-                const AdmissionQueue *queue,
-                const Resources *free_amounts,
-                const Resources *want) {
+bool admission_list_leaves(const AdmissionList *list, const Resources *free_amounts, const Resources *want) {
         Resources left = *free_amounts;
 
-        for (const AdmissionEntry *entry = queue->first; entry; entry = entry->next) {
+        for (const AdmissionEntry *entry = list->first; entry; entry = entry->next) {
                 if (!resources_fit(&entry->want, &left))
                         return false;
                 resources_subtract(&left, &entry->want, &left);

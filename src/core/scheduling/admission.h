@@ -13,44 +13,42 @@
 
 #define ADMISSION_PATIENCE_USEC (30 * USEC_PER_SEC)
 
-typedef struct AdmissionQueue AdmissionQueue;
+typedef struct AdmissionList AdmissionList;
 typedef struct AdmissionEntry AdmissionEntry;
 
-/* Embedded in whatever waits; the queue links entries, it does not own them. Zero-initialised = not queued.
+/* Embedded in whatever waits; the list links entries, it does not own them. Zero-initialised = in no list.
  */
 struct AdmissionEntry {
         Resources want;
         usec_t since_usec; /* CLOCK_BOOTTIME of arrival */
         bool held;         /* cannot start for reasons of its own: nobody waits for it */
-        AdmissionQueue *queue;
+        AdmissionList *list;
         AdmissionEntry *previous, *next;
 };
 
-struct AdmissionQueue {
+struct AdmissionList {
         AdmissionEntry *first, *last;
         size_t n_entries;
 };
 
-void admission_queue_append(
-                AdmissionQueue *queue,
+void admission_list_append(
+                AdmissionList *list,
                 AdmissionEntry *entry,
                 const Resources *want,
                 usec_t now_usec);
 
 /* Puts an entry that was taken out back to where its time of arrival belongs. */
-void admission_queue_return(AdmissionQueue *queue, AdmissionEntry *entry);
+void admission_list_return(AdmissionList *list, AdmissionEntry *entry);
 
-/* Takes ENTRY out; does nothing when it is in no queue. */
-void admission_queue_remove(AdmissionEntry *entry);
+/* Takes ENTRY out; does nothing when it is in no list. */
+void admission_list_remove(AdmissionEntry *entry);
 
-/* Whether WANT fits into what the entries of QUEUE, once they have all started, leave of FREE_AMOUNTS. */
-bool admission_queue_leaves(
-                const AdmissionQueue *queue,
-                const Resources *free_amounts,
-                const Resources *want);
+/* Whether WANT fits into what the entries of LIST, once they have all started, leave of FREE_AMOUNTS. */
+bool admission_list_leaves(const AdmissionList *list, const Resources *free_amounts, const Resources *want);
 
-/* The entry that may start now with FREE_AMOUNTS free, still queued, or NULL. Call again after each start. */
-AdmissionEntry *admission_queue_next(
-                const AdmissionQueue *queue,
+/* The entry that may start now with FREE_AMOUNTS free, still in the list, or NULL. Call again after each
+ * start. */
+AdmissionEntry *admission_list_next(
+                const AdmissionList *list,
                 const Resources *free_amounts,
                 usec_t now_usec);

@@ -58,6 +58,11 @@ int sharing_poll_finish(SharingPoll *poll, unsigned question, const WorkerSet *s
         return r < 0 ? r : permit(poll, permitted);
 }
 
+void sharing_poll_hurry(SharingPoll *poll, usec_t now_usec) {
+        if (poll->is_enabled && poll->question == 0)
+                poll->next_usec = now_usec;
+}
+
 int sharing_poll_toggle(SharingPoll *poll, bool enabled, usec_t now_usec) {
         if (enabled == poll->is_enabled)
                 return 0;

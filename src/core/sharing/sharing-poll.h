@@ -42,6 +42,9 @@ unsigned sharing_poll_start(SharingPoll *poll, usec_t now_usec);
  * permitted is another set now, else 0; -ENOMEM counts as no answer. */
 int sharing_poll_finish(SharingPoll *poll, unsigned question, const WorkerSet *share, usec_t now_usec);
 
+/* There is another master: it is time to ask, unless that is under way. */
+void sharing_poll_hurry(SharingPoll *poll, usec_t now_usec);
+
 /* Switches sharing on or off (/toggleWorkersSharing). Off: all that is configured is permitted, at once, and
  * an answer that is still to come counts for nothing. On: it asks at once, and until there is an answer
  * nothing changes. Asked to do what is so already, it does nothing. Returns 1 when permitted is another set

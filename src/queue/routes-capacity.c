@@ -7,87 +7,13 @@
 #include "queue/queue.h"
 #include "queue/routes.h"
 
-#define RETRY_SOON_SEC 1
-
-void route_ready(void *userdata, HttpRequest *request, const RequestContext *context) {
-        const Queue *queue = userdata;
-        Problem problem = {};
-        if (!queue->draining && !queue->stopping) {
-                http_request_answer(request, 200, NULL, NULL, 0);
-                return;
-        }
-        (void) problem_set_for_now(&problem, 503, RETRY_SOON_SEC, "this queue is draining");
-        http_request_answer_problem(request, &problem, NULL);
-}
-
-void route_metrics(void *userdata, HttpRequest *request, const RequestContext *context) {
-        _cleanup_(text_done) Text text = {};
-        int r = metrics_format(userdata, &text);
-        request_answer_metrics(request, r, &text);
-}
-
-void route_events(void *userdata, HttpRequest *request, const RequestContext *context) {
-        Queue *queue = userdata;
-        event_stream_answer(queue->events, request);
-}
-
-/* A change that waits for the store. */
-typedef struct PendingDrain {
-        Queue *queue;         /* weak */
-        HttpRequest *request; /* NULL: the client is gone */
-} PendingDrain;
-
-static void on_drain_hangup(HttpRequest *request, void *userdata) {
-        PendingDrain *pending = userdata;
-        pending->request = NULL;
-}
-
-static void answer_drain(HttpRequest *request, const Queue *queue, int r) {
-        Problem problem = {};
-        http_request_on_hangup(request, NULL, NULL);
-        if (r >= 0) {
-                http_request_answer_json(request, 200, queue_capacity_json(queue));
-                return;
-        }
-        (void) problem_from_errno(&problem, r);
-        http_request_answer_problem(request, &problem, NULL);
-}
-
-static void on_drain_stored(int r, const Moment *now, void *userdata) {
-        PendingDrain *pending = userdata;
-        if (pending->request)
-                answer_drain(pending->request, pending->queue, r);
-        free(pending);
-}
-
-void route_drain(void *userdata, HttpRequest *request, const RequestContext *context) {
-        Queue *queue = userdata;
-        Problem problem = {};
-        bool drain = false;
-        if (request_parse_switch(request, "drain", &drain, &problem) < 0) {
-                http_request_answer_problem(request, &problem, NULL);
-                return;
-        }
-        PendingDrain *pending = malloc(sizeof(*pending));
-        int r = -ENOMEM;
-        if (pending) {
-                *pending = (PendingDrain){ .queue = queue, .request = request };
-                http_request_on_hangup(request, on_drain_hangup, pending);
-                r = queue_set_draining(queue, drain, on_drain_stored, pending);
-        }
-        if (r >= 0)
-                return;
-        free(pending);
-        answer_drain(request, queue, r);
-}
-
 /* What this queue may use now; kinds of which there are too many names are left out. */
 static void sum_workers(const Queue *queue, Resources *ret_total, Resources *ret_free, size_t *ret_n) {
         Resources total = {}, free_amounts = {}, sum;
         usec_t now_usec = usec_now(CLOCK_BOOTTIME);
         *ret_n = 0;
-        for (size_t i = 0; i < queue->n_workers; i++) {
-                const Worker *worker = &queue_scheduled_worker(queue->workers[i])->worker;
+        for (size_t i = 0; i < queue->workers.n_workers; i++) {
+                const Worker *worker = &http_worker_scheduled(queue->workers.workers[i])->worker;
                 if (!worker_is_usable(worker, now_usec))
                         continue;
                 (*ret_n)++;
@@ -105,7 +31,7 @@ static int capacity_members(const Queue *queue, json_object *object) {
         CapacityView view = {
                 .n_queued = n_waiting,
                 .n_running = scheduler_n_tasks(delivery_scheduler(queue->delivery)) - n_waiting,
-                .draining = queue->draining || queue->stopping,
+                .draining = queue_is_draining(queue),
         };
         sum_workers(queue, &view.total, &view.free_amounts, &n_workers);
         int r = capacity_view_add(object, &view);

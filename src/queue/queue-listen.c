@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Where the queue listens, and by which address others know it. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "queue/queue-internal.h"
+
+/* The first port of "port_range" that is free, else "port". */
+static int listen_in_range(Queue *queue) {
+        ServiceConfig *service = &queue->daemon.config;
+        const PortRange *ports = &queue->config->ports;
+        if (ports->from == 0 || sd_listen_fds(false) > 0)
+                return daemon_listen(&queue->daemon);
+        for (service->port = ports->from; service->port <= ports->to; service->port++) {
+                uint16_t port;
+                int fd = http_listen_tcp(service->ip, (uint16_t) service->port, &port);
+                if (fd == -EADDRINUSE)
+                        continue;
+                int r = fd < 0 ? fd : http_server_listen(queue->daemon.http, fd);
+                if (r < 0)
+                        return log_errno(LOG_ERR, r, "Cannot listen on %s port %u", service->ip, port);
+                queue->daemon.port = port;
+                return 0;
+        }
+        log_line(LOG_ERR, "Every port from %" PRIu64 " to %" PRIu64 " is taken", ports->from, ports->to);
+        return -EADDRINUSE;
+}
+
+static bool is_loopback_name(const char *host) {
+        const char *rest = text_after(host, "localhost");
+        return text_after(host, "127.") || (rest && (!*rest || *rest == ':'));
+}
+
+/* Workers know queues by their address: two on different hosts that both call themselves 127.0.0.1 would have
+ * one lease, and use a worker at the same time. */
+static bool ip_tells_hosts_apart(const char *ip, const QueueConfig *config) {
+        if (streq(ip, "0.0.0.0") || strchr(ip, ':')) /* "host:port" of Emcee knows no IPv6 */
+                return false;
+        bool local = is_loopback_name(ip);
+        for (size_t i = 0; i < config->n_workers && local; i++) {
+                const char *host = strstr(config->workers[i].url, "://") + strlen("://");
+                if (!is_loopback_name(host) && !text_after(host, "[::1]"))
+                        return false;
+        }
+        return true;
+}
+
+static int find_address(Queue *queue) {
+        const QueueConfig *config = queue->config;
+        const Daemon *daemon = &queue->daemon;
+        const char *ip = daemon->config.ip;
+        const char *host = ip_tells_hosts_apart(ip, config) ? ip : daemon->host_name;
+        if (config->advertise)
+                queue->address = strdup(config->advertise);
+        else if (asprintf(&queue->address, "%s:%u", host, daemon->port ?: (unsigned) daemon->config.port) < 0)
+                queue->address = NULL;
+        return queue->address ? 0 : log_errno(LOG_ERR, ENOMEM, "Cannot set up");
+}
+
+int queue_listen(Queue *queue) {
+        int r = listen_in_range(queue);
+        return r < 0 ? r : find_address(queue);
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What is kept of the queue: opened, taken up after a restart, and forgotten when it is old. */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "io/loop.h"
+#include "queue/moment.h"
+#include "queue/queue-internal.h"
+
+#define STATE_DIRECTORY     "/var/lib/daggyd"
+#define PRUNE_INTERVAL_USEC (10 * USEC_PER_SEC)
+#define PRUNE_LIMIT         500
+
+int queue_open_store(Queue *queue) {
+        const char *directory = queue->config->state_directory ?:
+                        getenv("STATE_DIRECTORY")              ?:
+                                                                 STATE_DIRECTORY;
+        _cleanup_(freep) char *message = NULL;
+        queue->store_port = &sqlite_store_port;
+        int r = sqlite_store_open(queue->daemon.event, directory, &queue->store, &message);
+        if (r < 0)
+                log_line(LOG_ERR, "%s", message ?: strerror(-r));
+        return r;
+}
+
+/* ── what an earlier run left ── */
+
+static int on_fact(const char *key, const char *value, void *userdata) {
+        Queue *queue = userdata;
+        if (streq(key, STORED_FACT_DRAINING))
+                queue->daemon.draining = streq(value, "1");
+        if (streq(key, STORED_FACT_RESULT_CLOCK)) /* as if there were none, if it cannot be read */
+                (void) text_parse_u64(value, 1, INT64_MAX, &queue->result_clock.stored_usec);
+        return 0;
+}
+
+static int on_newest_result(usec_t finish_usec, void *userdata) {
+        Queue *queue = userdata;
+        Moment now = moment_now();
+        result_clock_start(
+                        &queue->result_clock,
+                        queue->result_clock.stored_usec,
+                        finish_usec,
+                        now.realtime_usec,
+                        now.boottime_usec);
+        return 0;
+}
+
+static int on_worker_row(const StoredWorker *row, void *userdata) {
+        const Queue *queue = userdata;
+        const HttpWorker *worker = workers_find(&queue->workers, row->worker_id);
+        if (worker)
+                scheduler_set_disabled(
+                                http_worker_scheduled(worker), row->disabled, usec_now(CLOCK_BOOTTIME));
+        return 0;
+}
+
+static int on_task_row(
+                const StoredTask *row,
+                const StoredAttempt *attempt,
+                const Moment *now,
+                void *userdata) {
+        Queue *queue = userdata;
+        return delivery_restore(queue->delivery, row, attempt, now);
+}
+
+static void on_loaded(int r, const Moment *now, void *userdata) {
+        Queue *queue = userdata;
+        queue->loaded = r < 0 ? r : 1;
+}
+
+/* Nothing else is in the loop yet that could come in between, but signals. */
+int queue_restore(Queue *queue) {
+        int r = queue->store_port->load(
+                        queue->store,
+                        &(StoreLoader){
+                                        .on_fact = on_fact,
+                                        .on_newest_result = on_newest_result,
+                                        .on_worker = on_worker_row,
+                                        .on_task = on_task_row,
+                                        .done = on_loaded,
+                                        .userdata = queue,
+                        });
+        while (r >= 0 && queue->loaded == 0)
+                r = sd_event_run(queue->daemon.event, UINT64_MAX);
+        if (r >= 0)
+                r = queue->loaded;
+        if (r < 0)
+                return log_errno(LOG_ERR, r, "Cannot take up the tasks that are stored");
+        size_t n = delivery_n_tasks(queue->delivery);
+        if (n > 0)
+                log_line(LOG_INFO, "Took up %zu tasks", n);
+        if (queue->daemon.draining)
+                log_line(LOG_NOTICE, "This queue drains, as it did before it was restarted");
+        return 0;
+}
+
+/* ── what is written besides tasks ── */
+
+int queue_store_draining(Queue *queue, bool draining, StoreDone done, void *userdata) {
+        StoreBatch *batch;
+        int r = store_batch_new(&batch);
+        if (r < 0)
+                return r;
+        (void) store_batch_put_fact(batch, STORED_FACT_DRAINING, draining ? "1" : "0");
+        return queue->store_port->commit(queue->store, batch, done, userdata);
+}
+
+static void on_result_clock_stored(int r, const Moment *now, void *userdata) {
+}
+
+/* What cannot be stored now can be later. */
+static void store_result_clock(Queue *queue, usec_t now_usec) {
+        char text[sizeof("18446744073709551615")];
+        StoreBatch *batch;
+        if (store_batch_new(&batch) < 0)
+                return;
+        (void) snprintf(text, sizeof(text), "%" PRIu64, now_usec);
+        (void) store_batch_put_fact(batch, STORED_FACT_RESULT_CLOCK, text);
+        if (queue->store_port->commit(queue->store, batch, on_result_clock_stored, NULL) >= 0)
+                queue->result_clock.stored_usec = now_usec;
+}
+
+/* ── results that are too many or too old go ── */
+
+static int on_prune(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void prune_after(Queue *queue, usec_t after_usec) {
+        (void) loop_set_timer(
+                        queue->daemon.event,
+                        &queue->prune_source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), after_usec),
+                        on_prune,
+                        queue,
+                        "queue-prune");
+}
+
+static void on_pruned(int r, const Moment *now, void *userdata) {
+        prune_after(userdata, r == PRUNE_LIMIT ? 0 : PRUNE_INTERVAL_USEC);
+}
+
+static int on_prune(sd_event_source *source, uint64_t usec, void *userdata) {
+        Queue *queue = userdata;
+        usec_t boottime_usec = usec_now(CLOCK_BOOTTIME);
+        usec_t now_usec = result_clock_now(&queue->result_clock, boottime_usec);
+        if (result_clock_is_due(&queue->result_clock, boottime_usec))
+                store_result_clock(queue, now_usec);
+        int r = queue->store_port->prune(
+                        queue->store,
+                        usec_subtract(now_usec, queue->config->result_ttl_usec),
+                        queue->config->results_max,
+                        PRUNE_LIMIT,
+                        on_pruned,
+                        queue);
+        if (r < 0)
+                prune_after(queue, PRUNE_INTERVAL_USEC);
+        return 0;
+}
+
+void queue_start_pruning(Queue *queue) {
+        prune_after(queue, 0);
+}
