@@ -164,7 +164,8 @@ static void listen_to_workers(Delivery *delivery, const Moment *now) {
                 const Worker *state = &worker->scheduled->worker;
                 delivery->first_touched = worker->next_touched;
                 worker->touched = false;
-                bool wanted = state->heard && (*state->lease_id || state->n_attempts > 0);
+                bool wanted = state->identity != WORKER_UNKNOWN &&
+                                (*state->lease_id || state->n_attempts > 0);
                 if (worker->port)
                         delivery->worker_port->listen(worker->port, wanted);
                 worker_list_missed(worker, now);
