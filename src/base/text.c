@@ -110,6 +110,21 @@ int text_appendf(Text *text, const char *format, ...) {
         return r;
 }
 
+int text_append_printable(Text *text, const char *s, size_t size, const char *keep) {
+        for (size_t i = 0; i < size; i++) {
+                unsigned char c = (unsigned char) s[i];
+                bool is_c1 = c == 0xc2 && i + 1 < size && ((unsigned char) s[i + 1] & 0xe0) == 0x80;
+                bool is_control = c < 0x20 || c == 0x7f;
+                bool bad = is_c1 || (is_control && (c == 0 || !strchr(keep, c)));
+                int r = bad ? text_append(text, "?") : text_append_bytes(text, &s[i], 1);
+                if (r < 0)
+                        return r;
+                if (is_c1)
+                        i++;
+        }
+        return 0;
+}
+
 int text_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret) {
         uint64_t value = 0;
         bool overflow = false;

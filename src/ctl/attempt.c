@@ -197,13 +197,13 @@ static void span_text(json_object *attempt, usec_t now, char buffer[static AMOUN
         amount_format_span(usec_subtract(stop, start), buffer);
 }
 
-int attempt_table_new(TextTable **ret) {
+int attempt_table_new(Table **ret) {
         static const char *const headers[] = { "ID",    "STATE",  "RESULT",  ">CORES", ">MEMORY",
                                                ">TIME", "WORKER", "COMMAND", NULL };
-        return text_table_new(headers, ret);
+        return table_new(headers, ret);
 }
 
-int attempt_table_add(TextTable *table, json_object *attempt, usec_t now_realtime_usec) {
+int attempt_table_add(Table *table, json_object *attempt, usec_t now_realtime_usec) {
         json_object *resources = member(attempt, "resources");
         char cores[NUMBER_SIZE], memory[AMOUNT_TEXT_SIZE], span[AMOUNT_TEXT_SIZE];
         _cleanup_(text_done) Text command = {};
@@ -225,7 +225,7 @@ int attempt_table_add(TextTable *table, json_object *attempt, usec_t now_realtim
                                       span,
                                       member_text(attempt, "worker"),
                                       command.data };
-        return text_table_add(table, cells);
+        return table_add(table, cells);
 }
 
 static int add_line(Text *text, const char *name, const char *value) {

@@ -54,9 +54,9 @@ static size_t terminal_width(void) {
         return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) >= 0 ? size.ws_col : 0;
 }
 
-int print_table(const TextTable *table) {
+int print_table(Table *table) {
         _cleanup_(text_done) Text text = {};
-        int r = text_table_format(table, terminal_width(), &text);
+        int r = table_format(table, terminal_width(), &text);
         return r < 0 ? r : print_bytes(text.data, text.size);
 }
 

@@ -394,8 +394,35 @@ static void failing_allocations_leave_everything_as_it_was(void **state) {
         fail_alloc_loop(try_lossy, NULL);
 }
 
+static void what_could_control_a_terminal_is_replaced(void **state) {
+        static const struct {
+                const char *bytes;
+                size_t size;
+                const char *keep, *printed;
+        } cases[] = {
+                { "a\033[2Jb", 6, "", "a?[2Jb" },
+                { "a\nb\tc", 5, "", "a?b?c" },
+                { "a\nb\tc", 5, "\n\t", "a\nb\tc" },
+                { "a\0b", 3, "\n\t", "a?b" },
+                { "\x7f", 1, "", "?" },
+                { "\xc2\x9b"
+                  "1m",
+                  4,
+                  "",
+                  "?1m" }, /* CSI in one character */
+                { "\xc2\xa0", 2, "", "\xc2\xa0" },
+                { "ü", 2, "", "ü" },
+        };
+        for (FOREACH_ROW(row, cases)) {
+                _cleanup_(text_done) Text text = {};
+                check_int(row->printed, text_append_printable(&text, row->bytes, row->size, row->keep), 0);
+                check_text(row->printed, text.data, row->printed);
+        }
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_could_control_a_terminal_is_replaced),
                 cmocka_unit_test(null_equals_null_only),
                 cmocka_unit_test(text_after_returns_the_rest_or_null),
                 cmocka_unit_test(appending_grows_and_terminates),
