@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/text.h"
 #include "core/json/json.h"
@@ -26,10 +27,7 @@ static PortCall *call_new(HttpWorker *worker, void *userdata) {
                 return NULL;
         call->worker = worker;
         call->userdata = userdata;
-        call->next = worker->calls;
-        if (call->next)
-                call->next->previous = call;
-        worker->calls = call;
+        DL_PREPEND2(worker->calls, call, previous, next);
         return call;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
+#include <utlist.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -125,9 +126,7 @@ void http_worker_log_strange(HttpWorker *worker, const char *what, const HttpOut
 }
 
 void port_call_free(PortCall *call) {
-        *(call->previous ? &call->previous->next : &call->worker->calls) = call->next;
-        if (call->next)
-                call->next->previous = call->previous;
+        DL_DELETE2(call->worker->calls, call, previous, next);
         http_call_free(call->http);
         free(call);
 }

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "queue/describe.h"
 #include "queue/queue.h"
@@ -25,7 +26,7 @@ struct ListJob {
 
 struct TaskLists {
         Queue *queue;
-        ListJob *first, *last; /* the first is the one that is made */
+        ListJob *first; /* the one that is made */
 };
 
 int task_lists_new(Queue *queue, TaskLists **ret) {
@@ -39,8 +40,7 @@ int task_lists_new(Queue *queue, TaskLists **ret) {
 
 static void job_free(ListJob *job) {
         TaskLists *lists = job->lists;
-        *(job->previous ? &job->previous->next : &lists->first) = job->next;
-        *(job->next ? &job->next->previous : &lists->last) = job->previous;
+        DL_DELETE2(lists->first, job, previous, next);
         task_page_done(&job->page);
         free(job);
 }
@@ -136,7 +136,7 @@ static void run_first(TaskLists *lists) {
 static void on_hangup(HttpRequest *request, void *userdata) {
         ListJob *job = userdata;
         job->request = NULL;
-        if (job->previous)
+        if (job != job->lists->first)
                 job_free(job);
 }
 
@@ -146,9 +146,8 @@ void task_lists_answer(TaskLists *lists, HttpRequest *request, const TaskListReq
                 describe_answer_error(request, -ENOMEM);
                 return;
         }
-        *job = (ListJob){ .lists = lists, .previous = lists->last, .request = request, .wanted = *wanted };
-        *(lists->last ? &lists->last->next : &lists->first) = job;
-        lists->last = job;
+        *job = (ListJob){ .lists = lists, .request = request, .wanted = *wanted };
+        DL_APPEND2(lists->first, job, previous, next);
         http_request_on_hangup(request, on_hangup, job);
         if (lists->first == job)
                 run_first(lists);

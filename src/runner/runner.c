@@ -6,6 +6,7 @@
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
 
+#include "base/container.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "io/leader-process.h"
@@ -177,7 +178,7 @@ void runner_admit(Runner *runner) {
                                 &runner->waiting, &free_amounts, usec_now(CLOCK_BOOTTIME));
                 if (!entry)
                         break;
-                Task *task = (Task *) ((char *) entry - offsetof(Task, waiting));
+                Task *task = container_of(entry, Task, waiting);
                 if (!task_account_is_settled(runner, task->spec)) {
                         entry->held = true; /* until there is news of accounts, or at the next look */
                         continue;

@@ -3,6 +3,7 @@
 #include "core/scheduling/admission.h"
 
 #include <assert.h>
+#include <utlist.h>
 
 void admission_queue_append(
                 AdmissionQueue *queue,
@@ -15,30 +16,19 @@ void admission_queue_append(
                 .want = *want,
                 .since_usec = now_usec,
                 .queue = queue,
-                .previous = queue->last,
         };
-        if (queue->last)
-                queue->last->next = entry;
-        else
-                queue->first = entry;
-        queue->last = entry;
+        DL_APPEND2(queue->first, entry, previous, next);
         queue->n_entries++;
 }
 
 void admission_queue_return(AdmissionQueue *queue, AdmissionEntry *entry) {
         assert(!entry->queue);
 
-        AdmissionEntry *before = NULL, *behind = queue->first;
-        while (behind && behind->since_usec <= entry->since_usec) {
-                before = behind;
+        AdmissionEntry *behind = queue->first;
+        while (behind && behind->since_usec <= entry->since_usec)
                 behind = behind->next;
-        }
-
         entry->queue = queue;
-        entry->previous = before;
-        entry->next = behind;
-        *(before ? &before->next : &queue->first) = entry;
-        *(behind ? &behind->previous : &queue->last) = entry;
+        DL_PREPEND_ELEM2(queue->first, behind, entry, previous, next);
         queue->n_entries++;
 }
 
@@ -48,15 +38,7 @@ void admission_queue_remove(AdmissionEntry *entry) {
         if (!queue)
                 return;
 
-        if (entry->previous)
-                entry->previous->next = entry->next;
-        else
-                queue->first = entry->next;
-        if (entry->next)
-                entry->next->previous = entry->previous;
-        else
-                queue->last = entry->previous;
-
+        DL_DELETE2(queue->first, entry, previous, next);
         assert(queue->n_entries > 0);
         queue->n_entries--;
         entry->queue = NULL;

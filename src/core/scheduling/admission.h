@@ -27,7 +27,7 @@ struct AdmissionEntry {
 };
 
 struct AdmissionQueue {
-        AdmissionEntry *first, *last;
+        AdmissionEntry *first;
         size_t n_entries;
 };
 

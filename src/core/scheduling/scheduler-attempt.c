@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/text.h"
 #include "core/scheduling/scheduler-internal.h"
@@ -22,21 +23,14 @@
 static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
         touch_worker(worker);
         task->worker = worker;
-        task->previous_at_worker = NULL;
-        task->next_at_worker = worker->attempts;
-        if (task->next_at_worker)
-                task->next_at_worker->previous_at_worker = task;
-        worker->attempts = task;
+        DL_PREPEND2(worker->attempts, task, previous_at_worker, next_at_worker);
         worker->worker.n_attempts++;
 }
 
 static void worker_unlink(ScheduledTask *task) {
         ScheduledWorker *worker = task->worker;
         touch_worker(worker);
-        *(task->previous_at_worker ? &task->previous_at_worker->next_at_worker :
-                                     &worker->attempts) = task->next_at_worker;
-        if (task->next_at_worker)
-                task->next_at_worker->previous_at_worker = task->previous_at_worker;
+        DL_DELETE2(worker->attempts, task, previous_at_worker, next_at_worker);
         worker->worker.n_attempts--;
         if (task->state == SCHEDULED_SENDING)
                 worker->worker.n_sending--;

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/container.h"
 #include "base/text.h"
 #include "core/scheduling/scheduler-internal.h"
 #include "core/text/stable-hash.h"
@@ -341,7 +342,7 @@ static void worker_tick(Scheduler *scheduler, ScheduledWorker *worker, usec_t no
 void workers_tick(Scheduler *scheduler, usec_t now_usec) {
         touch_refresh(scheduler, now_usec);
         for (const Deadline *due; (due = deadline_first(&scheduler->dues)) && due->when_usec <= now_usec;) {
-                ScheduledWorker *worker = (ScheduledWorker *) ((char *) due - offsetof(ScheduledWorker, due));
+                ScheduledWorker *worker = container_of(due, ScheduledWorker, due);
                 worker_tick(scheduler, worker, now_usec);
                 touch_refresh_worker(worker, now_usec);
                 assert(worker->due.place == 0 || worker->due.when_usec > now_usec);

@@ -4,7 +4,9 @@
 
 #include <assert.h>
 #include <string.h>
+#include <utlist.h>
 
+#include "base/container.h"
 #include "core/scheduling/scheduler-internal.h"
 #include "core/text/stable-hash.h"
 
@@ -154,10 +156,7 @@ int scheduler_add_task(
                 task_free(task);
                 return r;
         }
-        task->next = scheduler->tasks;
-        if (task->next)
-                task->next->previous = task;
-        scheduler->tasks = task;
+        DL_PREPEND2(scheduler->tasks, task, previous, next);
         scheduler->n_tasks++;
         *ret = task;
         return 0;
@@ -178,9 +177,7 @@ void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task) {
         assert(!task->worker);
         assert(!task->active);
 
-        *(task->previous ? &task->previous->next : &scheduler->tasks) = task->next;
-        if (task->next)
-                task->next->previous = task->previous;
+        DL_DELETE2(scheduler->tasks, task, previous, next);
         scheduler->n_tasks--;
         task_free(task);
 }
@@ -267,7 +264,7 @@ void scheduler_assert_idle(const Scheduler *scheduler) {
 }
 
 static ScheduledTask *task_of_deadline(Deadline *deadline) {
-        return (ScheduledTask *) ((char *) deadline - offsetof(ScheduledTask, deadline));
+        return container_of(deadline, ScheduledTask, deadline);
 }
 
 static void tasks_tick(Scheduler *scheduler, usec_t now_usec) {
