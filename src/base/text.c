@@ -110,6 +110,22 @@ int text_appendf(Text *text, const char *format, ...) {
         return r;
 }
 
+int text_vformat(char **ret, const char *format, va_list arguments) {
+        char *text;
+        if (vasprintf(&text, format, arguments) < 0)
+                text = NULL; /* glibc leaves it undefined */
+        *ret = text;
+        return text ? 0 : -ENOMEM;
+}
+
+int text_format(char **ret, const char *format, ...) {
+        va_list arguments;
+        va_start(arguments, format);
+        int r = text_vformat(ret, format, arguments);
+        va_end(arguments);
+        return r;
+}
+
 int text_append_printable(Text *text, const char *s, size_t size, const char *keep) {
         for (size_t i = 0; i < size; i++) {
                 unsigned char c = (unsigned char) s[i];

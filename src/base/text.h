@@ -39,6 +39,11 @@ int text_appendf(Text *text, const char *format, ...) __attribute__((format(prin
  * those in KEEP ("\n\t"). What was appended before a failure stays. */
 int text_append_printable(Text *text, const char *s, size_t size, const char *keep);
 
+/* Formats as printf() does into a new string, which the caller frees. What *ret was before is not looked at;
+ * on failure (-ENOMEM) it is NULL. */
+int text_format(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int text_vformat(char **ret, const char *format, va_list arguments) __attribute__((format(printf, 2, 0)));
+
 /* Parses all of S as a decimal number without sign, space or leading "+". -EINVAL when it is
  * anything else, -ERANGE when it is not within MIN…MAX. */
 int text_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);

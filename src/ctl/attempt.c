@@ -116,12 +116,7 @@ void attempt_say_end(json_object *attempt) {
 
 int attempt_state_text(json_object *attempt, char **ret) {
         const char *state = member_text(attempt, "state"), *result = member_text(attempt, "result");
-        char *text;
-        int r = *result ? asprintf(&text, "%s (%s)", state, result) : asprintf(&text, "%s", state);
-        if (r < 0)
-                return -ENOMEM;
-        *ret = text;
-        return 0;
+        return *result ? text_format(ret, "%s (%s)", state, result) : text_format(ret, "%s", state);
 }
 
 /* As a shell reads it: between apostrophes nothing is special but the apostrophe itself, which stands
@@ -300,13 +295,11 @@ static int add_attempts(Text *text, json_object *attempt) {
         for (size_t i = 0; i < element_count(earlier); i++) {
                 _cleanup_(freep) char *line = NULL;
                 json_object *one = element(earlier, i);
-                if (asprintf(&line,
-                             "%s at %s",
-                             member_text(one, "result"),
-                             *member_text(one, "worker") ? member_text(one, "worker") : "-") < 0) {
-                        line = NULL;
+                if (text_format(&line,
+                                "%s at %s",
+                                member_text(one, "result"),
+                                *member_text(one, "worker") ? member_text(one, "worker") : "-") < 0)
                         return -ENOMEM;
-                }
                 int r = add_line(text, "Earlier", line);
                 if (r < 0)
                         return r;

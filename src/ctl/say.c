@@ -13,12 +13,10 @@ void say(const char *format, ...) {
         _cleanup_(text_done) Text line = {};
         va_list arguments;
         va_start(arguments, format);
-        int r = vasprintf(&message, format, arguments);
+        int r = text_vformat(&message, format, arguments);
         va_end(arguments);
-        if (r < 0) {
-                message = NULL;
+        if (r < 0)
                 return;
-        }
         if (text_append(&line, "daggyctl: ") >= 0 &&
             text_append_printable(&line, message, strlen(message), "") >= 0 && text_append(&line, "\n") >= 0)
                 (void) !write(STDERR_FILENO, line.data, line.size);

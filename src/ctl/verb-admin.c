@@ -36,17 +36,15 @@ static int get_of_one(Session *session, const char *path, const char *who, Answe
         return SHELL_STATUS_REFUSED;
 }
 
-static int format(Text *text, const char *text_format, ...) __attribute__((format(printf, 2, 3)));
-static int format(Text *text, const char *text_format, ...) {
+static int format(Text *text, const char *line_format, ...) __attribute__((format(printf, 2, 3)));
+static int format(Text *text, const char *line_format, ...) {
         _cleanup_(freep) char *line = NULL;
         va_list arguments;
-        va_start(arguments, text_format);
-        int r = vasprintf(&line, text_format, arguments);
+        va_start(arguments, line_format);
+        int r = text_vformat(&line, line_format, arguments);
         va_end(arguments);
-        if (r < 0) {
-                line = NULL;
-                return -ENOMEM;
-        }
+        if (r < 0)
+                return r;
         return text_append_printable(text, line, strlen(line), "\n");
 }
 
@@ -227,10 +225,8 @@ int verb_worker(Session *session, char **arguments) {
                 return status;
         if (text_percent_encode(arguments[1], "-._~", &id) < 0)
                 return SHELL_STATUS_REFUSED;
-        if (asprintf(&path, "/api/v1/workers/%s", id) < 0) {
-                path = NULL;
+        if (text_format(&path, "/api/v1/workers/%s", id) < 0)
                 return SHELL_STATUS_REFUSED;
-        }
         status = session_ask(
                         session,
                         &(Ask){ .method = "PUT",

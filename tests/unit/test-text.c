@@ -394,6 +394,14 @@ static void failing_allocations_leave_everything_as_it_was(void **state) {
         fail_alloc_loop(try_lossy, NULL);
 }
 
+static void a_formatted_string_is_new(void **state) {
+        char before[] = "what was there before", *text = before;
+        assert_int_equal(text_format(&text, "%s-%d", "a", 7), 0);
+        check_text("formatted", text, "a-7");
+        check_text("left alone", before, "what was there before");
+        free(text);
+}
+
 static void what_could_control_a_terminal_is_replaced(void **state) {
         static const struct {
                 const char *bytes;
@@ -422,6 +430,7 @@ static void what_could_control_a_terminal_is_replaced(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_formatted_string_is_new),
                 cmocka_unit_test(what_could_control_a_terminal_is_replaced),
                 cmocka_unit_test(null_equals_null_only),
                 cmocka_unit_test(text_after_returns_the_rest_or_null),
