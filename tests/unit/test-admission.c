@@ -20,14 +20,14 @@ static AdmissionEntry *next(const AdmissionQueue *queue, uint64_t free_cores, us
 }
 
 static void an_empty_queue_has_no_next(void **state) {
-        AdmissionQueue queue = { 0 };
+        AdmissionQueue queue = {};
 
         assert_null(next(&queue, 100, 0));
 }
 
 static void tasks_start_in_order_of_arrival(void **state) {
-        AdmissionQueue queue = { 0 };
-        AdmissionEntry entries[3] = { 0 };
+        AdmissionQueue queue = {};
+        AdmissionEntry entries[3] = {};
 
         for (size_t i = 0; i < 3; i++)
                 append(&queue, entries + i, 1, i);
@@ -43,8 +43,8 @@ static void tasks_start_in_order_of_arrival(void **state) {
 }
 
 static void a_smaller_task_passes_one_that_does_not_fit(void **state) {
-        AdmissionQueue queue = { 0 };
-        AdmissionEntry large = { 0 }, small = { 0 };
+        AdmissionQueue queue = {};
+        AdmissionEntry large = {}, small = {};
 
         append(&queue, &large, 4, 0);
         append(&queue, &small, 1, 1);
@@ -67,8 +67,8 @@ static void nothing_passes_a_task_that_has_waited_long_enough(void **state) {
         };
 
         for (FOREACH_ROW(row, rows)) {
-                AdmissionQueue queue = { 0 };
-                AdmissionEntry large = { 0 }, small = { 0 };
+                AdmissionQueue queue = {};
+                AdmissionEntry large = {}, small = {};
 
                 append(&queue, &large, 4, 1000);
                 append(&queue, &small, 1, 1000);
@@ -78,8 +78,8 @@ static void nothing_passes_a_task_that_has_waited_long_enough(void **state) {
 }
 
 static void patience_counts_for_every_task_that_is_passed(void **state) {
-        AdmissionQueue queue = { 0 };
-        AdmissionEntry first = { 0 }, second = { 0 }, small = { 0 };
+        AdmissionQueue queue = {};
+        AdmissionEntry first = {}, second = {}, small = {};
         usec_t now_usec = ADMISSION_PATIENCE_USEC;
 
         /* The first is impatient, but once it starts, what has not waited as long may be passed. */
@@ -94,8 +94,8 @@ static void patience_counts_for_every_task_that_is_passed(void **state) {
 
 static void entries_leave_from_anywhere(void **state) {
         for (size_t leaving = 0; leaving < 3; leaving++) {
-                AdmissionQueue queue = { 0 };
-                AdmissionEntry entries[3] = { 0 };
+                AdmissionQueue queue = {};
+                AdmissionEntry entries[3] = {};
                 size_t n = 0;
 
                 for (size_t i = 0; i < 3; i++)
@@ -115,8 +115,8 @@ static void entries_leave_from_anywhere(void **state) {
 }
 
 static void removing_twice_or_what_never_waited_does_nothing(void **state) {
-        AdmissionQueue queue = { 0 };
-        AdmissionEntry waiting = { 0 }, never = { 0 };
+        AdmissionQueue queue = {};
+        AdmissionEntry waiting = {}, never = {};
 
         append(&queue, &waiting, 1, 0);
         admission_queue_remove(&never);
@@ -137,8 +137,8 @@ static bool leaves(const AdmissionQueue *queue, uint64_t free_cores, uint64_t wa
 }
 
 static void what_waits_is_taken_off_what_is_free(void **state) {
-        AdmissionQueue queue = { 0 };
-        AdmissionEntry entries[3] = { 0 };
+        AdmissionQueue queue = {};
+        AdmissionEntry entries[3] = {};
 
         assert_true(leaves(&queue, 2, 2));
         assert_false(leaves(&queue, 2, 3));
@@ -157,8 +157,8 @@ static void what_waits_is_taken_off_what_is_free(void **state) {
 }
 
 static void one_that_comes_back_has_its_old_place(void **state) {
-        AdmissionQueue queue = { 0 };
-        AdmissionEntry entries[4] = { 0 };
+        AdmissionQueue queue = {};
+        AdmissionEntry entries[4] = {};
 
         for (size_t i = 0; i < 4; i++)
                 append(&queue, entries + i, 1, i / 2); /* two at a time */
@@ -179,8 +179,8 @@ static void one_that_comes_back_has_its_old_place(void **state) {
 }
 
 static void nobody_waits_for_one_that_is_held(void **state) {
-        AdmissionQueue queue = { 0 };
-        AdmissionEntry entries[2] = { 0 };
+        AdmissionQueue queue = {};
+        AdmissionEntry entries[2] = {};
 
         append(&queue, &entries[0], 9, 0);
         append(&queue, &entries[1], 1, 0);

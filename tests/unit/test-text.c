@@ -25,7 +25,7 @@ static void text_after_returns_the_rest_or_null(void **state) {
 }
 
 static void appending_grows_and_terminates(void **state) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
         char expected[1001];
 
         for (int i = 0; i < 1000; i++) {
@@ -47,7 +47,7 @@ static void appending_grows_and_terminates(void **state) {
 }
 
 static void appending_nothing_makes_an_empty_string(void **state) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
 
         assert_int_equal(text_append_bytes(&text, NULL, 0), 0);
         assert_string_equal(text.data, "");
@@ -55,7 +55,7 @@ static void appending_nothing_makes_an_empty_string(void **state) {
 }
 
 static void a_size_that_overflows_is_out_of_memory(void **state) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
 
         assert_int_equal(text_append(&text, "abc"), 0);
         assert_int_equal(text_append_bytes(&text, "", SIZE_MAX), -ENOMEM);
@@ -64,7 +64,7 @@ static void a_size_that_overflows_is_out_of_memory(void **state) {
 }
 
 static void text_done_is_idempotent(void **state) {
-        Text text = { 0 };
+        Text text = {};
 
         assert_int_equal(text_append(&text, "abc"), 0);
         text_done(&text);
@@ -302,7 +302,7 @@ static void lists_are_counted_and_freed(void **state) {
 }
 
 static int try_append(void *userdata) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
         static const char long_string[300] = { [0 ... 298] = 'x' };
         int r;
 
