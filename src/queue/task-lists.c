@@ -78,10 +78,6 @@ static int add_entry(ListJob *job, const StoreEntry *entry) {
         return r < 0 ? r : task_page_add(&job->page, attempt);
 }
 
-static size_t entry_bytes(const StoreEntry *entry) {
-        return strlen(entry->task.result ?: entry->task.spec);
-}
-
 static void run_first(TaskLists *lists);
 
 static void on_piece(
@@ -96,7 +92,7 @@ static void on_piece(
         size_t bytes = 0;
         for (size_t i = 0; job->request && r >= 0 && i < n; i++) {
                 r = add_entry(job, &entries[i]);
-                bytes += entry_bytes(&entries[i]);
+                bytes += stored_task_listed_bytes(&entries[i].task);
         }
         job->wanted.after = next;
         /* A piece that is neither large nor the last ended because many tasks were looked at for few. */
