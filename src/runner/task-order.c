@@ -2,7 +2,6 @@
 
 #include "runner/task-order.h"
 
-
 #include "base/text.h"
 #include "runner/runner.h"
 
