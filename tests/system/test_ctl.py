@@ -458,15 +458,15 @@ def test_wide_and_combining_characters_are_aligned(
     fake_queue: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lost: columns that can be read, where names are not written in Latin letters; whatever the locale is."""
-    tasks = [
-        {"task_id": "t", "state": "running", "worker": name, "command": ["echo", "日本語" * 5]} for name in WIDE_NAMES
-    ]
+    common = {"task_id": "t", "state": "running", "command": ["echo", "日本語" * 5]}
+    tasks = [common | {"worker": name} for name in WIDE_NAMES]
     url = fake_queue({"tasks": tasks, "next": None})
     for locale in ("C", "C.UTF-8", "xx_XX"):
         monkeypatch.setenv("LC_ALL", locale)
         whole = good(url, "list").splitlines()
         assert [line.split()[6] for line in whole[1:]] == SHOWN_NAMES
-        assert len({columns_of(line[: line.index("COMMAND" if i == 0 else "echo")]) for i, line in enumerate(whole)}) == 1
+        last_columns = [whole[0].index("COMMAND")] + [columns_of(line[: line.index("echo")]) for line in whole[1:]]
+        assert len(set(last_columns)) == 1
         assert not [line for line in whole if line != line.rstrip()]
         wide = max(columns_of(line) for line in whole)
         for width in range(wide - 5, wide + 1):

@@ -21,6 +21,7 @@ void admission_queue_append(
         queue->n_entries++;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): how deep utlist's macro nests */
 void admission_queue_return(AdmissionQueue *queue, AdmissionEntry *entry) {
         assert(!entry->queue);
 
