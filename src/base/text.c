@@ -33,7 +33,7 @@ const char *text_after(const char *s, const char *prefix) {
 
 void text_done(Text *text) {
         free(text->data);
-        *text = (Text){ 0 };
+        *text = (Text){};
 }
 
 /* Makes room for SIZE more bytes and the NUL. */
@@ -61,9 +61,7 @@ static int text_reserve(Text *text, size_t size) {
 }
 
 int text_append_bytes(Text *text, const void *bytes, size_t size) {
-        int r;
-
-        r = text_reserve(text, size);
+        int r = text_reserve(text, size);
         if (r < 0)
                 return r;
 
@@ -102,12 +100,42 @@ static int text_append_va(Text *text, const char *format, va_list arguments) {
 
 int text_appendf(Text *text, const char *format, ...) {
         va_list arguments;
-        int r;
 
         va_start(arguments, format);
-        r = text_append_va(text, format, arguments);
+        int r = text_append_va(text, format, arguments);
         va_end(arguments);
         return r;
+}
+
+int text_vformat(char **ret, const char *format, va_list arguments) {
+        char *text;
+        if (vasprintf(&text, format, arguments) < 0)
+                text = NULL; /* glibc leaves it undefined */
+        *ret = text;
+        return text ? 0 : -ENOMEM;
+}
+
+int text_format(char **ret, const char *format, ...) {
+        va_list arguments;
+        va_start(arguments, format);
+        int r = text_vformat(ret, format, arguments);
+        va_end(arguments);
+        return r;
+}
+
+int text_append_printable(Text *text, const char *s, size_t size, const char *keep) {
+        for (size_t i = 0; i < size; i++) {
+                unsigned char c = (unsigned char) s[i];
+                bool is_c1 = c == 0xc2 && i + 1 < size && ((unsigned char) s[i + 1] & 0xe0) == 0x80;
+                bool is_control = c < 0x20 || c == 0x7f;
+                bool bad = is_c1 || (is_control && (c == 0 || !strchr(keep, c)));
+                int r = bad ? text_append(text, "?") : text_append_bytes(text, &s[i], 1);
+                if (r < 0)
+                        return r;
+                if (is_c1)
+                        i++;
+        }
+        return 0;
 }
 
 int text_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret) {
@@ -141,11 +169,10 @@ static const char *skip_digits(const char *s) {
  * strtod() alone would take white space, "0x1p3", "inf" and "nan" too. */
 static bool is_decimal_number(const char *s) {
         const char *start, *end;
-        size_t n_digits;
 
         start = s + (*s == '-');
         end = skip_digits(start);
-        n_digits = (size_t) (end - start);
+        size_t n_digits = (size_t) (end - start);
         if (*end == '.') {
                 start = end + 1;
                 end = skip_digits(start);
@@ -166,12 +193,10 @@ static bool is_decimal_number(const char *s) {
 }
 
 int text_parse_double(const char *s, double *ret) {
-        double value;
-
         if (!is_decimal_number(s))
                 return -EINVAL;
 
-        value = strtod(s, NULL);
+        double value = strtod(s, NULL);
         if (!isfinite(value))
                 return -EINVAL;
 
@@ -228,10 +253,9 @@ static bool is_kept_in_percent_encoding(char c, const char *keep) {
 
 int text_percent_encode(const char *s, const char *keep, char **ret) {
         static const char digits[] = "0123456789ABCDEF";
-        _cleanup_(text_done) Text text = { 0 };
-        int r;
+        _cleanup_(text_done) Text text = {};
 
-        r = text_reserve(&text, strlen(s));
+        int r = text_reserve(&text, strlen(s));
         if (r < 0)
                 return r;
         text.data[0] = '\0';
@@ -365,7 +389,7 @@ size_t text_cut_off_end(const void *bytes, size_t size) {
 }
 
 int text_to_utf8_lossy(const void *bytes, size_t size, char **ret, size_t *ret_size) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
         const char *s = bytes;
         size_t start = 0, i = 0;
         int r;

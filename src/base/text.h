@@ -35,6 +35,15 @@ int text_append_bytes(Text *text, const void *bytes, size_t size);
 int text_append(Text *text, const char *s);
 int text_appendf(Text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Appends the SIZE bytes at S, which are UTF-8, with control characters, C1 as well, replaced by "?", but for
+ * those in KEEP ("\n\t"). What was appended before a failure stays. */
+int text_append_printable(Text *text, const char *s, size_t size, const char *keep);
+
+/* Formats as printf() does into a new string, which the caller frees. What *ret was before is not looked at;
+ * on failure (-ENOMEM) it is NULL. */
+int text_format(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int text_vformat(char **ret, const char *format, va_list arguments) __attribute__((format(printf, 2, 0)));
+
 /* Parses all of S as a decimal number without sign, space or leading "+". -EINVAL when it is
  * anything else, -ERANGE when it is not within MIN…MAX. */
 int text_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);

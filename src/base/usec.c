@@ -15,9 +15,8 @@
 
 usec_t usec_now(clockid_t clock) {
         struct timespec now;
-        int r;
 
-        r = clock_gettime(clock, &now);
+        int r = clock_gettime(clock, &now);
         assert(r == 0);
 
         return (usec_t) now.tv_sec * USEC_PER_SEC + (usec_t) now.tv_nsec / 1000;
@@ -38,13 +37,11 @@ usec_t usec_subtract(usec_t a, usec_t b) {
 }
 
 int usec_from_seconds(double seconds, double seconds_max, usec_t *ret) {
-        uint64_t whole;
-
         /* Written so that NaN fails it. */
         if (!(seconds >= 0 && seconds <= seconds_max && seconds <= SECONDS_LIMIT))
                 return -ERANGE;
 
-        whole = (uint64_t) seconds;
+        uint64_t whole = (uint64_t) seconds;
         *ret = whole * USEC_PER_SEC + (usec_t) ((seconds - (double) whole) * (double) USEC_PER_SEC + 0.5);
         return 0;
 }
@@ -52,8 +49,7 @@ int usec_from_seconds(double seconds, double seconds_max, usec_t *ret) {
 void usec_format_rfc3339(usec_t realtime_usec, char buffer[static USEC_RFC3339_SIZE]) {
         time_t seconds = (time_t) (realtime_usec / USEC_PER_SEC);
         unsigned fraction = (unsigned) (realtime_usec % USEC_PER_SEC);
-        struct tm tm = { 0 };
-        size_t n;
+        struct tm tm = {};
 
         if (realtime_usec / USEC_PER_SEC > REALTIME_SEC_MAX) {
                 seconds = (time_t) REALTIME_SEC_MAX;
@@ -61,7 +57,7 @@ void usec_format_rfc3339(usec_t realtime_usec, char buffer[static USEC_RFC3339_S
         }
 
         (void) gmtime_r(&seconds, &tm);
-        n = strftime(buffer, USEC_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
+        size_t n = strftime(buffer, USEC_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
         assert(n == strlen("2026-11-21T22:12:00"));
         (void) snprintf(buffer + n, USEC_RFC3339_SIZE - n, ".%06uZ", fraction);
 }

@@ -116,12 +116,7 @@ void attempt_say_end(json_object *attempt) {
 
 int attempt_state_text(json_object *attempt, char **ret) {
         const char *state = member_text(attempt, "state"), *result = member_text(attempt, "result");
-        char *text;
-        int r = *result ? asprintf(&text, "%s (%s)", state, result) : asprintf(&text, "%s", state);
-        if (r < 0)
-                return -ENOMEM;
-        *ret = text;
-        return 0;
+        return *result ? text_format(ret, "%s (%s)", state, result) : text_format(ret, "%s", state);
 }
 
 /* As a shell reads it: between apostrophes nothing is special but the apostrophe itself, which stands
@@ -197,13 +192,13 @@ static void span_text(json_object *attempt, usec_t now, char buffer[static AMOUN
         amount_format_span(usec_subtract(stop, start), buffer);
 }
 
-int attempt_table_new(TextTable **ret) {
+int attempt_table_new(Table **ret) {
         static const char *const headers[] = { "ID",    "STATE",  "RESULT",  ">CORES", ">MEMORY",
                                                ">TIME", "WORKER", "COMMAND", NULL };
-        return text_table_new(headers, ret);
+        return table_new(headers, ret);
 }
 
-int attempt_table_add(TextTable *table, json_object *attempt, usec_t now_realtime_usec) {
+int attempt_table_add(Table *table, json_object *attempt, usec_t now_realtime_usec) {
         json_object *resources = member(attempt, "resources");
         char cores[NUMBER_SIZE], memory[AMOUNT_TEXT_SIZE], span[AMOUNT_TEXT_SIZE];
         _cleanup_(text_done) Text command = {};
@@ -225,7 +220,7 @@ int attempt_table_add(TextTable *table, json_object *attempt, usec_t now_realtim
                                       span,
                                       member_text(attempt, "worker"),
                                       command.data };
-        return text_table_add(table, cells);
+        return table_add(table, cells);
 }
 
 static int add_line(Text *text, const char *name, const char *value) {
@@ -300,13 +295,11 @@ static int add_attempts(Text *text, json_object *attempt) {
         for (size_t i = 0; i < element_count(earlier); i++) {
                 _cleanup_(freep) char *line = NULL;
                 json_object *one = element(earlier, i);
-                if (asprintf(&line,
-                             "%s at %s",
-                             member_text(one, "result"),
-                             *member_text(one, "worker") ? member_text(one, "worker") : "-") < 0) {
-                        line = NULL;
+                if (text_format(&line,
+                                "%s at %s",
+                                member_text(one, "result"),
+                                *member_text(one, "worker") ? member_text(one, "worker") : "-") < 0)
                         return -ENOMEM;
-                }
                 int r = add_line(text, "Earlier", line);
                 if (r < 0)
                         return r;

@@ -3,8 +3,8 @@
 /* Task attempts as the daemons describe them: asked for, waited for, shown. */
 #pragma once
 
-#include "core/text/text-table.h"
 #include "ctl/session.h"
+#include "ctl/table.h"
 
 /* Behind the path of a task, DELETE then never forgets it. */
 #define ATTEMPT_STOP_QUERY "?keep=true"
@@ -40,8 +40,8 @@ void attempt_say_end(json_object *attempt);
 int attempt_state_text(json_object *attempt, char **ret);
 
 /* The table of verb_list(). -ENOMEM. */
-int attempt_table_new(TextTable **ret);
-int attempt_table_add(TextTable *table, json_object *attempt, usec_t now_realtime_usec);
+int attempt_table_new(Table **ret);
+int attempt_table_add(Table *table, json_object *attempt, usec_t now_realtime_usec);
 
 /* All that a person may want to know of it, with the last lines of its output if there are any. -errno. */
 int attempt_print(json_object *attempt);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -18,14 +17,12 @@ int path_format(char **ret, const char *task_id, const char *format, ...) {
         if (r < 0)
                 return r;
         va_start(arguments, format);
-        r = vasprintf(&rest, format, arguments);
+        r = text_vformat(&rest, format, arguments);
         va_end(arguments);
-        if (r < 0) {
-                rest = NULL;
-                return -ENOMEM;
-        }
+        if (r < 0)
+                return r;
         char *path;
-        if (asprintf(&path, "/api/v1/task/%s%s", id, rest) < 0)
+        if (text_format(&path, "/api/v1/task/%s%s", id, rest) < 0)
                 return -ENOMEM;
         *ret = path;
         return 0;
@@ -37,7 +34,7 @@ int path_add_query(char **path, const char *key, const char *value) {
         int r = text_percent_encode(value, UNRESERVED, &encoded);
         if (r < 0)
                 return r;
-        if (asprintf(&longer, "%s%c%s=%s", *path, strchr(*path, '?') ? '&' : '?', key, encoded) < 0)
+        if (text_format(&longer, "%s%c%s=%s", *path, strchr(*path, '?') ? '&' : '?', key, encoded) < 0)
                 return -ENOMEM;
         free(*path);
         *path = longer;

@@ -13,12 +13,10 @@ void say(const char *format, ...) {
         _cleanup_(text_done) Text line = {};
         va_list arguments;
         va_start(arguments, format);
-        int r = vasprintf(&message, format, arguments);
+        int r = text_vformat(&message, format, arguments);
         va_end(arguments);
-        if (r < 0) {
-                message = NULL;
+        if (r < 0)
                 return;
-        }
         if (text_append(&line, "daggyctl: ") >= 0 &&
             text_append_printable(&line, message, strlen(message), "") >= 0 && text_append(&line, "\n") >= 0)
                 (void) !write(STDERR_FILENO, line.data, line.size);
@@ -54,9 +52,9 @@ static size_t terminal_width(void) {
         return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) >= 0 ? size.ws_col : 0;
 }
 
-int print_table(const TextTable *table) {
+int print_table(Table *table) {
         _cleanup_(text_done) Text text = {};
-        int r = text_table_format(table, terminal_width(), &text);
+        int r = table_format(table, terminal_width(), &text);
         return r < 0 ? r : print_bytes(text.data, text.size);
 }
 

@@ -7,7 +7,7 @@
 #include <json-c/json.h>
 #include <stddef.h>
 
-#include "core/text/text-table.h"
+#include "ctl/table.h"
 
 /* One line "daggyctl: …" to stderr, control characters replaced. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -20,7 +20,7 @@ int print_bytes(const void *bytes, size_t size);
 int print_line(const char *bytes, size_t size);
 
 /* Prints the table, cut to the terminal's width if stdout is one. -errno. */
-int print_table(const TextTable *table);
+int print_table(Table *table);
 
 /* A member of OBJECT: NULL, "" or 0 when it is absent or of another type. */
 json_object *member(json_object *object, const char *key);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/text.h"
@@ -110,10 +109,8 @@ int session_prepare(
                 HttpCallOptions *ret,
                 char **ret_url) {
         const Target *target = &session->target;
-        if (asprintf(ret_url, "%s%s", target->url, path) < 0) {
-                *ret_url = NULL;
+        if (text_format(ret_url, "%s%s", target->url, path) < 0)
                 return -ENOMEM;
-        }
         *ret = (HttpCallOptions){
                 .method = method,
                 .url = *ret_url,

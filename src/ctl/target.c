@@ -29,12 +29,10 @@ static int set_url(Target *target, const char *format, ...) __attribute__((forma
 static int set_url(Target *target, const char *format, ...) {
         va_list arguments;
         va_start(arguments, format);
-        int r = vasprintf(&target->url, format, arguments);
+        int r = text_vformat(&target->url, format, arguments);
         va_end(arguments);
-        if (r < 0) {
-                target->url = NULL;
-                return -ENOMEM;
-        }
+        if (r < 0)
+                return r;
         size_t n = strlen(target->url);
         while (n > 0 && target->url[n - 1] == '/')
                 target->url[--n] = 0;
@@ -78,10 +76,8 @@ static int set_by_default(Target *target) {
         _cleanup_(freep) char *own = NULL;
         if (access(SYSTEM_SOCKET, W_OK) >= 0)
                 return set_unix(target, SYSTEM_SOCKET);
-        if (runtime && asprintf(&own, "%s/daggyr.sock", runtime) < 0) {
-                own = NULL;
+        if (runtime && text_format(&own, "%s/daggyr.sock", runtime) < 0)
                 return -ENOMEM;
-        }
         if (own && access(own, W_OK) >= 0)
                 return set_unix(target, own);
         return set_url(target, "http://127.0.0.1:%d", RUNNER_PORT);

@@ -36,17 +36,15 @@ static int get_of_one(Session *session, const char *path, const char *who, Answe
         return SHELL_STATUS_REFUSED;
 }
 
-static int format(Text *text, const char *text_format, ...) __attribute__((format(printf, 2, 3)));
-static int format(Text *text, const char *text_format, ...) {
+static int format(Text *text, const char *line_format, ...) __attribute__((format(printf, 2, 3)));
+static int format(Text *text, const char *line_format, ...) {
         _cleanup_(freep) char *line = NULL;
         va_list arguments;
-        va_start(arguments, text_format);
-        int r = vasprintf(&line, text_format, arguments);
+        va_start(arguments, line_format);
+        int r = text_vformat(&line, line_format, arguments);
         va_end(arguments);
-        if (r < 0) {
-                line = NULL;
-                return -ENOMEM;
-        }
+        if (r < 0)
+                return r;
         return text_append_printable(text, line, strlen(line), "\n");
 }
 
@@ -56,10 +54,10 @@ static int print_text(const Text *text) {
 
 static int print_capacity(json_object *capacity) {
         static const char *const headers[] = { "CAPACITY", ">TOTAL", ">FREE", NULL };
-        _cleanup_(text_table_freep) TextTable *table = NULL;
+        _cleanup_(table_freep) Table *table = NULL;
         _cleanup_(text_done) Text text = {};
         json_object *total = member(capacity, "total"), *tasks = member(capacity, "tasks");
-        int r = text_table_new(headers, &table);
+        int r = table_new(headers, &table);
         if (r >= 0 && json_object_is_type(total, json_type_object)) {
                 json_object_object_foreach(total, key, value) {
                         (void) value;
@@ -68,7 +66,7 @@ static int print_capacity(json_object *capacity) {
                         number_text(member(capacity, "free"), key, unused);
                         const char *const cells[] = { key, all, unused };
                         if (r >= 0)
-                                r = text_table_add(table, cells);
+                                r = table_add(table, cells);
                 }
         }
         if (r >= 0)
@@ -181,7 +179,7 @@ static void share_text(json_object *capacity, const char *key, char buffer[stati
         (void) snprintf(buffer, 2 * NUMBER_SIZE, capacity ? "%s/%s" : "-", unused, all);
 }
 
-static int add_worker(TextTable *table, json_object *worker) {
+static int add_worker(Table *table, json_object *worker) {
         char cores[2 * NUMBER_SIZE], memory[2 * NUMBER_SIZE], running[NUMBER_SIZE];
         json_object *lease = member(worker, "lease");
         share_text(member(worker, "capacity"), "cores", cores);
@@ -195,7 +193,7 @@ static int add_worker(TextTable *table, json_object *worker) {
                                       cores,
                                       memory,
                                       member_text(worker, "url") };
-        return text_table_add(table, cells);
+        return table_add(table, cells);
 }
 
 #define NOT_A_QUEUE "this is a runner, not a queue (-q: port 2503)"
@@ -204,13 +202,13 @@ int verb_workers(Session *session, char **arguments) {
         static const char *const headers[] = { "ID",     "STATE", "PERMITTED", "LEASE", ">RUNNING",
                                                ">CORES", ">MB",   "URL",       NULL };
         _cleanup_(answer_done) Answer answer = {};
-        _cleanup_(text_table_freep) TextTable *table = NULL;
+        _cleanup_(table_freep) Table *table = NULL;
         int status = get_of_one(session, "/api/v1/workers", NOT_A_QUEUE, &answer);
         if (status != 0)
                 return status;
         if (session->json)
                 return session_print_json(session, &answer);
-        int r = text_table_new(headers, &table);
+        int r = table_new(headers, &table);
         for (size_t i = 0; r >= 0 && i < element_count(answer.json); i++)
                 r = add_worker(table, element(answer.json, i));
         return r < 0 || print_table(table) < 0 ? SHELL_STATUS_REFUSED : 0;
@@ -227,10 +225,8 @@ int verb_worker(Session *session, char **arguments) {
                 return status;
         if (text_percent_encode(arguments[1], "-._~", &id) < 0)
                 return SHELL_STATUS_REFUSED;
-        if (asprintf(&path, "/api/v1/workers/%s", id) < 0) {
-                path = NULL;
+        if (text_format(&path, "/api/v1/workers/%s", id) < 0)
                 return SHELL_STATUS_REFUSED;
-        }
         status = session_ask(
                         session,
                         &(Ask){ .method = "PUT",
@@ -251,7 +247,7 @@ static int join(json_object *list, Text *ret) {
         return r;
 }
 
-static int add_queue(TextTable *table, json_object *queue, const char *self, const char *master) {
+static int add_queue(Table *table, json_object *queue, const char *self, const char *master) {
         _cleanup_(text_done) Text workers = {}, share = {};
         const char *address = member_text(queue, "address");
         int r = join(member(queue, "workers"), &workers);
@@ -265,7 +261,7 @@ static int add_queue(TextTable *table, json_object *queue, const char *self, con
         const char *const cells[] = {
                 address, member_text(queue, "version"), role, workers.data, share.data
         };
-        return text_table_add(table, cells);
+        return table_add(table, cells);
 }
 
 /* "self" and "master" are an address, or an object with one. */
@@ -278,14 +274,14 @@ static const char *address_of(json_object *object, const char *key) {
 int verb_queues(Session *session, char **arguments) {
         static const char *const headers[] = { "ADDRESS", "VERSION", "ROLE", "WORKERS", "SHARE", NULL };
         _cleanup_(answer_done) Answer answer = {};
-        _cleanup_(text_table_freep) TextTable *table = NULL;
+        _cleanup_(table_freep) Table *table = NULL;
         int status = get_of_one(session, "/api/v1/queues", NOT_A_QUEUE, &answer);
         if (status != 0)
                 return status;
         if (session->json)
                 return session_print_json(session, &answer);
         json_object *queues = member(answer.json, "queues");
-        int r = text_table_new(headers, &table);
+        int r = table_new(headers, &table);
         for (size_t i = 0; r >= 0 && i < element_count(queues); i++)
                 r = add_queue(table,
                               element(queues, i),

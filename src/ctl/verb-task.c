@@ -45,7 +45,7 @@ static int list_path(const Options *options, const char *after, char **ret) {
         return r >= 0 && after ? path_add_query(ret, "after", after) : r;
 }
 
-static int list_page(Session *session, TextTable *table, char **after) {
+static int list_page(Session *session, Table *table, char **after) {
         _cleanup_(answer_done) Answer answer = {};
         _cleanup_(freep) char *path = NULL;
         if (list_path(&session->options, *after, &path) < 0)
@@ -67,7 +67,7 @@ static int list_page(Session *session, TextTable *table, char **after) {
 }
 
 int verb_list(Session *session, char **arguments) {
-        _cleanup_(text_table_freep) TextTable *table = NULL;
+        _cleanup_(table_freep) Table *table = NULL;
         _cleanup_(freep) char *after = NULL;
         if (attempt_table_new(&table) < 0)
                 return SHELL_STATUS_REFUSED;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/container.h"
 #include "base/text.h"
 #include "delivery/delivery-internal.h"
 
@@ -131,11 +132,11 @@ void worker_touch(DeliveryWorker *worker) {
 }
 
 static Task *task_of_deadline(Deadline *deadline) {
-        return (Task *) ((char *) deadline - offsetof(Task, work.deadline));
+        return container_of(deadline, Task, work.deadline);
 }
 
 static DeliveryWorker *worker_of_deadline(Deadline *deadline) {
-        return (DeliveryWorker *) ((char *) deadline - offsetof(DeliveryWorker, deadline));
+        return container_of(deadline, DeliveryWorker, deadline);
 }
 
 static Deadline *take_deadline(DeadlineHeap *heap, const Moment *now) {
@@ -164,7 +165,8 @@ static void listen_to_workers(Delivery *delivery, const Moment *now) {
                 const Worker *state = &worker->scheduled->worker;
                 delivery->first_touched = worker->next_touched;
                 worker->touched = false;
-                bool wanted = state->heard && (*state->lease_id || state->n_attempts > 0);
+                bool wanted = state->identity != WORKER_UNKNOWN &&
+                                (*state->lease_id || state->n_attempts > 0);
                 if (worker->port)
                         delivery->worker_port->listen(worker->port, wanted);
                 worker_list_missed(worker, now);

@@ -20,9 +20,9 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
+#include "base/hash-table.h"
 #include "core/scheduling/scheduler.h"
 #include "core/store/result-clock.h"
 #include "core/task/queue-attempt.h"

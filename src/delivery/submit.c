@@ -3,7 +3,6 @@
 /* An attempt goes to its worker, and what the answer means. */
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -11,11 +10,11 @@
 
 static void note_refusal(Task *task, const char *detail) {
         free(TAKE_PTR(task->note));
-        if (asprintf(&task->note,
-                     "worker %s refused it: %s",
-                     delivery_worker_id(task->worker),
-                     detail ?: "") < 0)
-                task->note = NULL;
+        (void) text_format(
+                        &task->note,
+                        "worker %s refused it: %s",
+                        delivery_worker_id(task->worker),
+                        detail ?: "");
 }
 
 static void on_acceptance_stored(int r, const Moment *now, void *userdata) {

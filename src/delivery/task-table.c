@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* An allocation that fails inside uthash must not end the process: the element is then simply not in. */
-#define HASH_NONFATAL_OOM 1
-
-/* clang warns of uthash's (2.3.0) switch wherever one of its macros is expanded. */
-#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
-
-/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): those macros count as hundreds
- * of statements each, and the analyzer loses its way in them. */
+/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): see base/hash-table.h */
 
 #include <errno.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "base/hash-table.h"
 #include "delivery/delivery-internal.h"
 
 void task_table_done(TaskTable *table) {

@@ -16,10 +16,10 @@
 static void probe_answered(DeliveryWorker *worker, const CallAnswer *answer, const Moment *now) {
         Scheduler *scheduler = worker->delivery->scheduler;
         const Worker *state = &worker->scheduled->worker;
-        bool was_silent = state->silent || !state->heard;
+        bool was_out_of_reach = worker_is_out_of_reach(state);
         scheduler_call_answered(scheduler, worker->scheduled, now->boottime_usec);
         scheduler_worker_reported(scheduler, worker->scheduled, &answer->report, now->boottime_usec);
-        if (!was_silent)
+        if (!was_out_of_reach)
                 return;
         delivery_log(worker->delivery, PRIORITY_INFO, 0, "Worker \"%s\" answers", delivery_worker_id(worker));
         worker_list(worker, now);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "io/file.h"
 
 #define CGROUP_ROOT          "/sys/fs/cgroup"
@@ -62,10 +63,8 @@ int host_controllers(const char *control_group, bool is_users, Text *ret) {
         if (access(CGROUP_ROOT "/cgroup.controllers", F_OK) < 0)
                 return host_controllers_v1(is_users, ret);
         _cleanup_(freep) char *path = NULL;
-        if (asprintf(&path, CGROUP_ROOT "%s/cgroup.controllers", control_group) < 0) {
-                path = NULL;
+        if (text_format(&path, CGROUP_ROOT "%s/cgroup.controllers", control_group) < 0)
                 return -ENOMEM;
-        }
         int r = file_read_all(path, CONTROLLERS_SIZE_MAX, ret);
         return r == -ENOMEM ? r : 0;
 }

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "io/http-client-internal.h"
 #include "io/loop.h"
 
@@ -257,10 +258,8 @@ static int host_key(const HttpCallOptions *options, char **ret) {
         if (options->unix_path && strlen(options->unix_path) >= sizeof((struct sockaddr_un){}.sun_path))
                 return -EINVAL;
         if (options->unix_path)
-                r = asprintf(ret, "unix:%s", options->unix_path);
-        else
-                r = asprintf(ret, "%s://%s:%s", scheme, host, port);
-        return r < 0 ? -ENOMEM : 0;
+                return text_format(ret, "unix:%s", options->unix_path);
+        return text_format(ret, "%s://%s:%s", scheme, host, port);
 }
 
 int http_call_prepare(

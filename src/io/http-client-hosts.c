@@ -3,14 +3,7 @@
 /* Which call may start is decided here and not by libcurl (7.88), whose own waiting list stops at the first
  * call whose host is busy and whose connect timeout runs while a call waits in it. */
 
-/* An allocation that fails inside uthash must not end the process: the element is then simply not in. */
-#define HASH_NONFATAL_OOM 1
-
-/* clang warns of uthash's (2.3.0) switch wherever one of its macros is expanded. */
-#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
-
-/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): those macros count as hundreds
- * of statements each, and the analyzer loses its way in them. */
+/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): see base/hash-table.h */
 
 #include <errno.h>
 #include <string.h>

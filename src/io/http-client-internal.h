@@ -7,8 +7,8 @@
 
 #include <curl/curl.h>
 #include <sys/epoll.h>
-#include <uthash.h>
 
+#include "base/hash-table.h"
 #include "base/text.h"
 #include "io/http-client.h"
 

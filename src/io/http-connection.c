@@ -288,11 +288,8 @@ static void connection_started(Engine *engine, struct MHD_Connection *mhd, void 
                 .engine = engine,
                 .mhd = mhd,
                 .fd = info->connect_fd,
-                .next = server->connections,
         };
-        if (connection->next)
-                connection->next->previous = connection;
-        server->connections = connection;
+        DL_PREPEND2(server->connections, connection, previous, next);
         *context = connection;
         connection_identify(connection);
         http_connection_set_phase(connection, CONNECTION_AWAITING);
@@ -315,12 +312,7 @@ static bool has_sent_something(const HttpConnection *connection) {
 static HttpConnection *connection_free(HttpConnection *connection) {
         if (!connection)
                 return NULL;
-        if (connection->previous)
-                connection->previous->next = connection->next;
-        else
-                connection->server->connections = connection->next;
-        if (connection->next)
-                connection->next->previous = connection->previous;
+        DL_DELETE2(connection->server->connections, connection, previous, next);
         if (connection->is_answered)
                 LL_DELETE2(connection->server->answered, connection, next_answered);
         http_tls_forget_handshake(connection);

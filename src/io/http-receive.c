@@ -15,12 +15,7 @@
 
 static void request_free(HttpRequest *request) {
         HttpServer *server = request->server;
-        if (request->previous)
-                request->previous->next = request->next;
-        else
-                server->requests = request->next;
-        if (request->next)
-                request->next->previous = request->previous;
+        DL_DELETE2(server->requests, request, previous, next);
 
         server->bodies_bytes -= request->body.size;
         if (request->context_release)
@@ -61,10 +56,7 @@ void *http_on_target(void *userdata, const char *target, struct MHD_Connection *
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(
                         connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
         request->on = info ? info->socket_context : NULL;
-        request->next = server->requests;
-        if (request->next)
-                request->next->previous = request;
-        server->requests = request;
+        DL_PREPEND2(server->requests, request, previous, next);
         return request;
 }
 

@@ -19,6 +19,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <systemd/sd-bus.h>
+#include <utlist.h>
 
 #include "base/text.h"
 #include "base/usec.h"
@@ -125,9 +126,7 @@ static int polkit_connect(Polkit *polkit) {
 PolkitCheck *polkit_check_cancel(PolkitCheck *check) {
         if (!check)
                 return NULL;
-        *(check->previous ? &check->previous->next : &check->polkit->checks) = check->next;
-        if (check->next)
-                check->next->previous = check->previous;
+        DL_DELETE2(check->polkit->checks, check, previous, next);
         event_source_dropp(&check->deadline_source);
         sd_bus_slot_unref(check->slot);
         free(check);
@@ -238,14 +237,11 @@ int polkit_check(
                 return -ENOMEM;
         *check = (PolkitCheck){
                 .polkit = polkit,
-                .next = polkit->checks,
                 .uid = subject->uid,
                 .done = done,
                 .userdata = userdata,
         };
-        if (check->next)
-                check->next->previous = check;
-        polkit->checks = check;
+        DL_PREPEND2(polkit->checks, check, previous, next);
         r = send_check(check, subject, action);
         if (r < 0) {
                 polkit_check_cancel(check);

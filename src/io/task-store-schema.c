@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/text.h"
 #include "io/task-store-internal.h"
 
 #define CHECK_USEC (5 * USEC_PER_SEC)
@@ -237,10 +238,8 @@ static int sync_directory_of(const char *path) {
  * and not a start that was cut short. */
 int store_schema_create(const char *path, const SchemaStep *steps, size_t n_steps) {
         _cleanup_(freep) char *unfinished = NULL;
-        if (asprintf(&unfinished, "%s.new", path) < 0) {
-                unfinished = NULL;
+        if (text_format(&unfinished, "%s.new", path) < 0)
                 return -ENOMEM;
-        }
         mode_t mask = umask(0077); /* specifications may hold secrets */
         (void) unlink(unfinished);
         int r = schema_fill(unfinished, steps, n_steps);

@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/text.h"
 #include "io/loop.h"
 #include "io/task-store-internal.h"
 
@@ -34,18 +35,15 @@ static const char reader_settings[] = "PRAGMA cache_size = -8192;"
 
 /* The sentence for the log; R again. */
 static int refuse(int r, char **reterr_message, const char *path, const char *what) {
-        if (asprintf(reterr_message, "%s: %s", path, what) < 0)
-                *reterr_message = NULL;
+        (void) text_format(reterr_message, "%s: %s", path, what);
         return r;
 }
 
 /* Two writers would hand out the same numbers, and each would run the other's tasks. */
 static int store_lock(TaskStore *store, const char *directory, char **reterr_message) {
         _cleanup_(freep) char *path = NULL;
-        if (asprintf(&path, "%s/tasks.lock", directory) < 0) {
-                path = NULL;
+        if (text_format(&path, "%s/tasks.lock", directory) < 0)
                 return -ENOMEM;
-        }
         store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (store->lock_fd < 0) {
                 int r = -errno;
@@ -63,14 +61,10 @@ static int store_lock(TaskStore *store, const char *directory, char **reterr_mes
 
 static int rename_with_suffix(const char *path, const char *suffix, const char *aside) {
         _cleanup_(freep) char *from = NULL, *to = NULL;
-        if (asprintf(&from, "%s%s", path, suffix) < 0) {
-                from = NULL;
+        if (text_format(&from, "%s%s", path, suffix) < 0)
                 return -ENOMEM;
-        }
-        if (asprintf(&to, "%s%s", aside, suffix) < 0) {
-                to = NULL;
+        if (text_format(&to, "%s%s", aside, suffix) < 0)
                 return -ENOMEM;
-        }
         return rename(from, to) < 0 && errno != ENOENT ? -errno : 0;
 }
 
@@ -82,23 +76,19 @@ static int store_set_aside(const char *path, char **reterr_message) {
         time_t now = (time_t) (usec_now(CLOCK_REALTIME) / USEC_PER_SEC);
         struct tm utc;
         (void) strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", gmtime_r(&now, &utc));
-        if (asprintf(&aside, "%s.corrupt-%s", path, stamp) < 0) {
-                aside = NULL;
+        if (text_format(&aside, "%s.corrupt-%s", path, stamp) < 0)
                 return -EUCLEAN;
-        }
         int r = rename_with_suffix(path, "-shm", aside);
         if (r >= 0)
                 r = rename_with_suffix(path, "-wal", aside);
         if (r >= 0)
                 r = rename_with_suffix(path, "", aside);
-        if (asprintf(&what,
-                     r < 0 ? "is damaged, and cannot be renamed to %s" :
-                             "was damaged, and is now called %s; what can be saved is in there, "
-                             "and the next start begins with an empty queue",
-                     aside) < 0) {
-                what = NULL;
+        if (text_format(&what,
+                        r < 0 ? "is damaged, and cannot be renamed to %s" :
+                                "was damaged, and is now called %s; what can be saved is in there, "
+                                "and the next start begins with an empty queue",
+                        aside) < 0)
                 return -EUCLEAN;
-        }
         return refuse(-EUCLEAN, reterr_message, path, what);
 }
 
@@ -123,10 +113,8 @@ static int store_create_if_absent(const char *path) {
                 return 0;
         if (errno != ENOENT)
                 return -errno;
-        if (asprintf(&log, "%s-wal", path) < 0) {
-                log = NULL;
+        if (text_format(&log, "%s-wal", path) < 0)
                 return -ENOMEM;
-        }
         if (stat(log, &status) == 0)
                 return -EUCLEAN;
         return store_schema_create(path, store_schema_steps, store_n_schema_steps);
@@ -237,10 +225,8 @@ int task_store_open(sd_event *event, const char *directory, TaskStore **ret, cha
         store->event = sd_event_ref(event);
         store->lock_fd = -EBADF;
         store->writer.done_fd = -EBADF;
-        if (asprintf(&path, "%s/" FILE_NAME, directory) < 0) {
-                path = NULL;
+        if (text_format(&path, "%s/" FILE_NAME, directory) < 0)
                 return -ENOMEM;
-        }
         int r = store_lock(store, directory, reterr_message);
         if (r >= 0)
                 r = store_open_file(store, path, reterr_message);

@@ -37,10 +37,8 @@ typedef int (*DirectoryQuestion)(const char *path, const void *userdata);
 static int directory_has(const char *path, const void *userdata) {
         const pid_t *pid = userdata;
         _cleanup_(freep) char *file = NULL;
-        if (asprintf(&file, "%s/cgroup.procs", path) < 0) {
-                file = NULL;
+        if (text_format(&file, "%s/cgroup.procs", path) < 0)
                 return -ENOMEM;
-        }
         _cleanup_(text_done) Text list = {};
         int r = file_read_all(file, PROCESSES_SIZE_MAX, &list);
         if (r < 0)
@@ -110,11 +108,13 @@ static int search_upwards(const Search *search, const char *mount, char *path) {
         int answer = 0;
         for (;;) {
                 _cleanup_(freep) char *directory = NULL;
-                if (asprintf(&directory, CGROUP_ROOT "%s%s/%s/%s", mount, path, search->slice, search->unit) <
-                    0) {
-                        directory = NULL;
+                if (text_format(&directory,
+                                CGROUP_ROOT "%s%s/%s/%s",
+                                mount,
+                                path,
+                                search->slice,
+                                search->unit) < 0)
                         return -ENOMEM;
-                }
                 int r = search->question(directory, search->userdata);
                 if (r > 0)
                         return r;
@@ -190,10 +190,8 @@ static int directory_read(const char *path, const void *userdata) {
         const Reading *reading = userdata;
         for (size_t i = 0; i < reading->n_names && reading->names[i]; i++) {
                 _cleanup_(freep) char *file = NULL;
-                if (asprintf(&file, "%s/%s", path, reading->names[i]) < 0) {
-                        file = NULL;
+                if (text_format(&file, "%s/%s", path, reading->names[i]) < 0)
                         return -ENOMEM;
-                }
                 int r = file_read_all(file, VALUE_SIZE_MAX, reading->ret);
                 if (r != -ENOENT)
                         return r < 0 ? r : 1;

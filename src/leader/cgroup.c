@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
@@ -97,7 +96,7 @@ static bool list_has(const char *comma_list, const char *word) {
 
 static int open_directory(const char *mount, const char *path) {
         _cleanup_(freep) char *full = NULL;
-        if (asprintf(&full, CGROUP_ROOT "%s%s", mount, path) < 0)
+        if (text_format(&full, CGROUP_ROOT "%s%s", mount, path) < 0)
                 return -ENOMEM;
         int fd = open(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
@@ -132,7 +131,7 @@ static int cgroup_take_line(Cgroup *cgroup, char *line) {
 
         const char *plain = text_after(controllers, "name=");
         _cleanup_(freep) char *mount = NULL;
-        if (asprintf(&mount, "/%s", plain ?: controllers) < 0)
+        if (text_format(&mount, "/%s", plain ?: controllers) < 0)
                 return -ENOMEM;
         for (Tree tree = 0; tree < _TREE_MAX; tree++)
                 if (cgroup->trees[tree] < 0 && tree_controllers[tree] &&

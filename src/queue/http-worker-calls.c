@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/text.h"
 #include "core/json/json.h"
@@ -26,10 +27,7 @@ static PortCall *call_new(HttpWorker *worker, void *userdata) {
                 return NULL;
         call->worker = worker;
         call->userdata = userdata;
-        call->next = worker->calls;
-        if (call->next)
-                call->next->previous = call;
-        worker->calls = call;
+        DL_PREPEND2(worker->calls, call, previous, next);
         return call;
 }
 
@@ -111,8 +109,7 @@ static int call_path(WorkerCall call, const char *lease_id, char **ret) {
                 break;
         case WORKER_CALL_RENEW:
         case WORKER_CALL_RELEASE:
-                if (asprintf(ret, "/api/v1/lease/%s", lease_id) < 0)
-                        *ret = NULL;
+                (void) text_format(ret, "/api/v1/lease/%s", lease_id);
                 break;
         }
         return *ret ? 0 : -ENOMEM;
@@ -296,14 +293,12 @@ static int port_list(
         HttpWorker *worker = userdata_worker;
         _cleanup_(freep) char *path = NULL, *url = NULL;
         HttpCallOptions options;
-        if (asprintf(&path,
-                     "/api/v1/tasks?limit=" LIST_LIMIT "&label=" QUEUE_LABEL "%%3D%s%s%s",
-                     worker->shared->queue_id,
-                     after ? "&after=" : "",
-                     after ?: "") < 0) {
-                path = NULL;
+        if (text_format(&path,
+                        "/api/v1/tasks?limit=" LIST_LIMIT "&label=" QUEUE_LABEL "%%3D%s%s%s",
+                        worker->shared->queue_id,
+                        after ? "&after=" : "",
+                        after ?: "") < 0)
                 return -ENOMEM;
-        }
         int r = http_worker_prepare(worker, "GET", path, &options, &url);
         if (r < 0)
                 return r;

@@ -2,9 +2,9 @@
 
 #include "queue/http-worker.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <syslog.h>
+#include <utlist.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -81,10 +81,8 @@ int http_worker_prepare(
                 const char *path,
                 HttpCallOptions *ret_options,
                 char **ret_url) {
-        if (asprintf(ret_url, "%s%s", worker->config->url, path) < 0) {
-                *ret_url = NULL;
+        if (text_format(ret_url, "%s%s", worker->config->url, path) < 0)
                 return -ENOMEM;
-        }
         *ret_options = (HttpCallOptions){
                 .method = method,
                 .url = *ret_url,
@@ -103,11 +101,7 @@ int http_worker_attempt_path(const char *attempt_id, const char *suffix, char **
         int r = text_percent_encode(attempt_id, "-._~:", &id);
         if (r < 0)
                 return r;
-        if (asprintf(ret, "/api/v1/task/%s%s", id, suffix) < 0) {
-                *ret = NULL;
-                return -ENOMEM;
-        }
-        return 0;
+        return text_format(ret, "/api/v1/task/%s%s", id, suffix);
 }
 
 void http_worker_log_strange(HttpWorker *worker, const char *what, const HttpOutcome *outcome) {
@@ -129,9 +123,7 @@ void http_worker_log_strange(HttpWorker *worker, const char *what, const HttpOut
 }
 
 void port_call_free(PortCall *call) {
-        *(call->previous ? &call->previous->next : &call->worker->calls) = call->next;
-        if (call->next)
-                call->next->previous = call->previous;
+        DL_DELETE2(call->worker->calls, call, previous, next);
         http_call_free(call->http);
         free(call);
 }

@@ -3,6 +3,7 @@
 #include "queue/live-output.h"
 
 #include <string.h>
+#include <utlist.h>
 
 #include "base/text.h"
 #include "io/loop.h"
@@ -52,9 +53,7 @@ struct LiveOutput {
 static void detach(LiveOutput *output) {
         if (!output->watched)
                 return;
-        *(output->previous ? &output->previous->next : &output->watched->outputs) = output->next;
-        if (output->next)
-                output->next->previous = output->previous;
+        DL_DELETE2(output->watched->outputs, output, previous, next);
         output->watched = NULL;
         output->previous = output->next = NULL;
 }
@@ -226,10 +225,7 @@ static LiveOutput *output_new(WatchedTask *watched, StoredStream stream, bool fo
         output->stream = stream;
         output->follow = follow;
         output_store_init(&output->store, process_spool_directory(), SPOOL_BYTES_MAX);
-        output->next = watched->outputs;
-        if (output->next)
-                output->next->previous = output;
-        watched->outputs = output;
+        DL_PREPEND2(watched->outputs, output, previous, next);
         output->ended = task_is_running(watched->task) ? start(output) < 0 : !follow;
         return output;
 }
@@ -266,9 +262,7 @@ static ssize_t on_read(void *userdata, char *buffer, size_t size) {
 static void on_release(void *userdata) {
         Reader *reader = userdata;
         LiveOutput *output = reader->output;
-        *(reader->previous ? &reader->previous->next : &output->readers) = reader->next;
-        if (reader->next)
-                reader->next->previous = reader->previous;
+        DL_DELETE2(output->readers, reader, previous, next);
         stored_output_free(reader->rest);
         free(reader);
         if (!output->readers)
@@ -294,13 +288,10 @@ void live_output_answer(
         }
         *reader = (Reader){
                 .output = output,
-                .next = output->readers,
                 .request = request,
                 .offset = offset,
         };
-        if (reader->next)
-                reader->next->previous = reader;
-        output->readers = reader;
+        DL_PREPEND2(output->readers, reader, previous, next);
         http_request_answer_stream(request, 200, CONTENT_TYPE, on_read, on_release, reader);
 }
 

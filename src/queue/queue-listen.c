@@ -60,8 +60,12 @@ static int find_address(Queue *queue) {
         const char *host = ip_tells_hosts_apart(ip, config) ? ip : daemon->host_name;
         if (config->advertise)
                 queue->address = strdup(config->advertise);
-        else if (asprintf(&queue->address, "%s:%u", host, daemon->port ?: (unsigned) daemon->config.port) < 0)
-                queue->address = NULL;
+        else
+                (void) text_format(
+                                &queue->address,
+                                "%s:%u",
+                                host,
+                                daemon->port ?: (unsigned) daemon->config.port);
         return queue->address ? 0 : log_errno(LOG_ERR, ENOMEM, "Cannot set up");
 }
 

@@ -115,7 +115,7 @@ void route_toggle_sharing(void *userdata, HttpRequest *request, const RequestCon
 static int status_of(const Worker *worker, EmceeWorkerStatus *ret) {
         *ret = (EmceeWorkerStatus){
                 .id = strdup(worker->id),
-                .registered = worker->heard,
+                .registered = worker->identity != WORKER_UNKNOWN,
                 .disabled = worker->disabled,
                 .silent = worker->silent,
                 .permitted = worker->permitted,

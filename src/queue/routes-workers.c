@@ -12,7 +12,7 @@ static int add_amounts(json_object *object, const char *key, const Resources *am
 }
 
 static int add_capacity(json_object *object, const Worker *worker) {
-        if (!worker->heard)
+        if (worker->identity == WORKER_UNKNOWN)
                 return json_add_null(object, "capacity");
         json_object *capacity = json_object_new_object();
         int r = json_add(object, "capacity", capacity);

@@ -328,7 +328,7 @@ static int on_page_row(const StoredTask *row, void *userdata) {
                 copy->spec = NULL;
         failed |= copy_text(&copy->spec) < 0;
         failed |= copy_text(&copy->result) < 0;
-        page->bytes += strlen(row->result ?: row->spec);
+        page->bytes += stored_task_listed_bytes(row);
         return failed ? -ENOMEM : page->bytes >= page->bytes_max;
 }
 

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "queue/describe.h"
 
@@ -24,7 +25,7 @@ struct ListJob {
 
 struct TaskLists {
         const TaskSources *sources;
-        ListJob *first, *last; /* the first is the one that is made */
+        ListJob *first; /* the one that is made */
 };
 
 int task_lists_new(const TaskSources *sources, TaskLists **ret) {
@@ -38,8 +39,7 @@ int task_lists_new(const TaskSources *sources, TaskLists **ret) {
 
 static void job_free(ListJob *job) {
         TaskLists *lists = job->lists;
-        *(job->previous ? &job->previous->next : &lists->first) = job->next;
-        *(job->next ? &job->next->previous : &lists->last) = job->previous;
+        DL_DELETE2(lists->first, job, previous, next);
         task_page_done(&job->page);
         free(job);
 }
@@ -77,10 +77,6 @@ static int add_entry(ListJob *job, const StoreEntry *entry) {
         return r < 0 ? r : task_page_add(&job->page, attempt);
 }
 
-static size_t entry_bytes(const StoreEntry *entry) {
-        return strlen(entry->task.result ?: entry->task.spec);
-}
-
 static void run_first(TaskLists *lists);
 
 static void on_piece(
@@ -95,7 +91,7 @@ static void on_piece(
         size_t bytes = 0;
         for (size_t i = 0; job->request && r >= 0 && i < n; i++) {
                 r = add_entry(job, &entries[i]);
-                bytes += entry_bytes(&entries[i]);
+                bytes += stored_task_listed_bytes(&entries[i].task);
         }
         job->wanted.after = next;
         /* A piece that is neither large nor the last ended because many tasks were looked at for few. */
@@ -135,7 +131,7 @@ static void run_first(TaskLists *lists) {
 static void on_hangup(HttpRequest *request, void *userdata) {
         ListJob *job = userdata;
         job->request = NULL;
-        if (job->previous)
+        if (job != job->lists->first)
                 job_free(job);
 }
 
@@ -145,9 +141,8 @@ void task_lists_answer(TaskLists *lists, HttpRequest *request, const TaskListReq
                 describe_answer_error(request, -ENOMEM);
                 return;
         }
-        *job = (ListJob){ .lists = lists, .previous = lists->last, .request = request, .wanted = *wanted };
-        *(lists->last ? &lists->last->next : &lists->first) = job;
-        lists->last = job;
+        *job = (ListJob){ .lists = lists, .request = request, .wanted = *wanted };
+        DL_APPEND2(lists->first, job, previous, next);
         http_request_on_hangup(request, on_hangup, job);
         if (lists->first == job)
                 run_first(lists);

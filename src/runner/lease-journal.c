@@ -50,7 +50,7 @@ static void drop_oldest(LeaseJournal *journal) {
 }
 
 /* An entry that nobody can have is no reason to refuse a lease. */
-static void tell(LeaseJournal *journal, const Lease *lease, const LeaseNews *news, usec_t usec) {
+static void journal_news(LeaseJournal *journal, const Lease *lease, const LeaseNews *news, usec_t usec) {
         Text entry = {};
         if (entry_compose(&entry, lease, news, usec) < 0) {
                 text_done(&entry);
@@ -93,13 +93,13 @@ void lease_journal_update(LeaseJournal *journal, const Lease *lease) {
         bool live = lease_is_live(lease, now);
         if (*told->id && (!live || told->epoch != lease->epoch)) {
                 if (*lease->id) /* the timer may come later than the next who asks */
-                        tell(journal, told, &expired, told->expires_usec);
+                        journal_news(journal, told, &expired, told->expires_usec);
                 else
-                        tell(journal, told, &released, now);
+                        journal_news(journal, told, &released, now);
                 *told->id = '\0';
         }
         if (live && !*told->id)
-                tell(journal, lease, &granted, now);
+                journal_news(journal, lease, &granted, now);
         if (live)
                 *told = *lease;
         send_entries(journal);

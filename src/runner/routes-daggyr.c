@@ -30,11 +30,7 @@ static int daggyr_task_id(const RequestContext *context, char **ret) {
         r = text_percent_encode(context->match.parameters[1], "._:-", &task);
         if (r < 0)
                 return r;
-        if (asprintf(ret, "%" PRIu64 ":%s", run_id, task) < 0) {
-                *ret = NULL;
-                return -ENOMEM;
-        }
-        return 0;
+        return text_format(ret, "%" PRIu64 ":%s", run_id, task);
 }
 
 static void answer_error(HttpRequest *request, int status, unsigned retry_after_sec, const char *message) {
@@ -78,10 +74,10 @@ static void answer_refused(void *userdata, HttpRequest *request, const Problem *
         const Runner *runner = userdata;
         _cleanup_(freep) char *message = NULL;
         if (problem->status == 413) {
-                if (asprintf(&message,
-                             "Payload too big (> %" PRIu64 ")",
-                             runner->daemon.config.body_max_bytes) < 0)
-                        message = NULL;
+                (void) text_format(
+                                &message,
+                                "Payload too big (> %" PRIu64 ")",
+                                runner->daemon.config.body_max_bytes);
                 answer_error(request, 409, 0, message ?: problem->detail);
                 return;
         }
@@ -116,8 +112,7 @@ static void answer_refused_details(HttpRequest *request, const Problem *problem)
                 return;
         }
         _cleanup_(freep) char *message = NULL;
-        if (asprintf(&message, "Parsing error: %s %s", problem->field, problem->detail) < 0)
-                message = NULL;
+        (void) text_format(&message, "Parsing error: %s %s", problem->field, problem->detail);
         answer_error(request, 409, 0, message ?: problem->detail);
 }
 

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <syslog.h>
 
+#include "base/container.h"
 #include "base/log.h"
 #include "io/loop.h"
 #include "runner/runner-internal.h"
@@ -85,7 +86,7 @@ void runner_admit(Runner *runner) {
                                 &runner->waiting, &free_amounts, usec_now(CLOCK_BOOTTIME));
                 if (!entry)
                         break;
-                Task *task = (Task *) ((char *) entry - offsetof(Task, waiting));
+                Task *task = container_of(entry, Task, waiting);
                 if (!task_account_is_settled(runner, task->spec)) {
                         entry->held = true; /* until there is news of accounts, or at the next look */
                         continue;

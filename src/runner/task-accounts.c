@@ -3,6 +3,7 @@
 #include "runner/task-accounts.h"
 
 #include <string.h>
+#include <utlist.h>
 
 #include "base/text.h"
 #include "base/usec.h"
@@ -225,10 +226,7 @@ int task_accounts_wait(
                 free(wait);
                 return -EALREADY;
         }
-        wait->next = accounts->waits;
-        if (wait->next)
-                wait->next->previous = wait;
-        accounts->waits = wait;
+        DL_PREPEND2(accounts->waits, wait, previous, next);
         *ret = wait;
         return 0;
 }
@@ -236,9 +234,7 @@ int task_accounts_wait(
 AccountsWait *accounts_wait_free(AccountsWait *wait) {
         if (!wait)
                 return NULL;
-        *(wait->previous ? &wait->previous->next : &wait->accounts->waits) = wait->next;
-        if (wait->next)
-                wait->next->previous = wait->previous;
+        DL_DELETE2(wait->accounts->waits, wait, previous, next);
         free(wait);
         return NULL;
 }

@@ -91,9 +91,7 @@ static void message_send(
 
 void task_journal_started(Task *task) {
         _cleanup_(freep) char *message = NULL;
-        if (asprintf(&message, "Started task %s: %s", task->spec->task_id, task->spec->command[0]) < 0)
-                message = NULL;
-        else
+        if (text_format(&message, "Started task %s: %s", task->spec->task_id, task->spec->command[0]) >= 0)
                 message_send(task, LOG_INFO, MESSAGE_ID_TASK_STARTED, NULL, message);
 }
 
@@ -136,19 +134,18 @@ void task_journal_finished(Task *task) {
         TaskResult result = task_result_decide(&task->end);
         _cleanup_(freep) char *dropped = NULL, *message = NULL;
         if (task->journal.rate.n_dropped > 0 &&
-            asprintf(&dropped, "; %" PRIu64 " lines of its output not logged", task->journal.rate.n_dropped) <
-                            0)
+            text_format(&dropped,
+                        "; %" PRIu64 " lines of its output not logged",
+                        task->journal.rate.n_dropped) < 0)
                 return;
-        if (asprintf(&message,
-                     "Task %s ended: %s, %.3f s CPU, %.1f MB memory at most%s",
-                     task->spec->task_id,
-                     task_result_to_string(result),
-                     (double) task->usage.cpu_usec / (double) USEC_PER_SEC,
-                     (double) task->usage.memory_peak_bytes / (1024.0 * 1024.0),
-                     dropped ?: "") < 0) {
-                message = NULL;
+        if (text_format(&message,
+                        "Task %s ended: %s, %.3f s CPU, %.1f MB memory at most%s",
+                        task->spec->task_id,
+                        task_result_to_string(result),
+                        (double) task->usage.cpu_usec / (double) USEC_PER_SEC,
+                        (double) task->usage.memory_peak_bytes / (1024.0 * 1024.0),
+                        dropped ?: "") < 0)
                 return;
-        }
         message_send(task,
                      result == TASK_RESULT_SUCCESS ? LOG_INFO : LOG_NOTICE,
                      MESSAGE_ID_TASK_FINISHED,

@@ -2,8 +2,6 @@
 
 #include "runner/task-order.h"
 
-#include <stdio.h>
-
 #include "base/text.h"
 #include "runner/runner.h"
 
@@ -73,10 +71,8 @@ static int environment_set(
                 size_t name_length,
                 const char *value) {
         _cleanup_(freep) char *entry = NULL;
-        if (asprintf(&entry, "%.*s=%s", (int) name_length, name, value) < 0) {
-                entry = NULL;
+        if (text_format(&entry, "%.*s=%s", (int) name_length, name, value) < 0)
                 return -ENOMEM;
-        }
         for (size_t i = 0; i < environment->n; i++)
                 if (strncmp(environment->list[i], entry, name_length + 1) == 0) {
                         free(environment->list[i]);

@@ -2,6 +2,8 @@
 
 #include "runner/task-output.h"
 
+#include <utlist.h>
+
 struct TaskReader {
         Task *task; /* weak; NULL once the task was forgotten */
         TaskReader *previous, *next;
@@ -14,9 +16,7 @@ struct TaskReader {
 static void reader_unlink(TaskReader *reader) {
         if (!reader->task)
                 return;
-        *(reader->previous ? &reader->previous->next : &reader->task->readers) = reader->next;
-        if (reader->next)
-                reader->next->previous = reader->previous;
+        DL_DELETE2(reader->task->readers, reader, previous, next);
         reader->task = NULL;
 }
 
@@ -47,15 +47,12 @@ void task_output_answer(Task *task, HttpRequest *request, TaskStream stream, uin
         }
         *reader = (TaskReader){
                 .task = task,
-                .next = task->readers,
                 .request = request,
                 .stream = stream,
                 .offset = offset,
                 .follow = follow,
         };
-        if (reader->next)
-                reader->next->previous = reader;
-        task->readers = reader;
+        DL_PREPEND2(task->readers, reader, previous, next);
         http_request_answer_stream(request, 200, "application/octet-stream", on_read, on_release, reader);
 }
 

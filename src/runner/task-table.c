@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* An allocation that fails inside uthash must not end the process: the element is then simply not in. */
-#define HASH_NONFATAL_OOM 1
-
-/* clang warns of uthash's (2.3.0) switch wherever one of its macros is expanded. */
-#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
-
-/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): those macros count as hundreds
- * of statements each, and the analyzer loses its way in them. */
+/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): see base/hash-table.h */
 
 #include "runner/task-table.h"
+
+#include <utlist.h>
 
 #include "core/task/task-spec.h"
 #include "runner/task.h"
@@ -31,24 +26,15 @@ int task_table_add(TaskTable *table, Task *task) {
         if (!task->by_id.tbl)
                 return -ENOMEM;
         task->sequence = table->next_sequence++;
-        task->previous = table->last;
-        *(table->last ? &table->last->next : &table->first) = task;
-        table->last = task;
+        DL_APPEND2(table->first, task, previous, next);
         table->n_tasks++;
         return 0;
 }
 
-static bool is_finished_listed(const TaskTable *table, const Task *task) {
-        return task->previous_finished || table->oldest_finished == task;
-}
-
 static void unlist_finished(TaskTable *table, Task *task) {
-        if (!is_finished_listed(table, task))
+        if (!task->previous_finished) /* not even the oldest has none: it has the newest */
                 return;
-        *(task->previous_finished ? &task->previous_finished->next_finished :
-                                    &table->oldest_finished) = task->next_finished;
-        *(task->next_finished ? &task->next_finished->previous_finished :
-                                &table->newest_finished) = task->previous_finished;
+        DL_DELETE2(table->oldest_finished, task, previous_finished, next_finished);
         table->n_finished--;
         table->finished_bytes -= task->kept_bytes;
         table->finished_files -= task->kept_files;
@@ -56,8 +42,7 @@ static void unlist_finished(TaskTable *table, Task *task) {
 
 void task_table_remove(TaskTable *table, Task *task) {
         unlist_finished(table, task);
-        *(task->previous ? &task->previous->next : &table->first) = task->next;
-        *(task->next ? &task->next->previous : &table->last) = task->previous;
+        DL_DELETE2(table->first, task, previous, next);
         HASH_DELETE(by_id, table->by_id, task);
         table->n_tasks--;
         task_free(task);
@@ -82,9 +67,7 @@ void task_table_finished(TaskTable *table, Task *task) {
         measure_capture(task, task->output);
         measure_capture(task, task->error);
 
-        task->previous_finished = table->newest_finished;
-        *(table->newest_finished ? &table->newest_finished->next_finished : &table->oldest_finished) = task;
-        table->newest_finished = task;
+        DL_APPEND2(table->oldest_finished, task, previous_finished, next_finished);
         table->n_finished++;
         table->finished_bytes += task->kept_bytes;
         table->finished_files += task->kept_files;

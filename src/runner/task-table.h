@@ -19,8 +19,7 @@ typedef struct TaskLimits {
 
 typedef struct TaskTable {
         Task *by_id;
-        Task *first, *last;
-        Task *oldest_finished, *newest_finished;
+        Task *first, *oldest_finished;
         size_t n_tasks, n_finished;
         uint64_t finished_bytes, finished_files;
         uint64_t next_sequence;

@@ -80,8 +80,7 @@ void task_note(Task *task, const char *format, ...) {
                 return;
         va_list arguments;
         va_start(arguments, format);
-        if (vasprintf(&task->notes[n], format, arguments) < 0)
-                task->notes[n] = NULL;
+        (void) text_vformat(&task->notes[n], format, arguments);
         va_end(arguments);
 }
 

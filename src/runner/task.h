@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
+#include "base/hash-table.h"
 #include "base/usec.h"
 #include "core/scheduling/admission.h"
 #include "core/scheduling/capacity.h"

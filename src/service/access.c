@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <syslog.h>
+#include <utlist.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -58,9 +59,7 @@ void access_configure(Access *access, const ServiceConfig *config, char *token) 
 }
 
 static void inquiry_free(AccessInquiry *inquiry) {
-        *(inquiry->previous ? &inquiry->previous->next : &inquiry->access->inquiries) = inquiry->next;
-        if (inquiry->next)
-                inquiry->next->previous = inquiry->previous;
+        DL_DELETE2(inquiry->access->inquiries, inquiry, previous, next);
         polkit_check_cancel(inquiry->check);
         free(inquiry);
 }
@@ -226,15 +225,12 @@ static int ask_polkit(
                 return problem_from_errno(problem, ENOMEM);
         *inquiry = (AccessInquiry){
                 .access = access,
-                .next = access->inquiries,
                 .request = request,
                 .action = actions[level],
                 .decided = decided,
                 .userdata = userdata,
         };
-        if (inquiry->next)
-                inquiry->next->previous = inquiry;
-        access->inquiries = inquiry;
+        DL_PREPEND2(access->inquiries, inquiry, previous, next);
         int r = inquire(inquiry, subject, problem);
         if (r < 0)
                 inquiry_free(inquiry);

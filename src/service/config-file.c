@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "core/http/token.h"
 #include "io/file.h"
 
@@ -20,10 +21,8 @@ static int credential_path(const char *program, char **ret) {
         if (!directory)
                 return 0;
         _cleanup_(freep) char *path = NULL;
-        if (asprintf(&path, "%s/%s.token", directory, program) < 0) {
-                path = NULL;
+        if (text_format(&path, "%s/%s.token", directory, program) < 0)
                 return -ENOMEM;
-        }
         if (access(path, F_OK) >= 0)
                 *ret = TAKE_PTR(path);
         return 0;

@@ -2,6 +2,8 @@
 
 #include "service/event-stream.h"
 
+#include <utlist.h>
+
 #include "base/usec.h"
 #include "core/http/event-log.h"
 #include "core/json/json.h"
@@ -129,9 +131,7 @@ static ssize_t on_read(void *userdata, char *buffer, size_t size) {
 
 static void on_release(void *userdata) {
         Listener *listener = userdata;
-        *(listener->previous ? &listener->previous->next : &listener->stream->listeners) = listener->next;
-        if (listener->next)
-                listener->next->previous = listener->previous;
+        DL_DELETE2(listener->stream->listeners, listener, previous, next);
         free(listener);
 }
 
@@ -145,7 +145,6 @@ void event_stream_answer(EventStream *stream, HttpRequest *request) {
         uint64_t last_id;
         *listener = (Listener){
                 .stream = stream,
-                .next = stream->listeners,
                 .request = request,
                 .next_id = stream->log.next_id,
                 .heartbeat_due = true, /* so that the client sees at once that it is connected */
@@ -155,9 +154,7 @@ void event_stream_answer(EventStream *stream, HttpRequest *request) {
                 listener->next_id = text_parse_u64(last_event_id, 0, UINT64_MAX, &last_id) >= 0 ?
                                 event_log_after(&stream->log, last_id) :
                                 stream->log.first_id;
-        if (listener->next)
-                listener->next->previous = listener;
-        stream->listeners = listener;
+        DL_PREPEND2(stream->listeners, listener, previous, next);
         if (!stream->heartbeat_source || !listener->next)
                 arm_heartbeat(stream);
         http_request_answer_stream(request, 200, "text/event-stream", on_read, on_release, listener);

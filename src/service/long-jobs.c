@@ -3,6 +3,7 @@
 #include "service/long-jobs.h"
 
 #include <errno.h>
+#include <utlist.h>
 
 #include "base/usec.h"
 #include "io/loop.h"
@@ -20,7 +21,7 @@ struct LongJob {
 struct LongJobs {
         sd_event *event;
         sd_event_source *turn_source;
-        LongJob *first, *last;
+        LongJob *first; /* the one whose turn it is */
 };
 
 static int on_turn(sd_event_source *source, uint64_t usec, void *userdata);
@@ -83,13 +84,11 @@ int long_jobs_add(
                 return -ENOMEM;
         *job = (LongJob){
                 .jobs = jobs,
-                .previous = jobs->last,
                 .step = step,
                 .release = release,
                 .userdata = userdata,
         };
-        *(jobs->last ? &jobs->last->next : &jobs->first) = job;
-        jobs->last = job;
+        DL_APPEND2(jobs->first, job, previous, next);
         *ret = job;
         next_turn(jobs);
         return 0;
@@ -97,7 +96,6 @@ int long_jobs_add(
 
 void long_job_cancel(LongJob *job) {
         LongJobs *jobs = job->jobs;
-        *(job->previous ? &job->previous->next : &jobs->first) = job->next;
-        *(job->next ? &job->next->previous : &jobs->last) = job->previous;
+        DL_DELETE2(jobs->first, job, previous, next);
         free(job);
 }

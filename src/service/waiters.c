@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <utlist.h>
 
 #include "io/loop.h"
 
@@ -17,9 +18,7 @@ struct Waiter {
 };
 
 static void waiter_free(Waiter *waiter) {
-        *(waiter->previous ? &waiter->previous->next : &waiter->waiters->first) = waiter->next;
-        if (waiter->next)
-                waiter->next->previous = waiter->previous;
+        DL_DELETE2(waiter->waiters->first, waiter, previous, next);
         event_source_dropp(&waiter->timeout_source);
         free(waiter);
 }
@@ -58,14 +57,11 @@ void waiters_add(Waiters *waiters, HttpRequest *request, int status, unsigned fo
         }
         *waiter = (Waiter){
                 .waiters = waiters,
-                .next = waiters->first,
                 .request = request,
                 .status = status,
                 .form = form,
         };
-        if (waiter->next)
-                waiter->next->previous = waiter;
-        waiters->first = waiter;
+        DL_PREPEND2(waiters->first, waiter, previous, next);
 
         if (timeout_usec == 0 ||
             loop_set_timer(waiters->event,

@@ -8,7 +8,7 @@
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        _cleanup_(broker_request_done) BrokerRequest request = { 0 };
+        _cleanup_(broker_request_done) BrokerRequest request = {};
         _cleanup_(freep) void *again = NULL;
         size_t again_size;
 

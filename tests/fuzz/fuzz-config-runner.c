@@ -45,7 +45,7 @@ static void check_config(const RunnerConfig *config, bool token_given) {
 
 static void fuzz_config(const char *text, size_t size, bool token_given) {
         _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = runner_config_parse(text, size, token_given, &config, &problem);

@@ -5,7 +5,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_(json_putp) json_object *object = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = json_parse((const char *) data, size, &object, &problem);

@@ -8,7 +8,7 @@
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        _cleanup_(leader_order_done) LeaderOrder order = { 0 };
+        _cleanup_(leader_order_done) LeaderOrder order = {};
         _cleanup_(freep) void *block = malloc(size > 0 ? size : 1), *again = NULL;
         size_t again_size;
         int r;

@@ -53,7 +53,7 @@ static bool origin_is_plausible(const GuardRequest *request) {
 
 static void fuzz_guard(const GuardRequest *request) {
         GuardRequest foreign = *request;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = guard_check(&config, request, &problem);
@@ -75,7 +75,7 @@ static void fuzz_guard(const GuardRequest *request) {
 }
 
 static void fuzz_content_type(const char *type) {
-        Problem problem = { 0 };
+        Problem problem = {};
         int r = guard_check_content_type(type, &problem);
 
         fuzz_check_problem(r, &problem, (const int[]){ 415, 0 });

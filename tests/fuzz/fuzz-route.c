@@ -44,8 +44,8 @@ static void check_allow(const char *allow, const char *path) {
 
         FUZZ_CHECK(methods && *methods);
         while ((method = strsep(&rest, ","))) {
-                _cleanup_(route_match_done) RouteMatch match = { 0 };
-                Problem problem = { 0 };
+                _cleanup_(route_match_done) RouteMatch match = {};
+                Problem problem = {};
 
                 method += strspn(method, " ");
                 (void) route_find(table, N_ROUTES, method, path, &match, &problem);
@@ -54,8 +54,8 @@ static void check_allow(const char *allow, const char *path) {
 }
 
 static void fuzz_path(const char *method, const char *path) {
-        _cleanup_(route_match_done) RouteMatch match = { 0 };
-        Problem problem = { 0 };
+        _cleanup_(route_match_done) RouteMatch match = {};
+        Problem problem = {};
         int r;
 
         r = route_find(table, N_ROUTES, method, path, &match, &problem);
@@ -72,7 +72,7 @@ static void fuzz_path(const char *method, const char *path) {
 
 /* The items again as a query, with all that may mean something escaped. */
 static char *write_query(const Query *query) {
-        Text text = { 0 };
+        Text text = {};
 
         for (size_t i = 0; i < query->n_items; i++) {
                 _cleanup_(freep) char *name = NULL, *value = NULL;
@@ -87,9 +87,9 @@ static char *write_query(const Query *query) {
 }
 
 static void fuzz_query(const char *text) {
-        _cleanup_(query_done) Query query = { 0 }, again = { 0 };
+        _cleanup_(query_done) Query query = { 0 }, again = {};
         _cleanup_(freep) char *written = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = query_parse(text, &query, &problem);

@@ -52,7 +52,7 @@ static json_object *body_of(const TaskSpec *spec) {
 static void fuzz_task_spec(json_object *object, const char *task_id) {
         _cleanup_(task_spec_freep) TaskSpec *spec = NULL, *again = NULL;
         _cleanup_(json_putp) json_object *body = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = task_spec_parse(object, task_id, &defaults, &spec, &problem);
@@ -74,7 +74,7 @@ static void fuzz_task_spec(json_object *object, const char *task_id) {
 
 static void fuzz_daggyr(json_object *object) {
         _cleanup_(task_spec_freep) TaskSpec *spec = NULL, *again = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = task_spec_parse_daggyr(object, "1:%2F", &defaults, &spec, &problem);
@@ -92,7 +92,7 @@ static void fuzz_daggyr(json_object *object) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_(json_putp) json_object *object = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
 
         if (json_parse((const char *) data, size, &object, &problem) < 0)
                 return 0;

@@ -57,7 +57,7 @@ char *fuzz_string(const uint8_t *data, size_t size) {
 void fuzz_check_round_trip(json_object *object) {
         _cleanup_(json_putp) json_object *again = NULL;
         _cleanup_(freep) char *text = NULL, *text_again = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         size_t size;
 
         FUZZ_CHECK(json_format(object, &text, &size) == 0);

@@ -41,8 +41,8 @@ static void plant_defects(const Sim *sim, const Queue *queue) {
                 Worker *worker = &delivery_worker_scheduled(queue->views[i].worker)->worker;
                 if (sim->defect == DEFECT_NO_LOST_BOUND)
                         worker->lease_maybe_usec = 0;
-                if (sim->defect == DEFECT_ANY_REPORT)
-                        worker->verify = worker->lease_new = false;
+                if (sim->defect == DEFECT_ANY_REPORT && worker->identity != WORKER_UNKNOWN)
+                        worker->identity = WORKER_KNOWN;
         }
 }
 

@@ -447,9 +447,13 @@ static void event_comes(Sim *sim, void *data) {
                 return;
         Moment now = queue_moment(view->queue);
         if (event->attempt == NO_ATTEMPT) {
+                WorkerCallPhase *phase = &delivery_worker_scheduled(view->worker)->worker.call_phase;
+                WorkerCallPhase before = *phase;
                 if (sim->defect == DEFECT_ANY_REPORT)
-                        delivery_worker_scheduled(view->worker)->worker.probed = true;
+                        *phase = WORKER_CALL_REPORT_DUE;
                 delivery_worker_reported(view->worker, &event->report, &now);
+                if (sim->defect == DEFECT_ANY_REPORT)
+                        *phase = before;
         } else {
                 RunnerTask seen = shown(&sim->attempts[event->attempt], event->done);
                 json_object *attempt = event->whole ? attempt_json(sim, event->attempt, true) : NULL;

@@ -13,7 +13,9 @@ import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -395,18 +397,87 @@ def test_list_goes_through_all_pages(daemon: Runner) -> None:
     assert [len(page["tasks"]) for page in pages][:2] == [500, 1]
 
 
-def test_a_table_fits_the_terminal(daemon: Runner) -> None:
-    """Lost: a table that a terminal breaks into a mess."""
-    ctl(daemon, "run", "echo", "x" * 300)
+def lines_on_terminal(daemon: Runner | str, width: int, *arguments: str) -> list[str]:
+    """What daggyctl writes to a terminal of so many columns."""
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
-    process = start(daemon, "list", stdout=slave)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    process = start(daemon, *arguments, stdout=slave)
     assert finish(process)[0] == 0
     os.close(slave)
     lines = os.read(master, 65536).decode().splitlines()
     os.close(master)
+    return lines
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def test_a_table_fits_the_terminal(daemon: Runner) -> None:
+    """Lost: a table that a terminal breaks into a mess."""
+    ctl(daemon, "run", "echo", "x" * 300)
+    lines = lines_on_terminal(daemon, 60, "list")
     assert len(lines) == 2
     assert [len(line) for line in lines][1] == 60 and lines[1].endswith("…")
+
+
+@pytest.fixture
+def fake_queue() -> Iterator[Callable[[Any], str]]:
+    """Starts a server that answers everything with one JSON value; returns its URL."""
+    servers = []
+
+    def serve(value: Any) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps(value).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_address[1]}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+WIDE_NAMES = ["東京", "e\u0301te\u0301", "plain", "a\x1b\u009bb"]
+SHOWN_NAMES = ["東京", "e\u0301te\u0301", "plain", "a??b"]
+
+
+def test_wide_and_combining_characters_are_aligned(
+    fake_queue: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost: columns that can be read, where names are not written in Latin letters; whatever the locale is."""
+    common = {"task_id": "t", "state": "running", "command": ["echo", "日本語" * 5]}
+    tasks = [common | {"worker": name} for name in WIDE_NAMES]
+    url = fake_queue({"tasks": tasks, "next": None})
+    for locale in ("C", "C.UTF-8", "xx_XX"):
+        monkeypatch.setenv("LC_ALL", locale)
+        whole = good(url, "list").splitlines()
+        assert [line.split()[6] for line in whole[1:]] == SHOWN_NAMES
+        last_columns = [whole[0].index("COMMAND")] + [columns_of(line[: line.index("echo")]) for line in whole[1:]]
+        assert len(set(last_columns)) == 1
+        assert not [line for line in whole if line != line.rstrip()]
+        wide = max(columns_of(line) for line in whole)
+        for width in range(wide - 5, wide + 1):
+            lines = lines_on_terminal(url, width, "list")
+            assert {columns_of(line) for line in lines[1:]} <= {width, width - 1}
+            assert all(line.endswith("…") == (width < wide) for line in lines[1:])
+
+
+def test_a_table_without_rows_has_its_headers(fake_queue: Callable[[Any], str]) -> None:
+    """Lost: the difference between no task and no answer."""
+    assert good(fake_queue({"tasks": [], "next": None}), "list").split()[0] == "ID"
 
 
 def test_a_task_cannot_reprogram_the_terminal(daemon: Runner) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What daggyd has accepted, it keeps: through kills, restarts, full and damaged disks."""
+"""What daggyd has accepted, it keeps: through restarts, full and damaged disks (and kills: test_queue_kills.py)."""
 
 from __future__ import annotations
 
@@ -20,83 +20,9 @@ from bedlib import ROOMY, SLOWNESS, Queue, await_that, open_folder, run, task_id
 
 Starter = Callable[..., Any]
 
-ALWAYS_UP = {"Restart": "always", "RestartSec": "0", "StartLimitInterval": "0"}
-N_KILLS = 100
-N_CLIENTS = 4
-N_TASKS_EACH = 75
-
-
-def insist(call: Callable[[], requests.Response], seconds: float = 60) -> requests.Response:
-    """The answer of a queue that may be away for a moment."""
-
-    def attempt() -> requests.Response | None:
-        try:
-            answer = call()
-        except (requests.ConnectionError, requests.Timeout):
-            return None
-        return answer if answer.status_code != 503 else None
-
-    return await_that(attempt, seconds, "an answer")
-
 
 def state_folder(queue: Queue) -> Path:
     return Path("/var/lib", queue.name).resolve()
-
-
-def kill_now_and_then(queue: Queue, n: int, rng: random.Random, is_over: threading.Event) -> None:
-    for _ in range(n):
-        pid = await_that(lambda: queue.main_pid, 30, "daggyd to be started again")
-        time.sleep(rng.uniform(0, 0.25) * SLOWNESS)  # anywhere between its start and its work
-        os.kill(pid, signal.SIGKILL)
-        await_that(lambda: queue.main_pid != pid, 30, "systemd to notice")
-    is_over.set()
-
-
-def test_accepted_means_on_disk(start_runner: Starter, start_queue: Starter) -> None:
-    """Lost: tasks that a client was told are taken; or they run twice."""
-    folder = open_folder()
-    runners = {name: start_runner(ROOMY) for name in ("a", "b")}
-    queue = start_queue(runners, {"lost_after": 30, "lease_ttl": 10}, ALWAYS_UP)
-    queue.await_leases(*runners)
-    rng = random.Random(2503)
-    is_over = threading.Event()
-    accepted: list[str] = []
-
-    def submit_all(seed: int) -> None:
-        with requests.Session() as http:
-            http.trust_env = False
-            for i in range(N_TASKS_EACH):
-                id = task_id(f"kill{seed}")
-                script = f"echo {id} >> {folder}/{id}; sleep 0.{i % 4}; echo done"
-                body = {"command": ["sh", "-c", script], "resources": {"cores": 0.1, "memory_mb": 16}}
-                url = f"{queue.url}/api/v1/task/{id}"
-                answer = insist(lambda: http.post(url, json=body, timeout=10 * SLOWNESS))
-                assert answer.status_code in (200, 202), answer.text
-                accepted.append(id)
-
-    clients = [threading.Thread(target=submit_all, args=(seed,)) for seed in range(N_CLIENTS)]
-    for client in clients:
-        client.start()
-    kill_now_and_then(queue, N_KILLS, rng, is_over)
-    for client in clients:
-        client.join()
-    assert len(accepted) == N_CLIENTS * N_TASKS_EACH
-
-    http = requests.Session()
-    for id in accepted:
-        url = f"{queue.url}/api/v1/task/{id}?wait={60 * SLOWNESS}"
-        attempt = insist(lambda: http.get(url, timeout=90 * SLOWNESS)).json()
-        assert attempt["state"] == "completed", attempt
-        assert attempt["output"] == "done\n", attempt
-        assert attempt["attempts"] == [], attempt
-        assert (folder / id).read_text() == f"{id}\n"
-    listed = 0
-    after = "0"
-    while after:
-        page = http.get(f"{queue.url}/api/v1/tasks?limit=100&after={after}").json()
-        listed += len(page["tasks"])
-        after = page["next"]
-    assert listed == len(accepted)
 
 
 def test_what_finished_meanwhile_is_fetched(start_runner: Starter, start_queue: Starter) -> None:

@@ -19,15 +19,15 @@ static AdmissionEntry *next(const AdmissionList *list, uint64_t free_cores, usec
         return admission_list_next(list, &free_amounts, now_usec);
 }
 
-static void an_empty_list_has_no_next(void **state) {
-        AdmissionList list = { 0 };
+static void an_empty_queue_has_no_next(void **state) {
+        AdmissionList list = {};
 
         assert_null(next(&list, 100, 0));
 }
 
 static void tasks_start_in_order_of_arrival(void **state) {
-        AdmissionList list = { 0 };
-        AdmissionEntry entries[3] = { 0 };
+        AdmissionList list = {};
+        AdmissionEntry entries[3] = {};
 
         for (size_t i = 0; i < 3; i++)
                 append(&list, entries + i, 1, i);
@@ -43,8 +43,8 @@ static void tasks_start_in_order_of_arrival(void **state) {
 }
 
 static void a_smaller_task_passes_one_that_does_not_fit(void **state) {
-        AdmissionList list = { 0 };
-        AdmissionEntry large = { 0 }, small = { 0 };
+        AdmissionList list = {};
+        AdmissionEntry large = {}, small = {};
 
         append(&list, &large, 4, 0);
         append(&list, &small, 1, 1);
@@ -67,8 +67,8 @@ static void nothing_passes_a_task_that_has_waited_long_enough(void **state) {
         };
 
         for (FOREACH_ROW(row, rows)) {
-                AdmissionList list = { 0 };
-                AdmissionEntry large = { 0 }, small = { 0 };
+                AdmissionList list = {};
+                AdmissionEntry large = {}, small = {};
 
                 append(&list, &large, 4, 1000);
                 append(&list, &small, 1, 1000);
@@ -78,8 +78,8 @@ static void nothing_passes_a_task_that_has_waited_long_enough(void **state) {
 }
 
 static void patience_counts_for_every_task_that_is_passed(void **state) {
-        AdmissionList list = { 0 };
-        AdmissionEntry first = { 0 }, second = { 0 }, small = { 0 };
+        AdmissionList list = {};
+        AdmissionEntry first = {}, second = {}, small = {};
         usec_t now_usec = ADMISSION_PATIENCE_USEC;
 
         /* The first is impatient, but once it starts, what has not waited as long may be passed. */
@@ -94,8 +94,8 @@ static void patience_counts_for_every_task_that_is_passed(void **state) {
 
 static void entries_leave_from_anywhere(void **state) {
         for (size_t leaving = 0; leaving < 3; leaving++) {
-                AdmissionList list = { 0 };
-                AdmissionEntry entries[3] = { 0 };
+                AdmissionList list = {};
+                AdmissionEntry entries[3] = {};
                 size_t n = 0;
 
                 for (size_t i = 0; i < 3; i++)
@@ -108,15 +108,15 @@ static void entries_leave_from_anywhere(void **state) {
 
                 for (AdmissionEntry *entry = list.first; entry; entry = entry->next, n++) {
                         assert_ptr_not_equal(entry, entries + leaving);
-                        assert_ptr_equal(entry->next ? entry->next->previous : list.last, entry);
+                        assert_ptr_equal(entry->next ? entry->next->previous : list.first->previous, entry);
                 }
                 assert_int_equal(n, 2);
         }
 }
 
 static void removing_twice_or_what_never_waited_does_nothing(void **state) {
-        AdmissionList list = { 0 };
-        AdmissionEntry waiting = { 0 }, never = { 0 };
+        AdmissionList list = {};
+        AdmissionEntry waiting = {}, never = {};
 
         append(&list, &waiting, 1, 0);
         admission_list_remove(&never);
@@ -125,7 +125,6 @@ static void removing_twice_or_what_never_waited_does_nothing(void **state) {
         admission_list_remove(&waiting);
         assert_int_equal(list.n_entries, 0);
         assert_null(list.first);
-        assert_null(list.last);
 
         append(&list, &waiting, 1, 5);
         assert_ptr_equal(next(&list, 1, 5), &waiting);
@@ -138,8 +137,8 @@ static bool leaves(const AdmissionList *list, uint64_t free_cores, uint64_t want
 }
 
 static void what_waits_is_taken_off_what_is_free(void **state) {
-        AdmissionList list = { 0 };
-        AdmissionEntry entries[3] = { 0 };
+        AdmissionList list = {};
+        AdmissionEntry entries[3] = {};
 
         assert_true(leaves(&list, 2, 2));
         assert_false(leaves(&list, 2, 3));
@@ -158,8 +157,8 @@ static void what_waits_is_taken_off_what_is_free(void **state) {
 }
 
 static void one_that_comes_back_has_its_old_place(void **state) {
-        AdmissionList list = { 0 };
-        AdmissionEntry entries[4] = { 0 };
+        AdmissionList list = {};
+        AdmissionEntry entries[4] = {};
 
         for (size_t i = 0; i < 4; i++)
                 append(&list, entries + i, 1, i / 2); /* two at a time */
@@ -176,12 +175,12 @@ static void one_that_comes_back_has_its_old_place(void **state) {
                 assert_ptr_equal(next(&list, 1, 10), entries + i);
                 admission_list_remove(entries + i);
         }
-        assert_null(list.last);
+        assert_null(list.first);
 }
 
 static void nobody_waits_for_one_that_is_held(void **state) {
-        AdmissionList list = { 0 };
-        AdmissionEntry entries[2] = { 0 };
+        AdmissionList list = {};
+        AdmissionEntry entries[2] = {};
 
         append(&list, &entries[0], 9, 0);
         append(&list, &entries[1], 1, 0);
@@ -195,7 +194,7 @@ static void nobody_waits_for_one_that_is_held(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test(an_empty_list_has_no_next),
+                cmocka_unit_test(an_empty_queue_has_no_next),
                 cmocka_unit_test(tasks_start_in_order_of_arrival),
                 cmocka_unit_test(a_smaller_task_passes_one_that_does_not_fit),
                 cmocka_unit_test(nothing_passes_a_task_that_has_waited_long_enough),

@@ -60,7 +60,7 @@ static BrokerRequest stop_of(const char *unit) {
 
 static void every_field_arrives_as_it_was_sent(void **state) {
         BrokerRequest request = full_start();
-        _cleanup_(broker_request_done) BrokerRequest read = { 0 };
+        _cleanup_(broker_request_done) BrokerRequest read = {};
         _cleanup_(freep) void *block = NULL;
         size_t size;
 
@@ -105,7 +105,7 @@ static void stops_and_kills_carry_a_unit(void **state) {
 
         for (size_t i = 0; i < N_ELEMENTS(types); i++) {
                 BrokerRequest request = stop_of("daggyr-task-a\\x2db.scope");
-                _cleanup_(broker_request_done) BrokerRequest read = { 0 };
+                _cleanup_(broker_request_done) BrokerRequest read = {};
                 _cleanup_(freep) void *block = NULL;
                 size_t size;
 
@@ -124,21 +124,21 @@ static void a_block_that_is_cut_or_longer_is_none(void **state) {
 
         check_int("encode", broker_request_encode(&request, (void **) &block, &size), 0);
         for (size_t n = 0; n < size; n++) {
-                BrokerRequest read = { 0 };
+                BrokerRequest read = {};
 
                 check_int("cut", broker_request_decode(block, n, &read), -EBADMSG);
                 assert_null(read.order.task_id);
         }
 
         _cleanup_(freep) char *longer = calloc(1, size + 1);
-        BrokerRequest read = { 0 };
+        BrokerRequest read = {};
         assert_non_null(longer);
         memcpy(longer, block, size);
         check_int("longer", broker_request_decode(longer, size + 1, &read), -EBADMSG);
 }
 
 static void a_block_of_another_version_is_told_apart(void **state) {
-        BrokerRequest request = full_start(), read = { 0 };
+        BrokerRequest request = full_start(), read = {};
         _cleanup_(freep) char *block = NULL;
         size_t size;
 
@@ -167,7 +167,7 @@ static void orders_beyond_the_bounds_are_refused(void **state) {
         };
 
         for (FOREACH_ROW(row, rows)) {
-                BrokerRequest request = full_start(), read = { 0 };
+                BrokerRequest request = full_start(), read = {};
                 _cleanup_(freep) char *block = NULL;
                 size_t size;
 
@@ -217,8 +217,8 @@ static void a_scope_of_a_task_is_told_from_all_other_units(void **state) {
 
 static void the_longest_id_fits_and_none_that_is_longer(void **state) {
         static char id[SCOPE_TASK_ID_MAX + 2];
-        BrokerRequest request = full_start(), again = { 0 };
-        _cleanup_(broker_request_done) BrokerRequest read = { 0 };
+        BrokerRequest request = full_start(), again = {};
+        _cleanup_(broker_request_done) BrokerRequest read = {};
         _cleanup_(freep) char *block = NULL;
         size_t size;
 
@@ -247,7 +247,7 @@ static void replies_are_whole(void **state) {
 }
 
 static int try_round_trip(void *userdata) {
-        _cleanup_(broker_request_done) BrokerRequest read = { 0 };
+        _cleanup_(broker_request_done) BrokerRequest read = {};
         _cleanup_(freep) void *block = NULL;
         size_t size;
 

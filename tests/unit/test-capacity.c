@@ -28,7 +28,7 @@ static void the_host_keeps_two_cores_and_a_quarter_of_memory(void **state) {
 
         for (FOREACH_ROW(row, rows)) {
                 const HostCapacity host = { row->host_cores_micro, row->host_memory_mb };
-                const CapacityOverrides none = { 0 };
+                const CapacityOverrides none = {};
                 Resources total;
 
                 capacity_effective(&host, &none, &total);
@@ -74,7 +74,7 @@ static void overrides_replace_what_was_found(void **state) {
 
 static CapacityPool pool_of(uint64_t cores, uint64_t memory_mb, uint64_t gpus) {
         Resources total = { .cores_micro = cores * CORES_MICRO_PER_CORE, .memory_mb = memory_mb };
-        CapacityPool pool = { 0 };
+        CapacityPool pool = {};
 
         assert_int_equal(resources_named_set(&total, "gpu", gpus), 0);
         capacity_pool_set_total(&pool, &total);
@@ -100,7 +100,7 @@ static void check_free(const CapacityPool *pool, uint64_t cores, uint64_t memory
 
 static void charges_take_and_give_back(void **state) {
         CapacityPool pool = pool_of(4, 1000, 2);
-        CapacityCharge first = { 0 }, second = { 0 };
+        CapacityCharge first = {}, second = {};
         Resources want = want_of(3, 400, 1), rest = want_of(1, 600, 1);
         uint64_t revision = pool.revision;
 
@@ -120,7 +120,7 @@ static void charges_take_and_give_back(void **state) {
 
 static void over_quota_leaves_pool_and_charge_untouched(void **state) {
         CapacityPool pool = pool_of(4, 1000, 2), before = pool;
-        CapacityCharge charge = { 0 };
+        CapacityCharge charge = {};
         const Resources wants[] = { want_of(5, 1, 0), want_of(1, 1001, 0), want_of(1, 1, 3) };
 
         for (FOREACH_ROW(want, wants)) {
@@ -132,7 +132,7 @@ static void over_quota_leaves_pool_and_charge_untouched(void **state) {
 
 static void releasing_twice_gives_back_once(void **state) {
         CapacityPool pool = pool_of(4, 1000, 2);
-        CapacityCharge first = { 0 }, second = { 0 };
+        CapacityCharge first = {}, second = {};
         Resources want = want_of(2, 500, 1);
         uint64_t revision;
 
@@ -160,7 +160,7 @@ static void a_total_that_stays_is_no_change(void **state) {
 
 static void nothing_is_free_while_more_is_taken_than_there_is(void **state) {
         CapacityPool pool = pool_of(4, 1000, 2);
-        CapacityCharge charge = { 0 }, another = { 0 };
+        CapacityCharge charge = {}, another = {};
         Resources want = want_of(3, 800, 2), small = want_of(1, 1, 0), total = want_of(2, 500, 1);
 
         assert_int_equal(capacity_charge(&pool, &want, &charge), 0);
@@ -176,7 +176,7 @@ static void names_that_are_merely_mentioned_do_not_pile_up(void **state) {
         char name[16];
 
         for (int i = 0; i < 3 * RESOURCES_NAMED_MAX; i++) {
-                CapacityCharge charge = { 0 };
+                CapacityCharge charge = {};
                 Resources want = want_of(1, 1, 1);
 
                 (void) snprintf(name, sizeof(name), "unheard_of_%d", i);
@@ -192,7 +192,7 @@ static void names_that_are_merely_mentioned_do_not_pile_up(void **state) {
 static void several_names_are_charged_and_given_back(void **state) {
         static const char *const names[] = { "a", "b", "c" };
         CapacityPool pool = pool_of(4, 1000, 2);
-        CapacityCharge charge = { 0 };
+        CapacityCharge charge = {};
         Resources total = pool.total, want = want_of(1, 1, 0), free_amounts;
 
         for (FOREACH_ROW(name, names)) {
@@ -212,7 +212,7 @@ static void several_names_are_charged_and_given_back(void **state) {
 /* The union of what is used and what is asked for may have too many names only after the total changed. */
 static void names_that_the_total_lost_may_leave_no_room(void **state) {
         CapacityPool pool = pool_of(4, 1000, 2), before;
-        CapacityCharge old = { 0 }, new = { 0 };
+        CapacityCharge old = {}, new = {};
         Resources first = pool.total, second = pool.total, want = want_of(1, 1, 1), other = want;
         char name[16];
 

@@ -11,7 +11,7 @@
 /* The configuration of TEXT, which must be good. The caller frees it. */
 static RunnerConfig *config_of(const char *text) {
         RunnerConfig *config = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = runner_config_parse(text, strlen(text), false, &config, &problem);
@@ -51,7 +51,7 @@ static void check_defaults(const RunnerConfig *config) {
 
 static void nothing_configured_means_defaults(void **state) {
         _cleanup_(runner_config_freep) RunnerConfig *absent = NULL, *empty = config_of("{}");
-        Problem problem = { 0 };
+        Problem problem = {};
 
         check_defaults(empty);
         assert_int_equal(runner_config_parse(NULL, 0, false, &absent, &problem), 0);
@@ -201,7 +201,7 @@ static void bad_values_name_their_key(void **state) {
 
         for (FOREACH_ROW(row, rows)) {
                 RunnerConfig *config = NULL;
-                Problem problem = { 0 };
+                Problem problem = {};
 
                 check_int(row->text,
                           runner_config_parse(row->text, strlen(row->text), false, &config, &problem),
@@ -241,7 +241,7 @@ static void only_loopback_needs_no_credentials(void **state) {
 
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
-                Problem problem = { 0 };
+                Problem problem = {};
                 int r;
 
                 r = runner_config_parse(row->text, strlen(row->text), row->token_given, &config, &problem);
@@ -260,7 +260,7 @@ static void localhost_becomes_an_address(void **state) {
 static void a_text_that_is_too_long_is_refused(void **state) {
         _cleanup_(freep) char *text = malloc(CONFIG_SIZE_MAX + 1);
         _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
 
         assert_non_null(text);
         memset(text, ' ', CONFIG_SIZE_MAX + 1);
@@ -276,7 +276,7 @@ static int try_parse(void *userdata) {
                                    "\"auth\":{\"token_file\":\"/t\"},"
                                    "\"tls\":{\"cert\":\"/c\",\"key\":\"/k\",\"client_ca\":\"/a\"}}";
         _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = runner_config_parse(text, sizeof(text) - 1, false, &config, &problem);

@@ -34,7 +34,7 @@ static void the_placement_example_goes_to_the_third_runner(void **state) {
 }
 
 static void asking_for_nothing_costs_nothing(void **state) {
-        const Resources nothing = { 0 }, request = amounts(0, 10), free_amounts = amounts(0, 20);
+        const Resources nothing = {}, request = amounts(0, 10), free_amounts = amounts(0, 20);
         Impact impact;
 
         impact = impact_compute(&nothing, &nothing);
@@ -133,6 +133,7 @@ static void requests_are_read_from_query_strings(void **state) {
                 uint64_t cores_micro, memory_mb, gpu;
         } rows[] = {
                 { "", 0, 0, 0 },
+                { "cores=&memory_mb=&gpu=", 0, 0, 0 },
                 { "cores=2&memory_mb=5120", 2000000, 5120, 0 },
                 { "memory_mb=1&gpu=3", 0, 1, 3 },
                 { "cores=0.5", 500000, 0, 0 },
@@ -142,9 +143,9 @@ static void requests_are_read_from_query_strings(void **state) {
         };
 
         for (FOREACH_ROW(row, rows)) {
-                _cleanup_(query_done) Query query = { 0 };
-                Resources request = { 0 };
-                Problem problem = { 0 };
+                _cleanup_(query_done) Query query = {};
+                Resources request = {};
+                Problem problem = {};
 
                 check_int(row->text, query_parse(row->text, &query, &problem), 0);
                 check_int(row->text, impact_request_parse(&query, &request, &problem), 0);
@@ -158,7 +159,6 @@ static void bad_queries_are_refused(void **state) {
         static const struct {
                 const char *text, *field;
         } rows[] = {
-                { "cores=", "/cores" },
                 { "cores=-1", "/cores" },
                 { "cores=1000000.1", "/cores" },
                 { "cores=nan", "/cores" },
@@ -173,9 +173,9 @@ static void bad_queries_are_refused(void **state) {
         };
 
         for (FOREACH_ROW(row, rows)) {
-                _cleanup_(query_done) Query query = { 0 };
+                _cleanup_(query_done) Query query = {};
                 Resources request = { .memory_mb = 4711 };
-                Problem problem = { 0 };
+                Problem problem = {};
 
                 check_int(row->text, query_parse(row->text, &query, &problem), 0);
                 check_int(row->text, impact_request_parse(&query, &request, &problem), -EINVAL);

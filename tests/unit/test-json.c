@@ -18,7 +18,7 @@ static int parse(const char *text, json_object **ret, Problem *problem) {
 /* Checks that TEXT is refused and that the problem's detail has REASON in it (NULL: any). */
 static void check_refused(const char *text, size_t size, const char *reason) {
         json_object *object = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
 
         check_int(text, json_parse(text, size, &object, &problem), -EINVAL);
         check_true(text, !object);
@@ -237,7 +237,7 @@ static void nesting_is_limited(void **state) {
         };
 
         for (FOREACH_ROW(row, rows)) {
-                _cleanup_(text_done) Text good = { 0 }, bad = { 0 };
+                _cleanup_(text_done) Text good = {}, bad = {};
                 size_t n = JSON_DEPTH_MAX / (row->open[1] == '{' ? 2 : 1);
                 json_object *object;
 
@@ -251,7 +251,7 @@ static void nesting_is_limited(void **state) {
 }
 
 static void containers_are_limited(void **state) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
         json_object *object;
 
         assert_int_equal(text_append(&text, "[{}"), 0);
@@ -260,7 +260,7 @@ static void containers_are_limited(void **state) {
         text.data[text.size] = ']';
         object = NULL;
         {
-                Problem problem = { 0 };
+                Problem problem = {};
 
                 assert_int_equal(json_parse(text.data, text.size + 1, &object, &problem), 0);
                 json_object_put(object);
@@ -388,7 +388,7 @@ static void fields_are_stored_where_the_table_says(void **state) {
         _cleanup_(json_putp) json_object *object = json_of(
                         "{\"flag\":true,\"count\":100,\"span\":0.5,\"name\":\"käse\",\"words\":[\"\",\"b\"]}");
         _cleanup_(sample_done) Sample sample = { .name = strdup("old"), .words = calloc(1, sizeof(char *)) };
-        Problem problem = { 0 };
+        Problem problem = {};
 
         assert_int_equal(
                         json_dispatch(object, sample_fields, JSON_UNKNOWN_REFUSED, "", &sample, &problem), 0);
@@ -410,8 +410,8 @@ static void fields_on_their_bounds_are_good(void **state) {
 
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(json_putp) json_object *object = json_of(*row);
-                _cleanup_(sample_done) Sample sample = { 0 };
-                Problem problem = { 0 };
+                _cleanup_(sample_done) Sample sample = {};
+                Problem problem = {};
 
                 check_int(*row,
                           json_dispatch(object, sample_fields, JSON_UNKNOWN_REFUSED, "", &sample, &problem),
@@ -456,8 +456,8 @@ static void bad_fields_are_named(void **state) {
 
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(json_putp) json_object *object = json_of(row->text);
-                _cleanup_(sample_done) Sample sample = { 0 };
-                Problem problem = { 0 };
+                _cleanup_(sample_done) Sample sample = {};
+                Problem problem = {};
                 int r;
 
                 r = json_dispatch(object, sample_fields, JSON_UNKNOWN_REFUSED, "", &sample, &problem);
@@ -469,8 +469,8 @@ static void bad_fields_are_named(void **state) {
 
 static void unknown_keys_can_be_ignored(void **state) {
         _cleanup_(json_putp) json_object *object = json_of("{\"x\":{\"count\":null},\"count\":7,\"y\":null}");
-        _cleanup_(sample_done) Sample sample = { 0 };
-        Problem problem = { 0 };
+        _cleanup_(sample_done) Sample sample = {};
+        Problem problem = {};
 
         assert_int_equal(
                         json_dispatch(object, sample_fields, JSON_UNKNOWN_IGNORED, "", &sample, &problem), 0);
@@ -479,8 +479,8 @@ static void unknown_keys_can_be_ignored(void **state) {
 
 static void fields_are_named_below_the_objects_own_path(void **state) {
         _cleanup_(json_putp) json_object *object = json_of("{\"count\":0}"), *array = json_of("[]");
-        _cleanup_(sample_done) Sample sample = { 0 };
-        Problem problem = { 0 };
+        _cleanup_(sample_done) Sample sample = {};
+        Problem problem = {};
 
         assert_int_equal(
                         json_dispatch(object, sample_fields, JSON_UNKNOWN_REFUSED, "/a/3", &sample, &problem),
@@ -604,7 +604,7 @@ static void a_value_that_could_not_be_made_is_out_of_memory(void **state) {
 static int try_parse_and_format(void *userdata) {
         _cleanup_(json_putp) json_object *object = NULL;
         _cleanup_(freep) char *text = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         size_t size = 4711;
         int r;
 
@@ -623,8 +623,8 @@ static int try_parse_and_format(void *userdata) {
 }
 
 static int try_dispatch(void *userdata) {
-        _cleanup_(sample_done) Sample sample = { 0 };
-        Problem problem = { 0 };
+        _cleanup_(sample_done) Sample sample = {};
+        Problem problem = {};
         int r;
 
         r = json_dispatch(userdata, sample_fields, JSON_UNKNOWN_REFUSED, "", &sample, &problem);

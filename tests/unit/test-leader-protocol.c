@@ -47,7 +47,7 @@ static void check_order(const char *label, const LeaderOrder *got, const LeaderO
 }
 
 static void check_round_trip(const char *label, const LeaderOrder *order) {
-        _cleanup_(leader_order_done) LeaderOrder decoded = { 0 };
+        _cleanup_(leader_order_done) LeaderOrder decoded = {};
         _cleanup_(freep) void *block = NULL;
         size_t size = 0;
 
@@ -80,7 +80,7 @@ static void an_order_reads_back_as_it_was_written(void **state) {
 }
 
 static void no_environment_is_an_empty_one(void **state) {
-        _cleanup_(leader_order_done) LeaderOrder decoded = { 0 };
+        _cleanup_(leader_order_done) LeaderOrder decoded = {};
         _cleanup_(freep) void *block = NULL;
         LeaderOrder order = example;
         size_t size;
@@ -165,7 +165,7 @@ static void a_block_cut_short_anywhere_is_refused(void **state) {
         for (size_t cut = 0; cut < size; cut++) {
                 /* A copy of its own size shows reads beyond it. */
                 _cleanup_(freep) void *copy = malloc(cut + (cut == 0));
-                LeaderOrder decoded = { 0 };
+                LeaderOrder decoded = {};
 
                 assert_non_null(copy);
                 memcpy(copy, block, cut);
@@ -176,7 +176,7 @@ static void a_block_cut_short_anywhere_is_refused(void **state) {
 
 static void a_block_with_more_behind_it_is_refused(void **state) {
         _cleanup_(freep) void *block = NULL;
-        LeaderOrder decoded = { 0 };
+        LeaderOrder decoded = {};
         size_t size;
 
         check_int("encode", leader_order_encode(&example, &block, &size), 0);
@@ -190,7 +190,7 @@ static void a_block_with_more_behind_it_is_refused(void **state) {
 /* Whatever decodes must be what encoding its outcome makes. */
 static void check_block(const void *block, size_t size) {
         _cleanup_(freep) void *copy = malloc(size), *again = NULL;
-        _cleanup_(leader_order_done) LeaderOrder decoded = { 0 };
+        _cleanup_(leader_order_done) LeaderOrder decoded = {};
         size_t again_size;
 
         assert_non_null(copy);
@@ -241,7 +241,7 @@ static void a_block_with_any_byte_overwritten_is_refused_or_another_order(void *
 }
 
 static int try_round_trip(void *userdata) {
-        _cleanup_(leader_order_done) LeaderOrder decoded = { 0 };
+        _cleanup_(leader_order_done) LeaderOrder decoded = {};
         _cleanup_(freep) void *block = NULL;
         size_t size;
         int r;

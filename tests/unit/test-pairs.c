@@ -47,7 +47,7 @@ static void objects_become_sorted_lists_and_objects_again(void **state) {
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(json_putp) json_object *object = json_of(row->text), *again = NULL;
                 _cleanup_(list_freep) char **list = NULL;
-                Problem problem = { 0 };
+                Problem problem = {};
                 size_t n = 0;
 
                 check_int(row->text, pairs_parse(object, &rules, "/x", &list, &problem), 0);
@@ -84,7 +84,7 @@ static void other_values_are_refused_with_their_place(void **state) {
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(json_putp) json_object *object = json_of(row->text);
                 char **list = NULL;
-                Problem problem = { 0 };
+                Problem problem = {};
 
                 check_int(row->text, pairs_parse(object, &rules, "/x", &list, &problem), -EINVAL);
                 check_problem(row->text, &problem, 400, row->field);
@@ -95,7 +95,7 @@ static void other_values_are_refused_with_their_place(void **state) {
 static int try_round_trip(void *userdata) {
         _cleanup_(json_putp) json_object *again = NULL;
         _cleanup_(list_freep) char **list = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = pairs_parse(userdata, &rules, "", &list, &problem);

@@ -43,7 +43,7 @@ static void statuses_have_errno_and_title(void **state) {
 }
 
 static void what_is_too_long_is_cut_between_characters(void **state) {
-        _cleanup_(text_done) Text long_text = { 0 };
+        _cleanup_(text_done) Text long_text = {};
         Problem problem;
 
         assert_int_equal(text_append(&long_text, "/"), 0);

@@ -11,7 +11,7 @@ static const GuardConfig config = {
 };
 
 static int status_of(const GuardConfig *guard, const GuardRequest *request) {
-        Problem problem = { 0 };
+        Problem problem = {};
         int r = guard_check(guard, request, &problem);
 
         check_int("a refusal has a problem", r < 0, problem.status != 0);
@@ -132,7 +132,7 @@ static void hosts_are_known_or_refused(void **state) {
 
 static void over_tcp_there_must_be_a_host(void **state) {
         check_int("tcp", status_of(&config, &(GuardRequest){ .over_tcp = true }), 400);
-        check_int("socket", status_of(&config, &(GuardRequest){ 0 }), 0);
+        check_int("socket", status_of(&config, &(GuardRequest){}), 0);
 }
 
 static void the_host_is_checked_over_tcp_without_authentication_only(void **state) {
@@ -357,7 +357,7 @@ static void bodies_must_be_json(void **state) {
         };
 
         for (FOREACH_ROW(row, rows)) {
-                Problem problem = { 0 };
+                Problem problem = {};
                 int r = guard_check_content_type(row->type, &problem);
 
                 check_int(row->type ?: "absent", problem.status, row->status);

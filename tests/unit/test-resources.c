@@ -12,8 +12,8 @@
 /* Reads TEXT on top of nothing. */
 static Resources resources_of(const char *text) {
         _cleanup_(json_putp) json_object *object = json_of(text);
-        Resources resources = { 0 };
-        Problem problem = { 0 };
+        Resources resources = {};
+        Problem problem = {};
 
         check_int(text, resources_parse_request(object, "", &resources, &problem), 0);
         return resources;
@@ -46,7 +46,7 @@ static void names_are_checked(void **state) {
 }
 
 static void named_amounts_stay_sorted(void **state) {
-        Resources resources = { 0 };
+        Resources resources = {};
 
         assert_int_equal(resources_named_set(&resources, "m", 1), 0);
         assert_int_equal(resources_named_set(&resources, "z", 2), 0);
@@ -65,7 +65,7 @@ static void named_amounts_stay_sorted(void **state) {
 }
 
 static void names_are_limited_in_number(void **state) {
-        Resources resources = { 0 }, other = { 0 }, sum = { .memory_mb = 4711 };
+        Resources resources = {}, other = {}, sum = { .memory_mb = 4711 };
         char name[8];
 
         for (int i = 0; i < RESOURCES_NAMED_MAX; i++) {
@@ -169,7 +169,7 @@ static void differences_stop_at_zero(void **state) {
 static void requests_are_read_on_top_of_defaults(void **state) {
         _cleanup_(json_putp) json_object *object = json_of("{\"cores\":0.5,\"gpu\":1}");
         Resources resources = { .cores_micro = CORES_MICRO_PER_CORE, .memory_mb = 512 };
-        Problem problem = { 0 };
+        Problem problem = {};
 
         assert_int_equal(resources_parse_request(object, "/resources", &resources, &problem), 0);
         assert_int_equal(resources.cores_micro, 500000);
@@ -230,7 +230,7 @@ static void bad_requests_name_the_field_and_change_nothing(void **state) {
                 _cleanup_(json_putp) json_object *object = json_of(row->text);
                 const Resources before = { .cores_micro = 7, .memory_mb = 8 };
                 Resources resources = before;
-                Problem problem = { 0 };
+                Problem problem = {};
 
                 check_int(row->text, resources_parse_request(object, "/r", &resources, &problem), -EINVAL);
                 check_problem(row->text, &problem, 400, row->field);

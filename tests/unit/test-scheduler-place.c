@@ -19,7 +19,7 @@ static void set_free(Bed *bed, size_t i, uint64_t half_cores, uint64_t memory_mb
                 .cores_micro = half_cores * CORES_MICRO_PER_CORE / 2,
                 .memory_mb = memory_mb,
         };
-        if (bed->workers[i]->worker.heard)
+        if (bed->workers[i]->worker.identity != WORKER_UNKNOWN)
                 scheduler_worker_reported(bed->scheduler, bed->workers[i], &bed->reports[i], bed->now_usec);
 }
 

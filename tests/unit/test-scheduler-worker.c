@@ -69,7 +69,7 @@ static void a_lease_is_renewed_at_a_third_and_capacity_asked_for_in_between(void
                 assert_int_equal(call, WORKER_CALL_RENEW);
                 assert_in_range(bed.now_usec - since_usec, i == 0 ? 0 : 9 * SEC, 10 * SEC);
                 bed_answer(&bed, 0);
-                assert_true(worker_of(&bed)->lease_sure_usec == bed.now_usec + 30 * SEC);
+                assert_true(worker_of(&bed)->lease_certain_usec == bed.now_usec + 30 * SEC);
         }
         bed_done(&bed);
 }
@@ -82,7 +82,7 @@ static void a_lease_counts_from_when_it_was_asked_for(void **state) {
         usec_t asked_usec = bed.now_usec;
         bed_wait(&bed, 4 * SEC);
         bed_answer(&bed, 0);
-        assert_true(worker_of(&bed)->lease_sure_usec == asked_usec + 30 * SEC);
+        assert_true(worker_of(&bed)->lease_certain_usec == asked_usec + 30 * SEC);
         assert_true(worker_of(&bed)->lease_maybe_usec == bed.now_usec + 30 * SEC);
         bed_done(&bed);
 }
@@ -318,7 +318,7 @@ static void an_answer_to_a_submission_is_a_sign_of_life(void **state) {
         bed_expect(&bed, ACTION_PLACE, task);
         bed_wait(&bed, 3 * SEC);
         bed_submit_done(&bed, task, SUBMIT_ACCEPTED);
-        assert_true(worker_of(&bed)->heard_usec == bed.now_usec);
+        assert_true(worker_of(&bed)->last_answer_usec == bed.now_usec);
         bed_done(&bed);
 }
 

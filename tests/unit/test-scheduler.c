@@ -455,7 +455,7 @@ static void a_restart_of_the_worker_ends_its_attempts(void **state) {
                 }
                 bed_restart(&bed, 0);
                 scheduler_worker_suspect(bed.workers[0], bed.now_usec);
-                bed.workers[0]->worker.verify = true;
+                bed.workers[0]->worker.identity = WORKER_DOUBTED;
                 bed_settle(&bed);
                 if (row->resubmit) {
                         check_int(row->label, task->state, SCHEDULED_SENDING);
@@ -473,7 +473,7 @@ static void what_was_never_answered_and_not_taken_by_a_dead_instance_was_not_run
         ScheduledTask *task = bed_task(&bed, 2, 100);
         bed_expect(&bed, ACTION_PLACE, task);
         bed_restart(&bed, 0);
-        bed.workers[0]->worker.verify = true;
+        bed.workers[0]->worker.identity = WORKER_DOUBTED;
         scheduler_worker_suspect(bed.workers[0], bed.now_usec);
         bed_settle(&bed);
         bed_submit_done(&bed, task, SUBMIT_NO_LEASE);
@@ -582,7 +582,7 @@ static void a_listing_tells_what_is_there_and_what_is_not(void **state) {
                 if (row->restarted) { /* noticed by nobody yet */
                         bed_restart(&bed, 0);
                         if (row->outcome == SUBMIT_UNKNOWN)
-                                bed.workers[0]->worker.verify = true;
+                                bed.workers[0]->worker.identity = WORKER_DOUBTED;
                 }
                 list(&bed, row->has ? task : NULL, row->early ? before_usec : bed.now_usec);
                 bed_settle(&bed);

@@ -314,7 +314,7 @@ static void large_numbers_are_written_whole(void **state) {
 static void daggyr_never_sees_null_in_what_it_knows(void **state) {
         static const char *const keys[] = { "start_time", "stop_time", "succeeded", "killed",  "output",
                                             "error",      "executor",  "exit_code", "max_cpu", "max_rss" };
-        static const TaskEnd canceled = { 0 };
+        static const TaskEnd canceled = {};
         TaskAttempt attempt = queued;
 
         attempt.state = TASK_FINISHED;

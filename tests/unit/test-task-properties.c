@@ -14,13 +14,13 @@
 /* The one property of {"NAME":VALUE}. */
 static TaskProperties *parse_one(const char *name, const char *value, Problem *ret_problem) {
         _cleanup_(json_putp) json_object *object = NULL;
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
         TaskProperties *properties = NULL;
 
         check_int(name, text_appendf(&text, "{\"%s\":%s}", name, value), 0);
         object = json_of(text.data);
 
-        *ret_problem = (Problem){ 0 };
+        *ret_problem = (Problem){};
         if (task_properties_parse(object, "/properties", &properties, ret_problem) < 0)
                 return NULL;
 
@@ -213,7 +213,7 @@ static void addresses_are_read_and_words_stand_for_some(void **state) {
 
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
-                _cleanup_(text_done) Text text = { 0 };
+                _cleanup_(text_done) Text text = {};
                 Problem problem;
 
                 properties = parse_one("IPAddressDeny", row->value, &problem);
@@ -266,7 +266,7 @@ static void write_any(Text *text, size_t n) {
 
 static void there_are_up_to_256_addresses(void **state) {
         _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
-        _cleanup_(text_done) Text most = { 0 }, more = { 0 };
+        _cleanup_(text_done) Text most = {}, more = {};
         Problem problem;
 
         write_any(&most, TASK_PROPERTY_ADDRESSES_MAX);
@@ -352,7 +352,7 @@ static void other_limits_of_devices_are_refused(void **state) {
 static void there_are_up_to_64_devices(void **state) {
         for (size_t beyond = 0; beyond < 2; beyond++) {
                 _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
-                _cleanup_(text_done) Text value = { 0 };
+                _cleanup_(text_done) Text value = {};
                 Problem problem;
 
                 check_int("append", text_append(&value, "{\"/dev/a\":1"), 0);
@@ -429,7 +429,7 @@ static void several_properties_keep_their_order(void **state) {
                         "{\"IOWeight\":7,\"AllowedCPUs\":\"0\",\"IPAddressDeny\":[\"any\"],"
                         "\"IPAddressAllow\":[\"localhost\"],\"IOReadIOPSMax\":{\"/dev/vda\":1}}");
         _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
 
         check_int("parse", task_properties_parse(object, "", &properties, &problem), 0);
         check_u64("all", properties->n_items, 5);
@@ -442,7 +442,7 @@ static void several_properties_keep_their_order(void **state) {
 static void no_properties_are_an_empty_list(void **state) {
         _cleanup_(json_putp) json_object *object = json_of("{}");
         _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
 
         check_int("parse", task_properties_parse(object, "", &properties, &problem), 0);
         check_u64("none", properties->n_items, 0);
@@ -452,7 +452,7 @@ static void only_an_object_of_up_to_32_members_will_do(void **state) {
         static const char *const texts[] = { "[]", "1", "\"IOWeight\"", "null" };
         _cleanup_(json_putp) json_object *large = json_object_new_object();
         TaskProperties *properties = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
 
         for (FOREACH_ROW(text, texts)) {
                 _cleanup_(json_putp) json_object *object = json_of(*text);
@@ -474,7 +474,7 @@ static void only_an_object_of_up_to_32_members_will_do(void **state) {
 
 static int try_parse(void *userdata) {
         _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r = task_properties_parse(userdata, "", &properties, &problem);
 
         if (r < 0)

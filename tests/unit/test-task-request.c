@@ -20,11 +20,12 @@ static void waits_are_read(void **state) {
                 usec_t usec;
         } rows[] = {
                 { "", 0 },
+                { "wait=", 0 },
                 { "wait=0", 0 },
                 { "wait=0.5", USEC_PER_SEC / 2 },
                 { "wait=300", 300 * USEC_PER_SEC },
         };
-        static const char *const bad[] = { "wait=", "wait=-1", "wait=300.1", "wait=soon" };
+        static const char *const bad[] = { "wait=-1", "wait=300.1", "wait=soon" };
         usec_t usec = 4711;
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(query_done) Query query = {};
@@ -48,11 +49,11 @@ static void output_modes_are_read(void **state) {
                 int mode; /* or a negative errno */
         } rows[] = {
                 { "", OUTPUT_FULL },
+                { "output=", OUTPUT_FULL },
                 { "output=full", OUTPUT_FULL },
                 { "output=tail", OUTPUT_TAIL },
                 { "output=none", OUTPUT_NONE },
                 { "output=daggyr", -EINVAL },
-                { "output=", -EINVAL },
         };
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(query_done) Query query = {};
@@ -72,12 +73,12 @@ static void requests_for_output_are_read(void **state) {
                 OutputRequest wanted;
         } rows[] = {
                 { "", NULL, {} },
+                { "stream=&offset=&follow=", NULL, {} },
                 { "stream=stdout&follow=false", NULL, {} },
                 { "stream=stderr&offset=7&follow=true", NULL, { true, 7, true } },
                 { "offset=18446744073709551615", NULL, { .offset = UINT64_MAX } },
                 { "stream=output", "/stream", {} },
                 { "offset=-1", "/offset", {} },
-                { "offset=", "/offset", {} },
                 { "follow=yes", "/follow", {} },
         };
         for (FOREACH_ROW(row, rows)) {
@@ -101,7 +102,7 @@ static void requests_for_lists_are_read(void **state) {
         _cleanup_(query_done) Query none = {}, all = {};
         TaskListRequest list;
         Problem problem = {};
-        query_of("", &none);
+        query_of("state=&label=&limit=&after=", &none);
         assert_int_equal(task_list_request_parse(&none, 8, &list, &problem), 0);
         assert_null(list.state);
         assert_null(list.labels[0]);
@@ -121,7 +122,6 @@ static void bad_requests_for_lists_are_refused(void **state) {
                 const char *text, *field;
         } rows[] = {
                 { "state=ending", "/state" },
-                { "state=", "/state" },
                 { "limit=0", "/limit" },
                 { "limit=1001", "/limit" },
                 { "after=18446744073709551615", "/after" },

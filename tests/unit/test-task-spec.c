@@ -19,7 +19,7 @@ static TaskSpec *parse(const char *text, const char *task_id, Problem *ret_probl
         TaskSpec *spec = NULL;
         int r;
 
-        *ret_problem = (Problem){ 0 };
+        *ret_problem = (Problem){};
         r = task_spec_parse(body, task_id, &defaults, &spec, ret_problem);
         check_int(text, r < 0, !spec);
         return spec;
@@ -39,7 +39,7 @@ static TaskSpec *parse_daggyr(const char *text, Problem *ret_problem) {
         TaskSpec *spec = NULL;
         int r;
 
-        *ret_problem = (Problem){ 0 };
+        *ret_problem = (Problem){};
         r = task_spec_parse_daggyr(body, "12:a%20b", &defaults, &spec, ret_problem);
         check_int(text, r < 0, !spec);
         return spec;
@@ -47,7 +47,7 @@ static TaskSpec *parse_daggyr(const char *text, Problem *ret_problem) {
 
 /* {"command":["true"],REST} */
 static char *body_with(const char *rest) {
-        Text text = { 0 };
+        Text text = {};
 
         check_int(rest, text_appendf(&text, "{\"command\":[\"true\"],%s}", rest), 0);
         return text.data;
@@ -337,7 +337,7 @@ static void a_umask_is_octal_in_a_string_and_a_number_as_it_is(void **state) {
 
 /* {"command":["true"],"KEY":{"a0":"","a1":"",…}} */
 static TaskSpec *parse_with_members(const char *key, size_t n, Problem *ret_problem) {
-        _cleanup_(text_done) Text rest = { 0 };
+        _cleanup_(text_done) Text rest = {};
 
         check_int(key, text_appendf(&rest, "\"%s\":{", key), 0);
         for (size_t i = 0; i < n; i++)
@@ -396,7 +396,7 @@ static void long_strings_have_a_limit(void **state) {
                         _cleanup_(freep) char *string = quoted(row->max + beyond);
                         const char *hole = strstr(row->format, "%s");
                         _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
-                        _cleanup_(text_done) Text body = { 0 };
+                        _cleanup_(text_done) Text body = {};
                         Problem problem;
 
                         check_int(row->field,
@@ -415,7 +415,7 @@ static void long_strings_have_a_limit(void **state) {
 static void a_command_has_up_to_4096_strings(void **state) {
         for (size_t beyond = 0; beyond < 2; beyond++) {
                 _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
-                _cleanup_(text_done) Text body = { 0 };
+                _cleanup_(text_done) Text body = {};
                 Problem problem;
 
                 check_int("append", text_append(&body, "{\"command\":[\"a\""), 0);
@@ -558,7 +558,7 @@ static void the_size_grows_with_what_is_kept(void **state) {
 static void a_specification_outlives_its_body(void **state) {
         json_object *body = json_of("{\"command\":[\"a\"],\"properties\":{\"IOWeight\":7}}");
         _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
 
         check_int("parse", task_spec_parse(body, "7", &defaults, &spec, &problem), 0);
         json_object_put(body);
@@ -669,7 +669,7 @@ static void daggyr_details_of_wrong_types_are_refused(void **state) {
 static void daggyr_resources_have_up_to_16_names(void **state) {
         for (size_t beyond = 0; beyond < 2; beyond++) {
                 _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
-                _cleanup_(text_done) Text body = { 0 };
+                _cleanup_(text_done) Text body = {};
                 Problem problem;
 
                 check_int("append", text_append(&body, "{\"resources\":{\"cores\":1"), 0);
@@ -686,7 +686,7 @@ static void daggyr_resources_have_up_to_16_names(void **state) {
 
 static int try_parse(void *userdata) {
         _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r = task_spec_parse(userdata, "7", &defaults, &spec, &problem);
 
         if (r < 0)
@@ -696,7 +696,7 @@ static int try_parse(void *userdata) {
 
 static int try_parse_daggyr(void *userdata) {
         _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r = task_spec_parse_daggyr(userdata, "7", &defaults, &spec, &problem);
 
         if (r < 0)

@@ -25,7 +25,7 @@ static void text_after_returns_the_rest_or_null(void **state) {
 }
 
 static void appending_grows_and_terminates(void **state) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
         char expected[1001];
 
         for (int i = 0; i < 1000; i++) {
@@ -47,7 +47,7 @@ static void appending_grows_and_terminates(void **state) {
 }
 
 static void appending_nothing_makes_an_empty_string(void **state) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
 
         assert_int_equal(text_append_bytes(&text, NULL, 0), 0);
         assert_string_equal(text.data, "");
@@ -55,7 +55,7 @@ static void appending_nothing_makes_an_empty_string(void **state) {
 }
 
 static void a_size_that_overflows_is_out_of_memory(void **state) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
 
         assert_int_equal(text_append(&text, "abc"), 0);
         assert_int_equal(text_append_bytes(&text, "", SIZE_MAX), -ENOMEM);
@@ -64,7 +64,7 @@ static void a_size_that_overflows_is_out_of_memory(void **state) {
 }
 
 static void text_done_is_idempotent(void **state) {
-        Text text = { 0 };
+        Text text = {};
 
         assert_int_equal(text_append(&text, "abc"), 0);
         text_done(&text);
@@ -302,7 +302,7 @@ static void lists_are_counted_and_freed(void **state) {
 }
 
 static int try_append(void *userdata) {
-        _cleanup_(text_done) Text text = { 0 };
+        _cleanup_(text_done) Text text = {};
         static const char long_string[300] = { [0 ... 298] = 'x' };
         int r;
 
@@ -394,8 +394,44 @@ static void failing_allocations_leave_everything_as_it_was(void **state) {
         fail_alloc_loop(try_lossy, NULL);
 }
 
+static void a_formatted_string_is_new(void **state) {
+        char before[] = "what was there before", *text = before;
+        assert_int_equal(text_format(&text, "%s-%d", "a", 7), 0);
+        check_text("formatted", text, "a-7");
+        check_text("left alone", before, "what was there before");
+        free(text);
+}
+
+static void what_could_control_a_terminal_is_replaced(void **state) {
+        static const struct {
+                const char *bytes;
+                size_t size;
+                const char *keep, *printed;
+        } cases[] = {
+                { "a\033[2Jb", 6, "", "a?[2Jb" },
+                { "a\nb\tc", 5, "", "a?b?c" },
+                { "a\nb\tc", 5, "\n\t", "a\nb\tc" },
+                { "a\0b", 3, "\n\t", "a?b" },
+                { "\x7f", 1, "", "?" },
+                { "\xc2\x9b"
+                  "1m",
+                  4,
+                  "",
+                  "?1m" }, /* CSI in one character */
+                { "\xc2\xa0", 2, "", "\xc2\xa0" },
+                { "ü", 2, "", "ü" },
+        };
+        for (FOREACH_ROW(row, cases)) {
+                _cleanup_(text_done) Text text = {};
+                check_int(row->printed, text_append_printable(&text, row->bytes, row->size, row->keep), 0);
+                check_text(row->printed, text.data, row->printed);
+        }
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_formatted_string_is_new),
+                cmocka_unit_test(what_could_control_a_terminal_is_replaced),
                 cmocka_unit_test(null_equals_null_only),
                 cmocka_unit_test(text_after_returns_the_rest_or_null),
                 cmocka_unit_test(appending_grows_and_terminates),

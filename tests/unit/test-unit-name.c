@@ -10,7 +10,7 @@
 #include "test.h"
 
 static char *repeat(const char *s, size_t n) {
-        Text text = { 0 };
+        Text text = {};
 
         for (size_t i = 0; i < n; i++)
                 check_int("repeat", text_append(&text, s), 0);
@@ -107,7 +107,7 @@ static void a_longer_name_is_cut_between_escapes_and_ends_in_a_hash(void **state
         for (FOREACH_ROW(row, rows)) {
                 _cleanup_(freep) char *dashes = repeat("-", 100);
                 _cleanup_(freep) char *escapes = repeat("\\x2d", row->n_escapes);
-                _cleanup_(text_done) Text id = { 0 }, want = { 0 };
+                _cleanup_(text_done) Text id = {}, want = {};
                 _cleanup_(freep) char *name = NULL;
 
                 check_int(row->label, text_appendf(&id, "%s%s", row->first, dashes), 0);
@@ -127,7 +127,7 @@ static void a_longer_name_is_cut_between_escapes_and_ends_in_a_hash(void **state
 
 static void long_ids_that_differ_at_the_end_have_different_names(void **state) {
         _cleanup_(freep) char *dashes = repeat("-", 127), *a = NULL, *b = NULL;
-        _cleanup_(text_done) Text id_a = { 0 }, id_b = { 0 };
+        _cleanup_(text_done) Text id_a = {}, id_b = {};
 
         check_int("id", text_appendf(&id_a, "%sa", dashes), 0);
         check_int("id", text_appendf(&id_b, "%sb", dashes), 0);

@@ -76,7 +76,7 @@ static void check_list(const WaitingList *list) {
                 for (const WaitingEntry *entry = line->first; entry; entry = entry->next, n++) {
                         assert_ptr_equal(entry->line, line);
                         assert_true(!entry->next || entry->next->sequence > entry->sequence);
-                        assert_ptr_equal(entry->next ? entry->next->previous : line->last, entry);
+                        assert_ptr_equal(entry->next ? entry->next->previous : line->first->previous, entry);
                 }
                 if (i == 0)
                         continue;

@@ -56,7 +56,7 @@ static void change_worker(Fleet *fleet, size_t i) {
                         &(Resources){ .cores_micro = random_below(fleet, fleet->n_amounts),
                                       .memory_mb = random_below(fleet, fleet->n_amounts) },
                         &worker->report.free_amounts);
-        worker->heard = random_below(fleet, 50) > 0;
+        worker->identity = random_below(fleet, 50) > 0 ? WORKER_KNOWN : WORKER_UNKNOWN;
         fleet->openness[i] = (WorkerOpenness){
                 .takes_tasks = random_below(fleet, 5) > 0,
                 .may_be_reserved = random_below(fleet, 5) > 0,
@@ -112,7 +112,8 @@ static const Worker *scan_nearest(const Fleet *fleet, const Resources *want) {
 
 static bool scan_could_fit(const Fleet *fleet, const Resources *want) {
         for (size_t i = 0; i < fleet->n_workers; i++)
-                if (!fleet->workers[i].heard || resources_fit(want, &fleet->workers[i].report.total))
+                if (fleet->workers[i].identity == WORKER_UNKNOWN ||
+                    resources_fit(want, &fleet->workers[i].report.total))
                         return true;
         return false;
 }
@@ -130,7 +131,7 @@ static size_t compare_once(Fleet *fleet, const char *label) {
 /* One that is not yet heard of is open for nothing, in a queue. */
 static void hide_unheard(Fleet *fleet) {
         for (size_t i = 0; i < fleet->n_workers; i++)
-                if (!fleet->workers[i].heard) {
+                if (fleet->workers[i].identity == WORKER_UNKNOWN) {
                         fleet->openness[i] = (WorkerOpenness){};
                         worker_index_update(&fleet->index, &fleet->workers[i], fleet->openness[i]);
                 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/scheduling/worker.h"
@@ -11,8 +13,8 @@
 static Worker good_worker(void) {
         Worker worker = {
                 .permitted = true,
-                .heard = true,
-                .lease_sure_usec = NOW + 1,
+                .identity = WORKER_KNOWN,
+                .lease_certain_usec = NOW + 1,
                 .report = { .total = { .cores_micro = 4000000, .memory_mb = 1000 } },
         };
         strcpy(worker.lease_id, "0123456789abcdef0123456789abcdef");
@@ -28,12 +30,12 @@ typedef enum Spoil {
         DRAIN = 1 << 4,
         TAKE_LEASE = 1 << 5, /* another queue has it */
         NO_LEASE = 1 << 6,
-        VERIFY = 1 << 7,
+        DOUBT = 1 << 7,
         OLD_LEASE = 1 << 8,
         PAUSE = 1 << 9,
         BUSY = 1 << 10, /* with an attempt */
         RELEASE = 1 << 11,
-        LOOK = 1 << 12,
+        PROBE_FIRST = 1 << 12,
 } Spoil;
 
 static Worker spoilt_worker(unsigned what) {
@@ -41,20 +43,19 @@ static Worker spoilt_worker(unsigned what) {
         worker.disabled = what & DISABLE;
         worker.permitted = !(what & FORBID);
         worker.silent = what & SILENCE;
-        worker.heard = !(what & UNHEARD);
         worker.report.draining = what & DRAIN;
-        worker.verify = what & VERIFY;
-        worker.look = what & LOOK;
+        worker.identity = what & UNHEARD ? WORKER_UNKNOWN : what & DOUBT ? WORKER_DOUBTED : WORKER_KNOWN;
+        worker.probe_before_renewal = what & PROBE_FIRST;
         worker.n_attempts = what & BUSY ? 1 : 0;
         worker.paused_usec = what & PAUSE ? NOW + 1 : NOW;
-        worker.calling = what & RELEASE;
+        worker.call_phase = what & RELEASE ? WORKER_CALL_UNDER_WAY : WORKER_CALL_IDLE;
         worker.call = what & RELEASE ? WORKER_CALL_RELEASE : WORKER_CALL_PROBE;
         if (what & TAKE_LEASE)
                 strcpy(worker.lease_holder, "other:1");
         if (what & (NO_LEASE | TAKE_LEASE))
                 *worker.lease_id = '\0';
         if (what & OLD_LEASE)
-                worker.lease_sure_usec = NOW;
+                worker.lease_certain_usec = NOW;
         return worker;
 }
 
@@ -67,11 +68,11 @@ static void what_it_is_decides_its_state_its_use_and_its_next_call(void **state)
                 WorkerCall call;
         } rows[] = {
                 { "all is well", 0, WORKER_ALIVE, true, WORKER_CALL_RENEW },
-                { "well, and to be looked at", LOOK, WORKER_ALIVE, true, WORKER_CALL_PROBE },
+                { "well, and to be probed first", PROBE_FIRST, WORKER_ALIVE, true, WORKER_CALL_PROBE },
                 { "never heard of", UNHEARD | NO_LEASE, WORKER_SILENT, false, WORKER_CALL_PROBE },
                 { "silent", SILENCE, WORKER_SILENT, false, WORKER_CALL_PROBE },
                 { "silent with attempts", SILENCE | BUSY, WORKER_SILENT, false, WORKER_CALL_PROBE },
-                { "not sure who it is", VERIFY, WORKER_ALIVE, false, WORKER_CALL_PROBE },
+                { "not sure who it is", DOUBT, WORKER_ALIVE, false, WORKER_CALL_PROBE },
                 { "without a lease", NO_LEASE, WORKER_ALIVE, false, WORKER_CALL_ACQUIRE },
                 { "leased to another", TAKE_LEASE, WORKER_LEASED, false, WORKER_CALL_ACQUIRE },
                 { "the lease may be over", OLD_LEASE, WORKER_ALIVE, false, WORKER_CALL_RENEW },
@@ -81,7 +82,11 @@ static void what_it_is_decides_its_state_its_use_and_its_next_call(void **state)
                 { "being given back", RELEASE, WORKER_ALIVE, false, WORKER_CALL_RENEW },
                 { "not permitted", FORBID, WORKER_ALIVE, false, WORKER_CALL_RELEASE },
                 { "not permitted, busy", FORBID | BUSY, WORKER_ALIVE, false, WORKER_CALL_RENEW },
-                { "not permitted, busy, look", FORBID | BUSY | LOOK, WORKER_ALIVE, false, WORKER_CALL_RENEW },
+                { "not permitted, busy, probe",
+                  FORBID | BUSY | PROBE_FIRST,
+                  WORKER_ALIVE,
+                  false,
+                  WORKER_CALL_RENEW },
                 { "not permitted, no lease", FORBID | NO_LEASE, WORKER_ALIVE, false, WORKER_CALL_PROBE },
                 { "disabled", DISABLE, WORKER_DISABLED, false, WORKER_CALL_RELEASE },
                 { "disabled, busy", DISABLE | BUSY, WORKER_DISABLED, false, WORKER_CALL_RENEW },
@@ -97,6 +102,48 @@ static void what_it_is_decides_its_state_its_use_and_its_next_call(void **state)
         }
 }
 
+/* Of the diagram in the header: what each event makes of each identity; NEVER: it cannot happen then. */
+#define NEVER (-EPROTO)
+
+static void every_event_leads_each_identity_where_the_diagram_says(void **state) {
+        static const int next[_WORKER_IDENTITY_MAX][_WORKER_IDENTITY_EVENT_MAX] = {
+                /* doubt, lease granted, settled, too early */
+                [WORKER_UNKNOWN] = { WORKER_UNKNOWN, NEVER, WORKER_KNOWN, WORKER_DOUBTED },
+                [WORKER_KNOWN] = { WORKER_DOUBTED, WORKER_NEW_LEASE, WORKER_KNOWN, NEVER },
+                [WORKER_DOUBTED] = { WORKER_DOUBTED, WORKER_NEW_LEASE, WORKER_KNOWN, WORKER_DOUBTED },
+                [WORKER_NEW_LEASE] = { WORKER_NEW_LEASE, WORKER_NEW_LEASE, WORKER_KNOWN, WORKER_NEW_LEASE },
+        };
+        for (int identity = 0; identity < _WORKER_IDENTITY_MAX; identity++)
+                for (int event = 0; event < _WORKER_IDENTITY_EVENT_MAX; event++) {
+                        char label[32];
+                        (void) snprintf(label, sizeof(label), "identity %d, event %d", identity, event);
+                        check_int(label,
+                                  worker_identity_next(
+                                                  (WorkerIdentity) identity, (WorkerIdentityEvent) event),
+                                  next[identity][event]);
+                }
+}
+
+static void every_event_leads_each_phase_of_a_call_where_it_should(void **state) {
+        static const int next[_WORKER_CALL_PHASE_MAX][_WORKER_CALL_EVENT_MAX] = {
+                /* made, probe answered, ended, reported */
+                [WORKER_CALL_IDLE] = { WORKER_CALL_UNDER_WAY, NEVER, NEVER, WORKER_CALL_IDLE },
+                [WORKER_CALL_UNDER_WAY] = { NEVER,
+                                            WORKER_CALL_REPORT_DUE,
+                                            WORKER_CALL_IDLE,
+                                            WORKER_CALL_UNDER_WAY },
+                [WORKER_CALL_REPORT_DUE] = { WORKER_CALL_UNDER_WAY, NEVER, NEVER, WORKER_CALL_IDLE },
+        };
+        for (int phase = 0; phase < _WORKER_CALL_PHASE_MAX; phase++)
+                for (int event = 0; event < _WORKER_CALL_EVENT_MAX; event++) {
+                        char label[32];
+                        (void) snprintf(label, sizeof(label), "phase %d, event %d", phase, event);
+                        check_int(label,
+                                  worker_call_phase_next((WorkerCallPhase) phase, (WorkerCallEvent) event),
+                                  next[phase][event]);
+                }
+}
+
 static void states_have_the_names_of_the_interface(void **state) {
         static const char *const names[] = { "alive", "silent", "draining", "leased", "disabled" };
         for (size_t i = 0; i < N_ELEMENTS(names); i++)
@@ -106,7 +153,7 @@ static void states_have_the_names_of_the_interface(void **state) {
 static void it_is_lost_when_silent_for_long_and_no_lease_can_be_live(void **state) {
         static const struct {
                 const char *label;
-                usec_t heard_usec, lease_maybe_usec, lost_usec;
+                usec_t last_answer_usec, lease_maybe_usec, lost_usec;
         } rows[] = {
                 { "no lease", 100, 0, 130 },
                 { "a lease that ends before", 100, 129, 130 },
@@ -115,7 +162,7 @@ static void it_is_lost_when_silent_for_long_and_no_lease_can_be_live(void **stat
         };
         for (FOREACH_ROW(row, rows)) {
                 Worker worker = good_worker();
-                worker.heard_usec = row->heard_usec;
+                worker.last_answer_usec = row->last_answer_usec;
                 worker.lease_maybe_usec = row->lease_maybe_usec;
                 check_u64(row->label, worker_lost_usec(&worker, 30), row->lost_usec);
         }
@@ -158,6 +205,8 @@ static void named_amounts_are_counted_as_well(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_it_is_decides_its_state_its_use_and_its_next_call),
+                cmocka_unit_test(every_event_leads_each_identity_where_the_diagram_says),
+                cmocka_unit_test(every_event_leads_each_phase_of_a_call_where_it_should),
                 cmocka_unit_test(states_have_the_names_of_the_interface),
                 cmocka_unit_test(it_is_lost_when_silent_for_long_and_no_lease_can_be_live),
                 cmocka_unit_test(what_is_sent_and_what_ends_is_counted),

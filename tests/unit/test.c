@@ -67,7 +67,7 @@ void check_problem_at(
 
 json_object *json_of(const char *text) {
         json_object *object = NULL;
-        Problem problem = { 0 };
+        Problem problem = {};
         int r;
 
         r = json_parse(text, strlen(text), &object, &problem);

@@ -112,12 +112,11 @@ int runner_config_parse(
                 RunnerConfig **ret,
                 Problem *reterr_problem) {
         _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
-        int r;
 
         config = calloc(1, sizeof(RunnerConfig));
         if (!config)
                 return problem_from_errno(reterr_problem, -ENOMEM);
-        r = set_defaults(config);
+        int r = set_defaults(config);
         if (r < 0)
                 return problem_from_errno(reterr_problem, r);
         r = service_config_read(text, size, config_fields, config, reterr_problem);

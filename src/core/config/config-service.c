@@ -31,7 +31,7 @@ void service_config_done(ServiceConfig *config) {
         free(config->tls_cert);
         free(config->tls_key);
         free(config->tls_client_ca);
-        *config = (ServiceConfig){ 0 };
+        *config = (ServiceConfig){};
 }
 
 static int field_address(
@@ -41,10 +41,10 @@ static int field_address(
                 void *target,
                 Problem *reterr_problem) {
         unsigned char address[sizeof(struct in6_addr)];
-        const char *literal;
         char **ip = target, *copy;
 
-        literal = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+        const char *literal = json_object_is_type(value, json_type_string) ? json_object_get_string(value) :
+                                                                             "";
         if (streq(literal, "localhost"))
                 literal = DEFAULT_ADDRESS;
         if (inet_pton(AF_INET, literal, address) != 1 && inet_pton(AF_INET6, literal, address) != 1)
@@ -70,9 +70,8 @@ int service_config_field_names(
                 void *target,
                 Problem *reterr_problem) {
         char ***names = target;
-        int r;
 
-        r = json_field_strings(value, field, field_path, target, reterr_problem);
+        int r = json_field_strings(value, field, field_path, target, reterr_problem);
         if (r < 0)
                 return r;
 
@@ -143,14 +142,13 @@ int service_config_read(
                 void *config,
                 Problem *reterr_problem) {
         _cleanup_(json_putp) json_object *object = NULL;
-        int r;
 
         if (size > CONFIG_SIZE_MAX)
                 return problem_set(reterr_problem, 413, NULL, "more than %zu bytes", CONFIG_SIZE_MAX);
         if (size == 0)
                 return 0;
 
-        r = json_parse(text, size, &object, reterr_problem);
+        int r = json_parse(text, size, &object, reterr_problem);
         if (r < 0)
                 return r;
         return json_dispatch(object, table, JSON_UNKNOWN_REFUSED, "", config, reterr_problem);

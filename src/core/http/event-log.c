@@ -4,8 +4,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
+
+#include "base/text.h"
 
 void event_log_init(EventLog *log, uint64_t first_id) {
         *log = (EventLog){ .first_id = first_id, .next_id = first_id };
@@ -20,13 +21,11 @@ void event_log_done(EventLog *log) {
 int event_log_add(EventLog *log, const char *type, const char *data) {
         char **place = &log->events[log->next_id % EVENT_LOG_MAX];
         free(*place);
-        int r = asprintf(place, "event: %s\nid: %" PRIu64 "\ndata: %s\n\n", type, log->next_id, data);
-        if (r < 0)
-                *place = NULL;
+        int r = text_format(place, "event: %s\nid: %" PRIu64 "\ndata: %s\n\n", type, log->next_id, data);
         log->next_id++;
         if (log->next_id - log->first_id > EVENT_LOG_MAX)
                 log->first_id = log->next_id - EVENT_LOG_MAX;
-        return r < 0 ? -ENOMEM : 0;
+        return r;
 }
 
 uint64_t event_log_after(const EventLog *log, uint64_t last_id) {

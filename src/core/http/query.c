@@ -11,15 +11,18 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+static void query_item_done(QueryItem *item) {
+        free(item->name);
+        free(item->value);
+}
+
 void query_done(Query *query) {
         assert(query);
 
-        for (size_t i = 0; i < query->n_items; i++) {
-                free(query->items[i].name);
-                free(query->items[i].value);
-        }
+        for (size_t i = 0; i < query->n_items; i++)
+                query_item_done(&query->items[i]);
         free(query->items);
-        *query = (Query){ 0 };
+        *query = (Query){};
 }
 
 /* Undoes what forms do: "+" for a space, then percent-encoding. */
@@ -37,25 +40,27 @@ static int form_decode(const char *s, size_t size, char **ret) {
 
 static int query_item_parse(const char *s, size_t size, QueryItem *ret) {
         _cleanup_(freep) char *name = NULL, *value = NULL;
-        int r;
-
         const char *equals = memchr(s, '=', size);
         size_t name_size = equals ? (size_t) (equals - s) : size;
         size_t value_start = equals ? name_size + 1 : size;
-
-        r = form_decode(s, name_size, &name);
+        int r = form_decode(s, name_size, &name);
+        if (r >= 0)
+                r = form_decode(s + value_start, size - value_start, &value);
         if (r < 0)
                 return r;
-
-        r = form_decode(s + value_start, size - value_start, &value);
-        if (r < 0)
-                return r;
-
         *ret = (QueryItem){ .name = TAKE_PTR(name), .value = TAKE_PTR(value) };
         return 0;
 }
 
 static int query_add(Query *query, const char *s, size_t size, Problem *reterr_problem) {
+        _cleanup_(query_item_done) QueryItem item = {};
+        int r = query_item_parse(s, size, &item);
+        if (r == -ENOMEM)
+                return problem_from_errno(reterr_problem, r);
+        if (r < 0)
+                return problem_set(reterr_problem, 400, NULL, "the query is not UTF-8 in percent-encoding");
+        if (!*item.value)
+                return 0;
         if (query->n_items >= QUERY_ITEMS_MAX)
                 return problem_set(
                                 reterr_problem,
@@ -63,24 +68,17 @@ static int query_add(Query *query, const char *s, size_t size, Problem *reterr_p
                                 NULL,
                                 "the query has more than %d parameters",
                                 QUERY_ITEMS_MAX);
-
-        int r = query_item_parse(s, size, &query->items[query->n_items]);
-        if (r == -ENOMEM)
-                return problem_from_errno(reterr_problem, r);
-        if (r < 0)
-                return problem_set(reterr_problem, 400, NULL, "the query is not UTF-8 in percent-encoding");
-
-        query->n_items++;
+        query->items[query->n_items++] = item;
+        item = (QueryItem){};
         return 0;
 }
 
 int query_parse(const char *text, Query *ret, Problem *reterr_problem) {
-        _cleanup_(query_done) Query query = { 0 };
-
         assert(text);
         assert(ret);
         assert(reterr_problem);
 
+        _cleanup_(query_done) Query query = {};
         query.items = calloc(QUERY_ITEMS_MAX, sizeof(QueryItem));
         if (!query.items)
                 return problem_from_errno(reterr_problem, -ENOMEM);
@@ -99,7 +97,7 @@ int query_parse(const char *text, Query *ret, Problem *reterr_problem) {
         }
 
         *ret = query;
-        query = (Query){ 0 };
+        query = (Query){};
         return 0;
 }
 

@@ -22,9 +22,9 @@ typedef struct Query {
 
 void query_done(Query *query);
 
-/* Parses TEXT, what follows "?" or "". Empty items ("a=1&&b=2") are skipped, an item without "=" has the
- * value "". 400 for malformed escapes or too many items. Which names are known, and whether one may stand
- * twice, is for the reader of each route: */
+/* Parses TEXT, what follows "?" or "". An item without a value ("a=1&b=&c") counts as
+ * absent, so every value has at least one byte. 400 for malformed escapes or too many items. Which names are
+ * known, and whether one may stand twice, is for the reader of each route: */
 int query_parse(const char *text, Query *ret, Problem *reterr_problem);
 
 /* The value of the first item called NAME, or NULL. */

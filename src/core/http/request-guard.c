@@ -72,9 +72,8 @@ static int parse_name(const char *s, Authority *authority, const char **ret_rest
 static int authority_parse(const char *s, bool tls, Authority *ret) {
         Authority authority = { .port = tls ? 443 : 80 };
         const char *rest;
-        int r;
 
-        r = *s == '[' ? parse_bracketed(s, &authority, &rest) : parse_name(s, &authority, &rest);
+        int r = *s == '[' ? parse_bracketed(s, &authority, &rest) : parse_name(s, &authority, &rest);
         if (r < 0)
                 return r;
 
@@ -161,13 +160,11 @@ static bool fetch_site_is_own(const char *site) {
 }
 
 int guard_check(const GuardConfig *config, const GuardRequest *request, Problem *reterr_problem) {
-        int r;
-
         assert(config);
         assert(request);
         assert(reterr_problem);
 
-        r = check_host(config, request, reterr_problem);
+        int r = check_host(config, request, reterr_problem);
         if (r < 0)
                 return r;
 

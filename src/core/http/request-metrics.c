@@ -29,7 +29,7 @@ int request_metrics_init(RequestMetrics *metrics, const Route *routes, size_t n_
 
 void request_metrics_done(RequestMetrics *metrics) {
         free(metrics->counts);
-        *metrics = (RequestMetrics){ 0 };
+        *metrics = (RequestMetrics){};
 }
 
 void request_metrics_count(RequestMetrics *metrics, const Route *route, int status) {

@@ -70,7 +70,6 @@ static int scan_unicode_escape(JsonScan *scan, unsigned *ret) {
 /* AT is behind the backslash. */
 static int scan_escape(JsonScan *scan) {
         unsigned code;
-        int r;
 
         if (scan_peek(scan) != 'u') {
                 if (scan_peek(scan) == '\0' || !strchr("\"\\/bfnrt", scan_peek(scan)))
@@ -79,7 +78,7 @@ static int scan_escape(JsonScan *scan) {
                 return 0;
         }
 
-        r = scan_unicode_escape(scan, &code);
+        int r = scan_unicode_escape(scan, &code);
         if (r < 0)
                 return r;
         if (code == 0)
@@ -193,7 +192,6 @@ static size_t put_utf8(char *to, size_t code) {
 static const char *decode_escape(const char *from, char *to, size_t *size) {
         static const char names[] = "bfnrt", values[] = "\b\f\n\r\t";
         const char *name;
-        size_t code;
 
         if (from[1] != 'u') {
                 name = strchr(names, from[1]);
@@ -204,7 +202,7 @@ static const char *decode_escape(const char *from, char *to, size_t *size) {
                 return from + 2;
         }
 
-        code = hex_digits(from + 2);
+        size_t code = hex_digits(from + 2);
         from += 6;
         if (code >= 0xd800 && code <= 0xdbff) {
                 code = 0x10000 + ((code - 0xd800) << 10) + (hex_digits(from + 2) - 0xdc00);
@@ -218,14 +216,12 @@ static const char *decode_escape(const char *from, char *to, size_t *size) {
 static int parse_string(JsonScan *scan, char **ret, size_t *ret_size) {
         size_t start = scan->at + 1, size = 0;
         const char *from, *end;
-        char *decoded;
-        int r;
 
-        r = scan_string(scan);
+        int r = scan_string(scan);
         if (r < 0)
                 return r;
         end = scan->text + scan->at - 1;
-        decoded = malloc(
+        char *decoded = malloc(
                         (size_t) (end - (scan->text + start)) +
                         1); /* escapes are longer than what they mean */
         if (!decoded)
@@ -251,9 +247,8 @@ static int parse_string(JsonScan *scan, char **ret, size_t *ret_size) {
 static int parse_string_value(JsonScan *scan, json_object **ret) {
         _cleanup_(freep) char *decoded = NULL;
         size_t size;
-        int r;
 
-        r = parse_string(scan, &decoded, &size);
+        int r = parse_string(scan, &decoded, &size);
         if (r < 0)
                 return r;
         *ret = json_object_new_string_len(decoded, (int) size);
@@ -274,9 +269,8 @@ static json_object *new_number(const char *digits) {
 static int parse_number(JsonScan *scan, json_object **ret) {
         _cleanup_(freep) char *digits = NULL;
         size_t start = scan->at;
-        int r;
 
-        r = scan_number(scan);
+        int r = scan_number(scan);
         if (r < 0)
                 return r;
         size_t size = scan->at - start;
@@ -299,13 +293,11 @@ static bool scan_word(JsonScan *scan, const char *word) {
 }
 
 static int parse_word(JsonScan *scan, json_object **ret) {
-        bool is_true;
-
         if (scan_word(scan, "null")) {
                 *ret = NULL; /* that is what null is in json-c */
                 return 0;
         }
-        is_true = scan_word(scan, "true");
+        bool is_true = scan_word(scan, "true");
         if (!is_true && !scan_word(scan, "false"))
                 return scan_unexpected(scan);
         *ret = json_object_new_boolean(is_true);
@@ -316,9 +308,8 @@ static int parse_value(JsonScan *scan, json_object **ret);
 
 static int parse_element(JsonScan *scan, json_object *array) {
         _cleanup_(json_putp) json_object *value = NULL;
-        int r;
 
-        r = parse_value(scan, &value);
+        int r = parse_value(scan, &value);
         if (r < 0)
                 return r;
         if (json_object_array_add(array, value) < 0)
@@ -331,12 +322,11 @@ static int parse_member(JsonScan *scan, json_object *object) {
         _cleanup_(json_putp) json_object *value = NULL;
         _cleanup_(freep) char *key = NULL;
         size_t start, size;
-        int r;
 
         if (scan_next(scan) != '"')
                 return scan_unexpected(scan);
         start = scan->at;
-        r = parse_string(scan, &key, &size);
+        int r = parse_string(scan, &key, &size);
         if (r < 0)
                 return r;
         if (json_object_object_get_ex(object, key, NULL)) {
@@ -384,7 +374,6 @@ static int parse_content(
 static int parse_container(JsonScan *scan, json_object **ret) {
         _cleanup_(json_putp) json_object *container = NULL;
         bool is_object = scan_peek(scan) == '{';
-        int r;
 
         if (scan->depth >= JSON_DEPTH_MAX)
                 return scan_refuse(scan, "nested too deeply");
@@ -396,8 +385,8 @@ static int parse_container(JsonScan *scan, json_object **ret) {
 
         scan->at++;
         scan->depth++;
-        r = is_object ? parse_content(scan, container, parse_member, '}') :
-                        parse_content(scan, container, parse_element, ']');
+        int r = is_object ? parse_content(scan, container, parse_member, '}') :
+                            parse_content(scan, container, parse_element, ']');
         scan->depth--;
         if (r < 0)
                 return r;
@@ -419,9 +408,8 @@ static int parse_value(JsonScan *scan, json_object **ret) {
 
 static int parse_document(JsonScan *scan, json_object **ret) {
         _cleanup_(json_putp) json_object *value = NULL;
-        int r;
 
-        r = parse_value(scan, &value);
+        int r = parse_value(scan, &value);
         if (r < 0)
                 return r;
         (void) scan_next(scan);
@@ -454,14 +442,13 @@ static int refuse_text(Problem *reterr_problem, const char *text, size_t at, con
 
 int json_parse(const char *text, size_t size, json_object **ret, Problem *reterr_problem) {
         JsonScan scan = { .text = text, .size = size };
-        int r;
 
         if (size > INT_MAX)
                 return problem_set(reterr_problem, 413, NULL, "JSON text of more than 2 GiB");
         if (!text_is_utf8(text, size))
                 return problem_set(reterr_problem, 400, NULL, "not valid JSON: not UTF-8");
 
-        r = parse_document(&scan, ret);
+        int r = parse_document(&scan, ret);
         if (r == -ENOMEM)
                 return problem_from_errno(reterr_problem, r);
         if (r < 0)

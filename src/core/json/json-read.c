@@ -126,9 +126,8 @@ int json_field_u64(
                 void *target,
                 Problem *reterr_problem) {
         uint64_t min = bound_to_u64(field->min), max = bound_to_u64(field->max);
-        int r;
 
-        r = json_get_u64(value, min, max, target);
+        int r = json_get_u64(value, min, max, target);
         if (r >= 0)
                 return 0;
         return problem_set(
@@ -147,9 +146,8 @@ int json_field_seconds(
                 void *target,
                 Problem *reterr_problem) {
         double seconds;
-        int r;
 
-        r = json_get_double(value, field->min, field->max, &seconds);
+        int r = json_get_double(value, field->min, field->max, &seconds);
         if (r >= 0)
                 r = usec_from_seconds(seconds, field->max, target);
         if (r >= 0)
@@ -228,12 +226,10 @@ int json_field_strings(
         _cleanup_(text_list_freep) char **list = NULL;
         uint64_t min = bound_to_u64(field->min), max = bound_to_u64(field->max);
         char ***strings = target;
-        size_t n;
-        int r;
 
         if (!json_object_is_type(value, json_type_array))
                 return problem_set(reterr_problem, 400, field_path, "must be an array of strings");
-        n = json_object_array_length(value);
+        size_t n = json_object_array_length(value);
         if (n < min || n > max)
                 return problem_set(
                                 reterr_problem,
@@ -247,7 +243,7 @@ int json_field_strings(
         list = calloc(n + 1, sizeof(char *));
         if (!list)
                 return problem_from_errno(reterr_problem, -ENOMEM);
-        r = copy_strings(value, field_path, list, reterr_problem);
+        int r = copy_strings(value, field_path, list, reterr_problem);
         if (r < 0)
                 return r;
 
@@ -295,15 +291,13 @@ int json_get_u64(json_object *value, uint64_t min, uint64_t max, uint64_t *ret) 
 }
 
 int json_get_double(json_object *value, double min, double max, double *ret) {
-        double number;
-
         if (json_object_is_type(value, json_type_int)) {
                 if (is_clamped(value))
                         return -ERANGE;
         } else if (!json_object_is_type(value, json_type_double))
                 return -EINVAL;
 
-        number = json_object_get_double(value);
+        double number = json_object_get_double(value);
         if (!isfinite(number) || number < min || number > max)
                 return -ERANGE;
 
@@ -326,10 +320,9 @@ static bool pointer_append(
 
 void json_pointer_join(char buffer[static PROBLEM_FIELD_SIZE], const char *path, const char *key) {
         size_t at = text_cut(path, PROBLEM_FIELD_SIZE - 1);
-        bool fits;
 
         memmove(buffer, path, at); /* PATH may be BUFFER */
-        fits = pointer_append(buffer, &at, "/", 1);
+        bool fits = pointer_append(buffer, &at, "/", 1);
         while (fits && *key) {
                 size_t size = 1;
 

@@ -107,17 +107,15 @@ json_object *json_new_written(const char *text) {
 }
 
 int json_format(json_object *object, char **ret, size_t *ret_size) {
-        const char *text;
-        char *copy;
         size_t size;
 
         /* json-c 0.16 leaves out what it found no memory for, and says nothing. */
         errno = 0;
-        text = json_object_to_json_string_length(
+        const char *text = json_object_to_json_string_length(
                         object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &size);
         if (!text || errno == ENOMEM)
                 return -ENOMEM;
-        copy = malloc(size + 1);
+        char *copy = malloc(size + 1);
         if (!copy)
                 return -ENOMEM;
 

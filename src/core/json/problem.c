@@ -115,13 +115,12 @@ static int add_members(json_object *object, json_object *extra) {
 int problem_to_json(const Problem *problem, json_object *extra, json_object **ret) {
         _cleanup_(json_putp) json_object *owned = extra;
         _cleanup_(json_putp) json_object *object = NULL;
-        int r;
 
         object = json_object_new_object();
         if (!object)
                 return -ENOMEM;
 
-        r = json_add_string(object, "type", "about:blank");
+        int r = json_add_string(object, "type", "about:blank");
         if (r < 0)
                 return r;
         r = json_add_string(object, "title", problem_title(problem->status));

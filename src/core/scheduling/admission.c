@@ -3,6 +3,7 @@
 #include "core/scheduling/admission.h"
 
 #include <assert.h>
+#include <utlist.h>
 
 void admission_list_append(
                 AdmissionList *list,
@@ -15,30 +16,20 @@ void admission_list_append(
                 .want = *want,
                 .since_usec = now_usec,
                 .list = list,
-                .previous = list->last,
         };
-        if (list->last)
-                list->last->next = entry;
-        else
-                list->first = entry;
-        list->last = entry;
+        DL_APPEND2(list->first, entry, previous, next);
         list->n_entries++;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): how deep utlist's macro nests */
 void admission_list_return(AdmissionList *list, AdmissionEntry *entry) {
         assert(!entry->list);
 
-        AdmissionEntry *before = NULL, *behind = list->first;
-        while (behind && behind->since_usec <= entry->since_usec) {
-                before = behind;
+        AdmissionEntry *behind = list->first;
+        while (behind && behind->since_usec <= entry->since_usec)
                 behind = behind->next;
-        }
-
         entry->list = list;
-        entry->previous = before;
-        entry->next = behind;
-        *(before ? &before->next : &list->first) = entry;
-        *(behind ? &behind->previous : &list->last) = entry;
+        DL_PREPEND_ELEM2(list->first, behind, entry, previous, next);
         list->n_entries++;
 }
 
@@ -48,15 +39,7 @@ void admission_list_remove(AdmissionEntry *entry) {
         if (!list)
                 return;
 
-        if (entry->previous)
-                entry->previous->next = entry->next;
-        else
-                list->first = entry->next;
-        if (entry->next)
-                entry->next->previous = entry->previous;
-        else
-                list->last = entry->previous;
-
+        DL_DELETE2(list->first, entry, previous, next);
         assert(list->n_entries > 0);
         list->n_entries--;
         entry->list = NULL;

@@ -27,7 +27,7 @@ struct AdmissionEntry {
 };
 
 struct AdmissionList {
-        AdmissionEntry *first, *last;
+        AdmissionEntry *first;
         size_t n_entries;
 };
 

@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* An allocation that fails inside uthash must not end the process: the element is then simply not in. */
-#define HASH_NONFATAL_OOM 1
-
-/* clang warns of uthash's (2.3.0) switch wherever one of its macros is expanded. */
-#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
-
-/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): those macros count as hundreds
- * of statements each, and the analyzer loses its way in them. */
+/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): see base/hash-table.h */
 
 #include "core/scheduling/forget-list.h"
 
 #include <errno.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
+#include "base/container.h"
+#include "base/hash-table.h"
 
 struct ForgetEntry {
         Deadline deadline;
@@ -67,7 +61,7 @@ bool forget_list_take(ForgetList *list, usec_t now_usec, const char **ret_attemp
         free(TAKE_PTR(list->taken));
         if (!first || first->when_usec > now_usec)
                 return false;
-        ForgetEntry *entry = (ForgetEntry *) ((char *) first - offsetof(ForgetEntry, deadline));
+        ForgetEntry *entry = container_of(first, ForgetEntry, deadline);
         deadline_clear(&list->heap, first);
         HASH_DELETE(hh, list->by_id, entry);
         list->taken = entry;

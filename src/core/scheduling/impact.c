@@ -45,13 +45,12 @@ static int add_share(json_object *object, const char *name, uint64_t request, ui
 
 static int shares_to_json(const Resources *request, const Resources *free_amounts, json_object **ret) {
         _cleanup_(json_putp) json_object *object = NULL;
-        int r;
 
         object = json_object_new_object();
         if (!object)
                 return -ENOMEM;
 
-        r = add_share(object, "cores", request->cores_micro, free_amounts->cores_micro);
+        int r = add_share(object, "cores", request->cores_micro, free_amounts->cores_micro);
         if (r < 0)
                 return r;
         r = add_share(object, "memory_mb", request->memory_mb, free_amounts->memory_mb);
@@ -75,12 +74,11 @@ static int shares_to_json(const Resources *request, const Resources *free_amount
 int impact_to_json(const Resources *request, const Resources *free_amounts, json_object **ret) {
         _cleanup_(json_putp) json_object *object = NULL, *shares = NULL;
         Impact impact = impact_compute(request, free_amounts);
-        int r;
 
         object = json_object_new_object();
         if (!object)
                 return -ENOMEM;
-        r = shares_to_json(request, free_amounts, &shares);
+        int r = shares_to_json(request, free_amounts, &shares);
         if (r < 0)
                 return r;
 

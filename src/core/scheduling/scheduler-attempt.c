@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/text.h"
 #include "core/scheduling/scheduler-internal.h"
@@ -22,28 +23,21 @@
 static void worker_link(ScheduledWorker *worker, ScheduledTask *task) {
         touch_worker(worker);
         task->worker = worker;
-        task->previous_at_worker = NULL;
-        task->next_at_worker = worker->attempts;
-        if (task->next_at_worker)
-                task->next_at_worker->previous_at_worker = task;
-        worker->attempts = task;
+        DL_PREPEND2(worker->attempts, task, previous_at_worker, next_at_worker);
         worker->worker.n_attempts++;
 }
 
 static void worker_unlink(ScheduledTask *task) {
         ScheduledWorker *worker = task->worker;
         touch_worker(worker);
-        *(task->previous_at_worker ? &task->previous_at_worker->next_at_worker :
-                                     &worker->attempts) = task->next_at_worker;
-        if (task->next_at_worker)
-                task->next_at_worker->previous_at_worker = task->previous_at_worker;
+        DL_DELETE2(worker->attempts, task, previous_at_worker, next_at_worker);
         worker->worker.n_attempts--;
         if (task->state == SCHEDULED_SENDING)
                 worker->worker.n_sending--;
-        if (task->counted)
+        if (task->is_deducted)
                 worker_untake(&worker->worker, task->want);
         task->worker = NULL;
-        task->counted = false;
+        task->is_deducted = false;
 }
 
 void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, usec_t now_usec) {
@@ -92,7 +86,7 @@ static void attempt_bind(ScheduledTask *task) {
         const Worker *worker = &task->worker->worker;
         memcpy(task->instance, worker->report.instance, sizeof(task->instance));
         memcpy(task->lease_id, worker->lease_id, sizeof(task->lease_id));
-        task->bound = true;
+        task->names_own_lease = true;
 }
 
 bool attempt_is_of_other_instance(const ScheduledTask *task) {
@@ -113,7 +107,7 @@ void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *w
         task->reports_when_sent = worker->worker.n_reports;
         task->maybe_taken = false;
         task->uncertain_usec = task->settled_usec = 0;
-        task->counted = worker_take(&worker->worker, task->want);
+        task->is_deducted = worker_take(&worker->worker, task->want);
         task->state = SCHEDULED_SENDING;
         scheduler_act(scheduler, task, ACTION_PLACE);
 }
@@ -146,16 +140,16 @@ void scheduler_restore_attempt(
  * was either the same or granted when that had ended. */
 static bool can_bind(const ScheduledTask *task) {
         const Worker *worker = &task->worker->worker;
-        return *worker->lease_id && !worker->verify;
+        return *worker->lease_id && worker->identity == WORKER_KNOWN;
 }
 
 /* One that is to be stopped is not to be started by our asking. */
 static void attempt_choose_lease(ScheduledTask *task) {
-        if (!task->bound && !task->stop_requested && can_bind(task))
+        if (!task->names_own_lease && !task->stop_requested && can_bind(task))
                 attempt_bind(task);
-        if (task->bound && !task->stop_requested)
+        if (task->names_own_lease && !task->stop_requested)
                 return;
-        task->bound = false;
+        task->names_own_lease = false;
         memcpy(task->lease_id, LEASE_OF_NOBODY, sizeof(task->lease_id));
 }
 
@@ -165,7 +159,7 @@ void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec
 
         touch_worker(task->worker);
         Worker *worker = &task->worker->worker;
-        if (worker->silent || !worker->heard) {
+        if (worker_is_out_of_reach(worker)) {
                 deadline_set(&scheduler->deadlines, &task->deadline, usec_add(now_usec, RESUBMIT_USEC));
                 return;
         }
@@ -197,9 +191,9 @@ static void attempt_accepted(Scheduler *scheduler, ScheduledTask *task, usec_t n
         task->state = SCHEDULED_RUNNING;
         task->accepted_usec = now_usec;
         /* A report since then has most likely counted it. If not, the worker will say no to one too many. */
-        if (task->counted && worker->n_reports > task->reports_when_sent) {
+        if (task->is_deducted && worker->n_reports > task->reports_when_sent) {
                 worker_untake(worker, task->want);
-                task->counted = false;
+                task->is_deducted = false;
         }
         if (task->stop_requested)
                 scheduler_act(scheduler, task, ACTION_STOP);
@@ -222,7 +216,7 @@ static void attempt_not_there(Scheduler *scheduler, ScheduledTask *task, usec_t 
         }
         attempt_not_sending(task);
         task->missing = true;
-        worker_verify(&task->worker->worker, now_usec);
+        worker_doubt(&task->worker->worker, now_usec);
 }
 
 /* Whether an earlier submission may be read after the one that was just answered. */
@@ -262,7 +256,7 @@ static void pause_worker(Worker *worker, usec_t until_usec) {
 /* The lease is over, and so is whatever still travels under it. */
 static void lease_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
         Worker *worker = &task->worker->worker;
-        if (!task->bound) {
+        if (!task->names_own_lease) {
                 submission_refused(scheduler, task, now_usec);
                 return;
         }
@@ -296,7 +290,7 @@ void scheduler_submit_done(
         touch_worker(task->worker);
         Worker *worker = &task->worker->worker;
         if (outcome != SUBMIT_UNSENT && outcome != SUBMIT_UNKNOWN)
-                worker->heard_usec = now_usec;
+                worker->last_answer_usec = now_usec;
         if (attempt_is_of_other_instance(task)) {
                 submission_outlived(scheduler, task, outcome, now_usec);
                 return;
@@ -371,7 +365,7 @@ void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptE
         scheduler_assert_idle(scheduler);
         assert(task->state == SCHEDULED_RUNNING || task->state == SCHEDULED_UNCERTAIN);
 
-        if (!task->counted)
+        if (!task->is_deducted)
                 worker_give_back(&task->worker->worker, task->want);
         if (end == ATTEMPT_SHUTDOWN && !task->stop_requested)
                 attempt_lost(scheduler, task, now_usec);
@@ -444,6 +438,6 @@ void scheduler_listing_finish(
                         continue;
                 deadline_clear(&scheduler->deadlines, &task->deadline); /* not sent again meanwhile */
                 task->missing = true;
-                worker_verify(&worker->worker, now_usec);
+                worker_doubt(&worker->worker, now_usec);
         }
 }

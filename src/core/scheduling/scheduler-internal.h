@@ -59,7 +59,7 @@ void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec
 void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, usec_t now_usec);
 
 /* scheduler-worker.c */
-void worker_verify(Worker *worker, usec_t now_usec);
+void worker_doubt(Worker *worker, usec_t now_usec);
 bool worker_is_to_be_released(const Worker *worker);
 void workers_tick(Scheduler *scheduler, usec_t now_usec);
 bool workers_next_call(Scheduler *scheduler, SchedulerAction *ret);

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "base/container.h"
 #include "core/scheduling/scheduler-internal.h"
 
 /* Lines looked at in one run: tasks of more shapes than that which all do not fit hold up those behind them,
@@ -25,7 +26,7 @@ bool worker_takes_more(const ScheduledWorker *worker, usec_t now_usec) {
 }
 
 static ScheduledWorker *scheduled(Worker *worker) {
-        return (ScheduledWorker *) ((char *) worker - offsetof(ScheduledWorker, worker));
+        return container_of(worker, ScheduledWorker, worker);
 }
 
 /* Between two runs the index may still have workers whose time was over meanwhile. */
@@ -67,7 +68,7 @@ static void end_reservations(Scheduler *scheduler) {
 }
 
 static ScheduledTask *task_of_entry(WaitingEntry *entry) {
-        return (ScheduledTask *) ((char *) entry - offsetof(ScheduledTask, waiting));
+        return container_of(entry, ScheduledTask, waiting);
 }
 
 static bool is_impatient(const WaitingEntry *entry, usec_t now_usec) {

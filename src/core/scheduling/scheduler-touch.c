@@ -33,10 +33,10 @@ static usec_t earlier(usec_t a, usec_t b) {
 static usec_t next_tick_usec(const ScheduledWorker *worker) {
         const Worker *state = &worker->worker;
         usec_t usec = USEC_INFINITY;
-        if (!state->calling)
+        if (state->call_phase != WORKER_CALL_UNDER_WAY)
                 usec = worker_is_to_be_released(state) ? 0 : state->next_call_usec;
         /* What is on its way has its own deadline. */
-        if (state->n_attempts > state->n_sending && (state->silent || !state->heard))
+        if (state->n_attempts > state->n_sending && worker_is_out_of_reach(state))
                 usec = earlier(usec, worker_lost_usec(state, worker->scheduler->config.lost_after_usec));
         return usec;
 }
@@ -44,7 +44,7 @@ static usec_t next_tick_usec(const ScheduledWorker *worker) {
 /* When it begins, or ceases, to be usable by itself. */
 static usec_t next_use_usec(const Worker *worker, usec_t now_usec) {
         if (worker_is_usable(worker, now_usec))
-                return worker->lease_sure_usec;
+                return worker->lease_certain_usec;
         usec_t until_usec = worker->paused_usec > worker->full_usec ? worker->paused_usec : worker->full_usec;
         return until_usec > now_usec ? until_usec : USEC_INFINITY;
 }

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/container.h"
 #include "base/text.h"
 #include "core/scheduling/scheduler-internal.h"
 #include "core/text/stable-hash.h"
@@ -18,8 +19,19 @@ static usec_t spread(const Worker *worker, usec_t usec) {
         return usec - stable_hash_u64(worker->id_hash + worker->n_calls) % (usec / 10 + 1);
 }
 
+static void identity_event(Worker *worker, WorkerIdentityEvent event) {
+        int next = worker_identity_next(worker->identity, event);
+        assert(next >= 0);
+        worker->identity = (WorkerIdentity) next;
+}
+
+static void call_event(Worker *worker, WorkerCallEvent event) {
+        int next = worker_call_phase_next(worker->call_phase, event);
+        assert(next >= 0);
+        worker->call_phase = (WorkerCallPhase) next;
+}
+
 static void call_again(Worker *worker, usec_t now_usec, usec_t after_usec) {
-        worker->calling = false;
         worker->next_call_usec = usec_add(now_usec, spread(worker, after_usec));
 }
 
@@ -28,37 +40,47 @@ static void call_at_once(Worker *worker, usec_t now_usec) {
                 worker->next_call_usec = now_usec;
 }
 
-/* The call that just ended came too early to answer what was to be verified. */
-static void call_to_verify(Worker *worker, usec_t now_usec) {
-        if (worker->verify && worker->n_calls <= worker->verify_call)
+/* Whether the latest call was made after the identity was last doubted. */
+static bool call_is_after_doubt(const Worker *worker) {
+        return worker->n_calls > worker->doubt_call;
+}
+
+/* The call that just ended came too early to settle who the worker is. */
+static void call_about_doubt(Worker *worker, usec_t now_usec) {
+        if (worker->identity != WORKER_KNOWN && !call_is_after_doubt(worker))
                 call_at_once(worker, now_usec);
 }
 
-static void heard(Worker *worker, usec_t now_usec) {
+static void note_answer(Worker *worker, usec_t now_usec) {
         worker->silent = false;
-        worker->heard_usec = now_usec;
+        worker->last_answer_usec = now_usec;
 }
 
-/* Asks which instance it is, by a call that is still to be made: the answer to one under way may be older
- * than what raised the question. */
-void worker_verify(Worker *worker, usec_t now_usec) {
-        worker->verify = true;
-        worker->verify_call = worker->n_calls;
+/* Has it asked which instance it is by a call that is still to be made: the answer to one under way may be
+ * older than what raised the question. */
+static void ask_who_it_is(Worker *worker, WorkerIdentityEvent event, usec_t now_usec) {
+        identity_event(worker, event);
+        worker->doubt_call = worker->n_calls;
         call_at_once(worker, now_usec);
+}
+
+void worker_doubt(Worker *worker, usec_t now_usec) {
+        ask_who_it_is(worker, WORKER_IDENTITY_DOUBT, now_usec);
 }
 
 /* What was sent to an earlier start of the worker died with it; what this one was found not to have, it had
  * once. */
 static void settle_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        bool is_known = worker->worker.identity == WORKER_KNOWN;
         for (ScheduledTask *task = worker->attempts, *next; task; task = next) {
                 next = task->next_at_worker;
                 if (task->state == SCHEDULED_SENDING)
                         continue;
                 if (attempt_is_of_other_instance(task))
                         attempt_lost(scheduler, task, now_usec);
-                else if (task->missing && !worker->worker.verify && task->state == SCHEDULED_RUNNING)
+                else if (task->missing && is_known && task->state == SCHEDULED_RUNNING)
                         attempt_forgotten(scheduler, task);
-                else if (task->missing && !worker->worker.verify)
+                else if (task->missing && is_known)
                         attempt_refused(scheduler, task, now_usec);
         }
 }
@@ -67,7 +89,7 @@ static void settle_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_
 static void count_unanswered(ScheduledWorker *worker) {
         worker->worker.sent = (Resources){};
         for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker)
-                task->counted = task->counted && task->state != SCHEDULED_RUNNING &&
+                task->is_deducted = task->is_deducted && task->state != SCHEDULED_RUNNING &&
                                 worker_take(&worker->worker, task->want);
 }
 
@@ -82,13 +104,14 @@ static void take_report(Worker *worker, const WorkerReport *report, usec_t now_u
         worker->report = *report;
         worker->reported_free = report->free_amounts;
         memcpy(worker->report.instance, instance, sizeof(instance));
-        worker->heard = true;
         worker->n_reports++;
         worker->full_usec = 0;
-        if (worker->probed && worker->n_calls > worker->verify_call)
-                worker->verify = worker->lease_new = false;
-        worker->probed = false;
-        heard(worker, now_usec);
+        if (worker->call_phase == WORKER_CALL_REPORT_DUE)
+                identity_event(worker,
+                               call_is_after_doubt(worker) ? WORKER_IDENTITY_SETTLED :
+                                                             WORKER_IDENTITY_TOO_EARLY);
+        call_event(worker, WORKER_CALL_EVENT_REPORTED);
+        note_answer(worker, now_usec);
 }
 
 /* Answers to different requests overtake each other, so that a report may be of an earlier instance than the
@@ -101,13 +124,14 @@ void scheduler_worker_reported(
         scheduler_assert_idle(scheduler);
         touch_worker(worker);
         Worker *state = &worker->worker;
-        if (!state->probed && (!state->heard || is_other_instance(state, report))) {
-                worker_verify(state, now_usec);
+        bool was_unknown = state->identity == WORKER_UNKNOWN, is_other = is_other_instance(state, report);
+        if (state->call_phase != WORKER_CALL_REPORT_DUE && (was_unknown || is_other)) {
+                worker_doubt(state, now_usec);
                 return;
         }
-        bool news = !state->heard || state->silent || state->report.draining != report->draining;
-        bool restarted = state->heard && is_other_instance(state, report);
-        if (restarted && !state->lease_new) /* no lease survives a restart */
+        bool news = worker_is_out_of_reach(state) || state->report.draining != report->draining;
+        bool restarted = !was_unknown && is_other;
+        if (restarted && state->identity != WORKER_NEW_LEASE) /* no lease survives a restart */
                 *state->lease_id = 0;
         take_report(state, report, now_usec);
         if (news || restarted)
@@ -129,18 +153,18 @@ static usec_t lease_may_end_usec(const Worker *worker, usec_t end_usec, usec_t t
 
 /* Others may use the worker, or have used it before us: what it has free is asked for once between renewals
  * at least, since nobody may tell us. */
-static void look_before_renewal(Worker *worker, usec_t now_usec) {
+static void probe_before_renewal(Worker *worker, usec_t now_usec) {
         usec_t half_usec = usec_subtract(worker->renew_usec, now_usec) / 2;
-        worker->look = true;
+        worker->probe_before_renewal = true;
         worker->next_call_usec = usec_add(now_usec, half_usec < PROBE_USEC ? half_usec : PROBE_USEC);
 }
 
-static void look_again(Worker *worker, usec_t now_usec) {
-        worker->look = false;
+static void schedule_renewal(Worker *worker, usec_t now_usec) {
+        worker->probe_before_renewal = false;
         call_again(worker, now_usec, 0);
         usec_t left_usec = usec_subtract(worker->renew_usec, now_usec);
         if (left_usec > 2 * PROBE_USEC)
-                look_before_renewal(worker, now_usec);
+                probe_before_renewal(worker, now_usec);
         else
                 worker->next_call_usec = usec_add(now_usec, left_usec);
 }
@@ -154,25 +178,23 @@ void scheduler_call_granted(
                 usec_t ttl_usec,
                 usec_t now_usec) {
         scheduler_assert_idle(scheduler);
-        assert(worker->worker.calling);
         assert(strlen(lease_id) < LEASE_ID_SIZE);
 
         touch_worker(worker);
         Worker *state = &worker->worker;
-        heard(state, now_usec);
+        call_event(state, WORKER_CALL_EVENT_ENDED);
+        note_answer(state, now_usec);
         bool fresh = !streq(state->lease_id, lease_id);
         (void) strncpy(state->lease_id, lease_id, LEASE_ID_SIZE - 1);
         *state->lease_holder = 0;
-        state->lease_sure_usec = usec_add(state->call_sent_usec, ttl_usec);
+        state->lease_certain_usec = usec_add(state->call_sent_usec, ttl_usec);
         state->lease_maybe_usec = lease_may_end_usec(state, usec_add(now_usec, ttl_usec), ttl_usec, now_usec);
         call_again(state, now_usec, ttl_usec / 3);
         state->renew_usec = state->next_call_usec;
-        look_before_renewal(state, now_usec);
-        if (fresh) {
-                state->lease_new = true;
-                worker_verify(state, now_usec);
-        }
-        call_to_verify(state, now_usec);
+        probe_before_renewal(state, now_usec);
+        if (fresh)
+                ask_who_it_is(state, WORKER_IDENTITY_LEASE_GRANTED, now_usec);
+        call_about_doubt(state, now_usec);
 }
 
 void scheduler_call_refused(
@@ -181,34 +203,32 @@ void scheduler_call_refused(
                 const char *holder,
                 usec_t now_usec) {
         scheduler_assert_idle(scheduler);
-        assert(worker->worker.calling);
-
         touch_worker(worker);
         Worker *state = &worker->worker;
-        heard(state, now_usec);
+        call_event(state, WORKER_CALL_EVENT_ENDED);
+        note_answer(state, now_usec);
         *state->lease_id = 0;
         (void) strncpy(state->lease_holder, holder, LEASE_QUEUE_MAX);
         call_again(state, now_usec, state->call == WORKER_CALL_RENEW ? 0 : LEASED_USEC);
-        call_to_verify(state, now_usec);
+        call_about_doubt(state, now_usec);
 }
 
 void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
         scheduler_assert_idle(scheduler);
-        assert(worker->worker.calling);
-
         touch_worker(worker);
         Worker *state = &worker->worker;
-        heard(state, now_usec);
-        state->probed = state->call == WORKER_CALL_PROBE;
+        note_answer(state, now_usec);
+        bool probed = state->call == WORKER_CALL_PROBE;
+        call_event(state, probed ? WORKER_CALL_EVENT_PROBE_ANSWERED : WORKER_CALL_EVENT_ENDED);
         if (state->call == WORKER_CALL_RELEASE)
                 *state->lease_id = 0;
-        if (state->probed && *state->lease_id)
-                look_again(state, now_usec);
+        if (probed && *state->lease_id)
+                schedule_renewal(state, now_usec);
         else
                 call_again(state,
                            now_usec,
                            worker_is_wanted(state) && !state->report.draining ? 0 : PROBE_USEC);
-        call_to_verify(state, now_usec);
+        call_about_doubt(state, now_usec);
 }
 
 static void renewal_unanswered(Worker *worker, usec_t ttl_usec, usec_t now_usec) {
@@ -225,13 +245,11 @@ static void renewal_unanswered(Worker *worker, usec_t ttl_usec, usec_t now_usec)
 
 void scheduler_call_failed(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
         scheduler_assert_idle(scheduler);
-        assert(worker->worker.calling);
-
         touch_worker(worker);
         Worker *state = &worker->worker;
-        if (state->call == WORKER_CALL_RENEW || state->call == WORKER_CALL_ACQUIRE) {
+        call_event(state, WORKER_CALL_EVENT_ENDED);
+        if (state->call == WORKER_CALL_RENEW || state->call == WORKER_CALL_ACQUIRE)
                 renewal_unanswered(state, scheduler->config.lease_ttl_usec, now_usec);
-        }
         state->silent = true;
         call_again(state, now_usec, SUSPECT_USEC);
 }
@@ -265,7 +283,7 @@ bool worker_is_to_be_released(const Worker *worker) {
 static void begin_call(ScheduledWorker *worker, usec_t now_usec) {
         Scheduler *scheduler = worker->scheduler;
         Worker *state = &worker->worker;
-        state->calling = true;
+        call_event(state, WORKER_CALL_EVENT_MADE);
         state->call = worker_due_call(state);
         state->call_sent_usec = now_usec;
         state->n_calls++;
@@ -298,7 +316,7 @@ bool workers_next_call(Scheduler *scheduler, SchedulerAction *ret) {
 }
 
 static bool is_given_up(const Scheduler *scheduler, const Worker *worker, usec_t now_usec) {
-        return worker->n_attempts > 0 && (worker->silent || !worker->heard) &&
+        return worker->n_attempts > 0 && worker_is_out_of_reach(worker) &&
                         now_usec >= worker_lost_usec(worker, scheduler->config.lost_after_usec);
 }
 
@@ -315,7 +333,8 @@ static void worker_tick(Scheduler *scheduler, ScheduledWorker *worker, usec_t no
         Worker *state = &worker->worker;
         if (is_given_up(scheduler, state, now_usec))
                 lose_attempts(scheduler, worker, now_usec);
-        if (!state->calling && (state->next_call_usec <= now_usec || worker_is_to_be_released(state)))
+        if (state->call_phase != WORKER_CALL_UNDER_WAY &&
+            (state->next_call_usec <= now_usec || worker_is_to_be_released(state)))
                 begin_call(worker, now_usec);
 }
 
@@ -323,7 +342,7 @@ static void worker_tick(Scheduler *scheduler, ScheduledWorker *worker, usec_t no
 void workers_tick(Scheduler *scheduler, usec_t now_usec) {
         touch_refresh(scheduler, now_usec);
         for (const Deadline *due; (due = deadline_first(&scheduler->dues)) && due->when_usec <= now_usec;) {
-                ScheduledWorker *worker = (ScheduledWorker *) ((char *) due - offsetof(ScheduledWorker, due));
+                ScheduledWorker *worker = container_of(due, ScheduledWorker, due);
                 worker_tick(scheduler, worker, now_usec);
                 touch_refresh_worker(worker, now_usec);
                 assert(worker->due.place == 0 || worker->due.when_usec > now_usec);

@@ -4,7 +4,9 @@
 
 #include <assert.h>
 #include <string.h>
+#include <utlist.h>
 
+#include "base/container.h"
 #include "core/scheduling/scheduler-internal.h"
 #include "core/text/stable-hash.h"
 
@@ -84,7 +86,7 @@ int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, 
                 return -ENOMEM;
         (void) strncpy(worker->worker.id, id, WORKER_ID_MAX); /* the rest is zero */
         worker->worker.id_hash = stable_hash(id);
-        worker->worker.heard_usec = now_usec;
+        worker->worker.last_answer_usec = now_usec;
         /* An earlier run of this queue may have left a lease there under which an attempt still runs, and a
          * renewal on its way. */
         worker->worker.lease_maybe_usec = usec_add(now_usec, 2 * scheduler->config.lease_ttl_usec);
@@ -154,10 +156,7 @@ int scheduler_add_task(
                 task_free(task);
                 return r;
         }
-        task->next = scheduler->tasks;
-        if (task->next)
-                task->next->previous = task;
-        scheduler->tasks = task;
+        DL_PREPEND2(scheduler->tasks, task, previous, next);
         scheduler->n_tasks++;
         *ret = task;
         return 0;
@@ -178,9 +177,7 @@ void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task) {
         assert(!task->worker);
         assert(!task->active);
 
-        *(task->previous ? &task->previous->next : &scheduler->tasks) = task->next;
-        if (task->next)
-                task->next->previous = task->previous;
+        DL_DELETE2(scheduler->tasks, task, previous, next);
         scheduler->n_tasks--;
         task_free(task);
 }
@@ -267,7 +264,7 @@ void scheduler_assert_idle(const Scheduler *scheduler) {
 }
 
 static ScheduledTask *task_of_deadline(Deadline *deadline) {
-        return (ScheduledTask *) ((char *) deadline - offsetof(ScheduledTask, deadline));
+        return container_of(deadline, ScheduledTask, deadline);
 }
 
 static void tasks_tick(Scheduler *scheduler, usec_t now_usec) {
@@ -309,6 +306,18 @@ usec_t scheduler_deadline(Scheduler *scheduler, usec_t now_usec) {
         return first_usec;
 }
 
+static void check_worker_state(const Worker *worker) {
+        assert(worker->identity < _WORKER_IDENTITY_MAX);
+        assert(worker->call_phase < _WORKER_CALL_PHASE_MAX);
+        assert((worker->identity == WORKER_UNKNOWN) == (worker->n_reports == 0));
+        /* Only who is known is asked for a lease, and who grants one is asked who it is. */
+        assert(worker->identity != WORKER_UNKNOWN || !*worker->lease_id);
+        assert(worker->identity != WORKER_KNOWN || worker->n_calls > worker->doubt_call);
+        assert(worker->doubt_call <= worker->n_calls);
+        assert(worker->n_calls > 0 || worker->call_phase == WORKER_CALL_IDLE);
+        assert(!*worker->lease_id || !*worker->lease_holder);
+}
+
 static void check_worker(const ScheduledWorker *worker) {
         size_t n_attempts = 0, n_sending = 0;
         for (const ScheduledTask *task = worker->attempts; task; task = task->next_at_worker) {
@@ -320,6 +329,7 @@ static void check_worker(const ScheduledWorker *worker) {
         }
         assert(n_attempts == worker->worker.n_attempts);
         assert(n_sending == worker->worker.n_sending);
+        check_worker_state(&worker->worker);
 }
 
 void scheduler_check(Scheduler *scheduler, size_t n_workers) {

@@ -119,14 +119,14 @@ struct ScheduledTask {
         ScheduledTask *previous_at_worker, *next_at_worker;
         char instance[WORKER_INSTANCE_SIZE]; /* of the worker that granted the lease */
         char lease_id[LEASE_ID_SIZE];        /* what every submission of the attempt names (Daggyr-Lease) */
-        bool bound;                          /* to that lease; else the id is one that nobody has, so that
-                                                the worker only tells whether it has the attempt */
-        bool maybe_taken;                    /* by a submission that was not answered, or strangely */
-        usec_t uncertain_usec;               /* when a submission last ended without an answer; 0: none did */
-        usec_t settled_usec; /* UNCERTAIN: since when none has been on its way; 0: one may be */
+        bool names_own_lease;  /* lease_id is of our lease; otherwise nobody has such a lease, so
+                                  that the worker only tells whether it has the attempt */
+        bool maybe_taken;      /* by a submission that was not answered, or strangely */
+        usec_t uncertain_usec; /* when a submission last ended without an answer; 0: none did */
+        usec_t settled_usec;   /* UNCERTAIN: since when none has been on its way; 0: one may be */
         usec_t sent_usec, accepted_usec;
         uint64_t reports_when_sent;
-        bool counted;        /* taken off the worker's free amounts by us, not yet by itself */
+        bool is_deducted;    /* from the worker's free amounts by us, not yet by the worker itself */
         uint64_t seen_round; /* the listing that had it */
         bool missing;        /* the worker does not have it; whether it had is seen by its instance */
         usec_t waiting_since_usec;

@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* An allocation that fails inside uthash must not end the process: the element is then simply not in. */
-#define HASH_NONFATAL_OOM 1
-
-/* clang warns of uthash's (2.3.0) switch wherever one of its macros is expanded. */
-#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
-
-/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): those macros count as hundreds
- * of statements each, and the analyzer loses its way in them. */
+/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): see base/hash-table.h */
 
 #include "core/scheduling/waiting-list.h"
 
@@ -15,9 +8,10 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
-#include <uthash.h>
+#include <utlist.h>
 
 #include "base/cleanup.h"
+#include "base/hash-table.h"
 
 /* What uthash compares byte by byte: no padding may be left undefined. */
 typedef struct LineKey {
@@ -150,14 +144,11 @@ static int line_get(WaitingList *list, const Resources *want, int64_t priority, 
 
 /* Most come last; one that comes back had left from somewhere near the front. */
 static void line_insert(WaitingLine *line, WaitingEntry *entry) {
-        WaitingEntry *next = NULL;
-        if (line->last && line->last->sequence > entry->sequence)
-                for (next = line->first; next->sequence < entry->sequence;)
-                        next = next->next;
-        entry->next = next;
-        entry->previous = next ? next->previous : line->last;
-        *(entry->previous ? &entry->previous->next : &line->first) = entry;
-        *(entry->next ? &entry->next->previous : &line->last) = entry;
+        WaitingEntry *behind = NULL, *last = line->first ? line->first->previous : NULL;
+        if (last && last->sequence > entry->sequence)
+                for (behind = line->first; behind->sequence < entry->sequence;)
+                        behind = behind->next;
+        DL_PREPEND_ELEM2(line->first, behind, entry, previous, next);
         line->n_entries++;
 }
 
@@ -192,8 +183,7 @@ void waiting_list_remove(WaitingList *list, WaitingEntry *entry) {
         bool was_head = line->first == entry;
         if (was_head)
                 leave_place(list, line);
-        *(entry->previous ? &entry->previous->next : &line->first) = entry->next;
-        *(entry->next ? &entry->next->previous : &line->last) = entry->previous;
+        DL_DELETE2(line->first, entry, previous, next);
         line->n_entries--;
         list->n_entries--;
         entry->line = NULL;

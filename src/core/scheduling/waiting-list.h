@@ -29,7 +29,7 @@ struct WaitingEntry {
 struct WaitingLine {
         Resources want;
         int64_t priority;
-        WaitingEntry *first, *last;
+        WaitingEntry *first;
         size_t n_entries;
 };
 

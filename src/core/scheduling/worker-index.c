@@ -98,7 +98,7 @@ static Amounts amounts_of(WorkerIndex *index, const Resources *resources) {
 static Amounts totals_of(WorkerIndex *index, const Worker *worker) {
         Amounts unlimited;
         memset(&unlimited, 0xff, sizeof(unlimited));
-        return worker->heard ? amounts_of(index, &worker->report.total) : unlimited;
+        return worker->identity != WORKER_UNKNOWN ? amounts_of(index, &worker->report.total) : unlimited;
 }
 
 static void put_worker(WorkerIndex *index, const Worker *worker) {
@@ -413,7 +413,7 @@ static bool could_fit_below(const WorkerIndex *index, const Demand *demand, size
                 return false;
         if (level == 0) {
                 const Worker *worker = index->workers[node];
-                return !demand->is_partial || !worker->heard ||
+                return !demand->is_partial || worker->identity == WORKER_UNKNOWN ||
                                 resources_fit(demand->want, &worker->report.total);
         }
         size_t first, end = amount_tree_children(&index->totals, level, node, &first);

@@ -3,6 +3,56 @@
 #include "core/scheduling/worker.h"
 
 #include <assert.h>
+#include <errno.h>
+
+static const struct {
+        WorkerIdentity identity;
+        WorkerIdentityEvent event;
+        WorkerIdentity next;
+} identity_transitions[] = {
+        { WORKER_UNKNOWN, WORKER_IDENTITY_DOUBT, WORKER_UNKNOWN },
+        { WORKER_UNKNOWN, WORKER_IDENTITY_SETTLED, WORKER_KNOWN },
+        { WORKER_UNKNOWN, WORKER_IDENTITY_TOO_EARLY, WORKER_DOUBTED },
+        { WORKER_KNOWN, WORKER_IDENTITY_DOUBT, WORKER_DOUBTED },
+        { WORKER_KNOWN, WORKER_IDENTITY_LEASE_GRANTED, WORKER_NEW_LEASE },
+        { WORKER_KNOWN, WORKER_IDENTITY_SETTLED, WORKER_KNOWN },
+        { WORKER_DOUBTED, WORKER_IDENTITY_DOUBT, WORKER_DOUBTED },
+        { WORKER_DOUBTED, WORKER_IDENTITY_LEASE_GRANTED, WORKER_NEW_LEASE },
+        { WORKER_DOUBTED, WORKER_IDENTITY_SETTLED, WORKER_KNOWN },
+        { WORKER_DOUBTED, WORKER_IDENTITY_TOO_EARLY, WORKER_DOUBTED },
+        { WORKER_NEW_LEASE, WORKER_IDENTITY_DOUBT, WORKER_NEW_LEASE },
+        { WORKER_NEW_LEASE, WORKER_IDENTITY_LEASE_GRANTED, WORKER_NEW_LEASE },
+        { WORKER_NEW_LEASE, WORKER_IDENTITY_SETTLED, WORKER_KNOWN },
+        { WORKER_NEW_LEASE, WORKER_IDENTITY_TOO_EARLY, WORKER_NEW_LEASE },
+};
+
+static const struct {
+        WorkerCallPhase phase;
+        WorkerCallEvent event;
+        WorkerCallPhase next;
+} call_transitions[] = {
+        { WORKER_CALL_IDLE, WORKER_CALL_EVENT_MADE, WORKER_CALL_UNDER_WAY },
+        { WORKER_CALL_IDLE, WORKER_CALL_EVENT_REPORTED, WORKER_CALL_IDLE },
+        { WORKER_CALL_UNDER_WAY, WORKER_CALL_EVENT_PROBE_ANSWERED, WORKER_CALL_REPORT_DUE },
+        { WORKER_CALL_UNDER_WAY, WORKER_CALL_EVENT_ENDED, WORKER_CALL_IDLE },
+        { WORKER_CALL_UNDER_WAY, WORKER_CALL_EVENT_REPORTED, WORKER_CALL_UNDER_WAY },
+        { WORKER_CALL_REPORT_DUE, WORKER_CALL_EVENT_MADE, WORKER_CALL_UNDER_WAY },
+        { WORKER_CALL_REPORT_DUE, WORKER_CALL_EVENT_REPORTED, WORKER_CALL_IDLE },
+};
+
+int worker_identity_next(WorkerIdentity identity, WorkerIdentityEvent event) {
+        for (size_t i = 0; i < sizeof(identity_transitions) / sizeof(*identity_transitions); i++)
+                if (identity_transitions[i].identity == identity && identity_transitions[i].event == event)
+                        return (int) identity_transitions[i].next;
+        return -EPROTO;
+}
+
+int worker_call_phase_next(WorkerCallPhase phase, WorkerCallEvent event) {
+        for (size_t i = 0; i < sizeof(call_transitions) / sizeof(*call_transitions); i++)
+                if (call_transitions[i].phase == phase && call_transitions[i].event == event)
+                        return (int) call_transitions[i].next;
+        return -EPROTO;
+}
 
 static void count_free(Worker *worker) {
         resources_subtract(&worker->reported_free, &worker->sent, &worker->report.free_amounts);
@@ -27,7 +77,7 @@ static void limit_to(uint64_t *amount, uint64_t limit) {
                 *amount = limit;
 }
 
-/* It may have said so already, hence the limit. */
+/* The worker may have said so already, hence the limit. */
 void worker_give_back(Worker *worker, const Resources *want) {
         const Resources *total = &worker->report.total;
         Resources sum;
@@ -41,10 +91,14 @@ void worker_give_back(Worker *worker, const Resources *want) {
         count_free(worker);
 }
 
+bool worker_is_out_of_reach(const Worker *worker) {
+        return worker->silent || worker->identity == WORKER_UNKNOWN;
+}
+
 WorkerState worker_state(const Worker *worker) {
         if (worker->disabled)
                 return WORKER_DISABLED;
-        if (worker->silent || !worker->heard)
+        if (worker_is_out_of_reach(worker))
                 return WORKER_SILENT;
         if (worker->report.draining)
                 return WORKER_DRAINING;
@@ -65,17 +119,17 @@ bool worker_is_wanted(const Worker *worker) {
 }
 
 bool worker_is_usable(const Worker *worker, usec_t now_usec) {
-        bool giving_back = worker->calling && worker->call == WORKER_CALL_RELEASE;
-        return worker_is_wanted(worker) && worker->heard && !worker->silent && !worker->verify &&
+        bool giving_back = worker->call_phase == WORKER_CALL_UNDER_WAY && worker->call == WORKER_CALL_RELEASE;
+        return worker_is_wanted(worker) && worker->identity == WORKER_KNOWN && !worker->silent &&
                         !worker->report.draining && *worker->lease_id && !giving_back &&
-                        now_usec < worker->lease_sure_usec && now_usec >= worker->paused_usec &&
+                        now_usec < worker->lease_certain_usec && now_usec >= worker->paused_usec &&
                         now_usec >= worker->full_usec;
 }
 
 WorkerCall worker_due_call(const Worker *worker) {
-        if (worker->silent || !worker->heard || worker->verify)
+        if (worker->silent || worker->identity != WORKER_KNOWN)
                 return WORKER_CALL_PROBE;
-        if (*worker->lease_id && worker->look && worker_is_wanted(worker))
+        if (*worker->lease_id && worker->probe_before_renewal && worker_is_wanted(worker))
                 return WORKER_CALL_PROBE;
         if (*worker->lease_id)
                 return worker_is_wanted(worker) || worker->n_attempts > 0 ? WORKER_CALL_RENEW :
@@ -84,6 +138,6 @@ WorkerCall worker_due_call(const Worker *worker) {
 }
 
 usec_t worker_lost_usec(const Worker *worker, usec_t lost_after_usec) {
-        usec_t patience_usec = usec_add(worker->heard_usec, lost_after_usec);
+        usec_t patience_usec = usec_add(worker->last_answer_usec, lost_after_usec);
         return patience_usec > worker->lease_maybe_usec ? patience_usec : worker->lease_maybe_usec;
 }

@@ -30,6 +30,57 @@ typedef enum WorkerCall {
         WORKER_CALL_RELEASE,
 } WorkerCall;
 
+/* Whether what is known of the runner is of the process that answers there now. The report of a probe settles
+ * it, if the call was made after the doubt arose; the answer to an earlier one may be older than the doubt.
+ *
+ *               settled             doubt
+ *   UNKNOWN ────────────▶ KNOWN ────────────▶ DOUBTED
+ *      │                  ▲ ▲ │               │ │  ▲
+ *      │          settled │ │ │ lease granted │ │  │
+ *      │                  │ │ └──▶ NEW_LEASE ◀┘ │  │
+ *      │                  │ └─────────┘ settled │  │
+ *      │                  └─────────────────────┘  │
+ *      └───────────────────────────────────────────┘
+ *                        too early
+ *
+ * Whether the last call failed (silent) is independent of it: a worker that falls silent and answers again is
+ * known as before, and one whose identity is doubted answers. */
+typedef enum WorkerIdentity {
+        WORKER_UNKNOWN,   /* it never reported its capacity */
+        WORKER_KNOWN,     /* the report is of the instance that granted the lease, if there is one */
+        WORKER_DOUBTED,   /* it may have been started again since its report */
+        WORKER_NEW_LEASE, /* it granted a lease, perhaps as another instance than the one that had reported */
+        _WORKER_IDENTITY_MAX,
+} WorkerIdentity;
+
+typedef enum WorkerIdentityEvent {
+        WORKER_IDENTITY_DOUBT,
+        WORKER_IDENTITY_LEASE_GRANTED, /* one that the queue did not have */
+        WORKER_IDENTITY_SETTLED,       /* the report of a probe that was made after the doubt */
+        WORKER_IDENTITY_TOO_EARLY,     /* the report of one that was made before */
+        _WORKER_IDENTITY_EVENT_MAX,
+} WorkerIdentityEvent;
+
+/* Where the one call is that the scheduler makes to a worker at a time. */
+typedef enum WorkerCallPhase {
+        WORKER_CALL_IDLE,
+        WORKER_CALL_UNDER_WAY,
+        WORKER_CALL_REPORT_DUE, /* a probe was answered: the next report is its answer */
+        _WORKER_CALL_PHASE_MAX,
+} WorkerCallPhase;
+
+typedef enum WorkerCallEvent {
+        WORKER_CALL_EVENT_MADE,
+        WORKER_CALL_EVENT_PROBE_ANSWERED,
+        WORKER_CALL_EVENT_ENDED,    /* with any other answer, or none */
+        WORKER_CALL_EVENT_REPORTED, /* by that probe, or by anything else */
+        _WORKER_CALL_EVENT_MAX,
+} WorkerCallEvent;
+
+/* What follows EVENT, or -EPROTO when it cannot happen then (a bug of the caller). */
+int worker_identity_next(WorkerIdentity identity, WorkerIdentityEvent event);
+int worker_call_phase_next(WorkerCallPhase phase, WorkerCallEvent event);
+
 typedef struct Worker {
         char id[WORKER_ID_MAX + 1];
         uint64_t id_hash;
@@ -38,34 +89,32 @@ typedef struct Worker {
         bool permitted; /* the queue's share has it */
         bool disabled;  /* by an administrator */
 
-        bool heard;     /* ever reported its capacity */
-        bool silent;    /* the last call failed */
-        bool verify;    /* is to be probed by a call after number verify_call before it is used */
-        bool lease_new; /* not probed since it was granted */
-        bool probed;    /* a probe was answered, and its report comes next */
-        uint64_t verify_call;
-        usec_t heard_usec;       /* of the last answer, whatever it was */
+        bool silent; /* the last call failed */
+        WorkerIdentity identity;
+        uint64_t doubt_call;     /* n_calls when the identity was last doubted */
+        usec_t last_answer_usec; /* to whatever it was */
         WorkerReport report;     /* free_amounts follows what was sent and ended since */
         Resources reported_free; /* as it said, and what has ended since */
-        Resources sent;          /* what is not in that yet */
+        Resources sent;          /* what was sent there and is not in reported_free yet */
         uint64_t n_reports;
 
         char lease_id[LEASE_ID_SIZE];           /* "" while this queue holds none */
         char lease_holder[LEASE_QUEUE_MAX + 1]; /* the other queue that has it, or "" */
-        usec_t lease_sure_usec;                 /* until then the runner takes our tasks for certain */
+        usec_t lease_certain_usec;              /* until then the runner takes our tasks for certain */
         usec_t lease_maybe_usec; /* until then the lease may be live there: the latest renewal may have
                                     arrived although no answer did */
         usec_t late_call_usec;   /* until then calls that were given up may still arrive */
         unsigned n_late_calls;
-        usec_t renew_usec; /* when it is to be renewed */
-        bool look;         /* before that it is asked what it has free */
+        usec_t renew_usec;         /* when the lease is to be renewed */
+        bool probe_before_renewal; /* what is free is to be asked for first; a matter of time alone, and
+                                      so independent of identity and call */
 
-        bool calling;
-        WorkerCall call; /* the one under way */
+        WorkerCallPhase call_phase;
+        WorkerCall call; /* the latest */
         usec_t call_sent_usec;
         usec_t next_call_usec;
         usec_t paused_usec; /* no new tasks until then: it asked for time */
-        usec_t full_usec;   /* nor until then, unless it reports before: it had no room */
+        usec_t full_usec;   /* no new tasks until then either, unless it reports before: it had no room */
 
         size_t n_attempts; /* that run there, or may */
         size_t n_sending;  /* of these on their way */
@@ -91,6 +140,9 @@ void worker_untake(Worker *worker, const Resources *want);
 
 /* What it counted as used has ended there. */
 void worker_give_back(Worker *worker, const Resources *want);
+
+/* Nothing is known of how the worker is: the last call failed, or it never reported. */
+bool worker_is_out_of_reach(const Worker *worker);
 
 /* How it is shown. Disabled, silent, draining, leased win in this order. */
 WorkerState worker_state(const Worker *worker);

@@ -48,7 +48,7 @@ int emcee_address_parse(const char *text, char **ret, int64_t *ret_port) {
         if (!host || !port_text || next_part(&text, &more_size) || host_size > EMCEE_ADDRESS_MAX ||
             parse_int(port_text, port_size, &port) < 0)
                 return -EINVAL;
-        if (asprintf(&address, "%.*s:%" PRId64, (int) host_size, host, port) < 0)
+        if (text_format(&address, "%.*s:%" PRId64, (int) host_size, host, port) < 0)
                 return -ENOMEM;
         *ret = address;
         if (ret_port)
@@ -144,17 +144,14 @@ static int add_worker_set(json_object *object, const char *key, const WorkerSet 
 /* ---- bodies in general ---- */
 
 int emcee_error_format(const char *path, const Problem *problem, char **ret) {
-        char *text;
         const char *field = problem->field, *separator = *field ? ": " : "";
-        if (asprintf(&text,
-                     "Failed to process request with path \"%s\", error: \"%s%s%s\"",
-                     path,
-                     field,
-                     separator,
-                     problem->detail) < 0)
-                return -ENOMEM;
-        *ret = text;
-        return 0;
+        return text_format(
+                        ret,
+                        "Failed to process request with path \"%s\", error: \"%s%s%s\"",
+                        path,
+                        field,
+                        separator,
+                        problem->detail);
 }
 
 int emcee_void_format(json_object **ret) {
@@ -395,11 +392,7 @@ int emcee_worker_status_format(const EmceeWorkerStatus *workers, size_t n, json_
 /* ---- who daggyds are ---- */
 
 int emcee_identity_format(const char *id, const char *address, char **ret) {
-        char *value;
-        if (asprintf(&value, "%s %s", id, address) < 0)
-                return -ENOMEM;
-        *ret = value;
-        return 0;
+        return text_format(ret, "%s %s", id, address);
 }
 
 int emcee_identity_parse(const char *value, char ret_id[static SHARING_QUEUE_ID_SIZE], char **ret_address) {

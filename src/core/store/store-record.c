@@ -43,3 +43,7 @@ const char *stored_attempt_state_to_string(StoredAttemptState state) {
 int stored_attempt_state_from_string(const char *name) {
         return find_name(attempt_state_names, _STORED_ATTEMPT_STATE_MAX, name);
 }
+
+size_t stored_task_listed_bytes(const StoredTask *task) {
+        return strlen(task->result ?: task->spec);
+}

@@ -44,6 +44,9 @@ typedef struct StoredTask {
         const char *result;     /* JSON of the finished task without output; NULL while live */
 } StoredTask;
 
+/* What TASK counts for in a page of a list (StoreFilter.bytes_max): the text that it is shown from. */
+size_t stored_task_listed_bytes(const StoredTask *task);
+
 /* Where an attempt is, for a restart: what may have reached a runner must be asked about there. */
 typedef enum StoredAttemptState {
         STORED_ATTEMPT_SENT,     /* may have reached the runner */

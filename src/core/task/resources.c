@@ -34,20 +34,18 @@ static size_t named_find(const Resources *resources, const char *name, bool *ret
 
 uint64_t resources_named_get(const Resources *resources, const char *name) {
         bool found;
-        size_t i;
 
-        i = named_find(resources, name, &found);
+        size_t i = named_find(resources, name, &found);
         return found ? resources->named[i].amount : 0;
 }
 
 int resources_named_set(Resources *resources, const char *name, uint64_t amount) {
         bool found;
-        size_t i;
 
         if (!resource_name_valid(name))
                 return -EINVAL;
 
-        i = named_find(resources, name, &found);
+        size_t i = named_find(resources, name, &found);
         if (!found) {
                 if (resources->n_named == RESOURCES_NAMED_MAX)
                         return -ENOSPC;
@@ -55,7 +53,7 @@ int resources_named_set(Resources *resources, const char *name, uint64_t amount)
                         resources->named + i,
                         (resources->n_named - i) * sizeof(NamedAmount));
                 resources->n_named++;
-                resources->named[i] = (NamedAmount){ 0 };
+                resources->named[i] = (NamedAmount){};
                 memcpy(resources->named[i].name, name, strlen(name));
         }
 
@@ -139,9 +137,8 @@ static int parse_cores(
                 Resources *resources,
                 Problem *reterr_problem) {
         double cores;
-        int r;
 
-        r = json_get_double(value, CORES_MIN, CORES_MAX, &cores);
+        int r = json_get_double(value, CORES_MIN, CORES_MAX, &cores);
         if (r < 0)
                 return problem_set(
                                 reterr_problem,
@@ -161,9 +158,7 @@ static int parse_integer(
                 const char *field_path,
                 uint64_t *ret,
                 Problem *reterr_problem) {
-        int r;
-
-        r = json_get_u64(value, min, RESOURCE_AMOUNT_MAX, ret);
+        int r = json_get_u64(value, min, RESOURCE_AMOUNT_MAX, ret);
         if (r < 0)
                 return problem_set(
                                 reterr_problem,
@@ -182,7 +177,6 @@ int resources_parse_amount(
                 Resources *resources,
                 Problem *reterr_problem) {
         uint64_t amount;
-        int r;
 
         if (streq(key, "cores"))
                 return parse_cores(value, field_path, resources, reterr_problem);
@@ -196,7 +190,7 @@ int resources_parse_amount(
                                 field_path,
                                 "must be named with up to %d of a-z, 0-9 and \"_\", a letter first",
                                 RESOURCE_NAME_MAX);
-        r = parse_integer(value, 0, field_path, &amount, reterr_problem);
+        int r = parse_integer(value, 0, field_path, &amount, reterr_problem);
         if (r < 0)
                 return r;
         r = resources_named_set(resources, key, amount);
@@ -245,13 +239,13 @@ int resources_field_request(
 
 int resources_to_json(const Resources *resources, json_object **ret) {
         _cleanup_(json_putp) json_object *object = NULL;
-        int r;
 
         object = json_object_new_object();
         if (!object)
                 return -ENOMEM;
 
-        r = json_add_double(object, "cores", (double) resources->cores_micro / (double) CORES_MICRO_PER_CORE);
+        int r = json_add_double(
+                        object, "cores", (double) resources->cores_micro / (double) CORES_MICRO_PER_CORE);
         if (r < 0)
                 return r;
         r = json_add_u64(object, "memory_mb", resources->memory_mb);

@@ -15,9 +15,8 @@
 
 static int add_resources(json_object *object, const Resources *resources) {
         json_object *value;
-        int r;
 
-        r = resources_to_json(resources, &value);
+        int r = resources_to_json(resources, &value);
         if (r < 0)
                 return r;
 
@@ -25,9 +24,7 @@ static int add_resources(json_object *object, const Resources *resources) {
 }
 
 static int add_identity(json_object *object, const TaskAttempt *attempt) {
-        int r;
-
-        r = json_add_string(object, "task_id", attempt->spec->task_id);
+        int r = json_add_string(object, "task_id", attempt->spec->task_id);
         if (r < 0)
                 return r;
         r = json_add_string(object, "state", task_state_public(attempt->state, attempt->result));
@@ -50,9 +47,7 @@ static int add_identity(json_object *object, const TaskAttempt *attempt) {
 }
 
 static int add_times(json_object *object, const TaskAttempt *attempt) {
-        int r;
-
-        r = json_add_realtime(object, "submit_time", attempt->submit_usec);
+        int r = json_add_realtime(object, "submit_time", attempt->submit_usec);
         if (r < 0)
                 return r;
         r = json_add_realtime(object, "start_time", attempt->start_usec);
@@ -87,9 +82,8 @@ static int add_signal(json_object *object, int number) {
 static int add_end(json_object *object, const TaskAttempt *attempt) {
         bool finished = attempt->state == TASK_FINISHED;
         const TaskEnd *end = finished && attempt->end && attempt->end->main_exited ? attempt->end : NULL;
-        int r;
 
-        r = json_add_bool(object, "succeeded", finished && attempt->result == TASK_RESULT_SUCCESS);
+        int r = json_add_bool(object, "succeeded", finished && attempt->result == TASK_RESULT_SUCCESS);
         if (r < 0)
                 return r;
         r = json_add_bool(object, "killed", finished && task_result_killed(attempt->result));
@@ -106,9 +100,8 @@ static int add_end(json_object *object, const TaskAttempt *attempt) {
 static int add_output(json_object *object, const char *key, const TaskOutputView *view) {
         _cleanup_(freep) char *shown = NULL;
         size_t size;
-        int r;
 
-        r = text_to_utf8_lossy(view->bytes, view->size, &shown, &size);
+        int r = text_to_utf8_lossy(view->bytes, view->size, &shown, &size);
         if (r < 0)
                 return r;
 
@@ -151,12 +144,11 @@ static uint64_t average_cpu(usec_t cpu_usec, usec_t run_usec) {
 
 static int add_usage_object(json_object *object, const TaskUsage *usage) {
         _cleanup_(json_putp) json_object *value = json_object_new_object();
-        int r;
 
         if (!value)
                 return -ENOMEM;
 
-        r = json_add_double(value, "cpu_time", (double) usage->cpu_usec / (double) USEC_PER_SEC);
+        int r = json_add_double(value, "cpu_time", (double) usage->cpu_usec / (double) USEC_PER_SEC);
         if (r < 0)
                 return r;
         r = json_add_u64(value, "memory_peak", usage->memory_peak_bytes);
@@ -176,11 +168,10 @@ static int add_usage_object(json_object *object, const TaskUsage *usage) {
 }
 
 static int add_usage(json_object *object, const TaskAttempt *attempt) {
-        static const TaskUsage none = { 0 };
+        static const TaskUsage none = {};
         const TaskUsage *usage = attempt->usage ?: &none;
-        int r;
 
-        r = json_add_strings(object, "executor", attempt->notes);
+        int r = json_add_strings(object, "executor", attempt->notes);
         if (r < 0)
                 return r;
         r = json_add_u64(object, "max_cpu", average_cpu(usage->cpu_usec, attempt->run_usec));
@@ -219,7 +210,6 @@ int task_attempt_to_json(const TaskAttempt *attempt, json_object **ret) {
 
 int task_attempt_to_json_daggyr(const TaskAttempt *attempt, json_object **ret) {
         _cleanup_(json_putp) json_object *object = NULL;
-        int r;
 
         assert(attempt);
         assert(ret);
@@ -230,7 +220,7 @@ int task_attempt_to_json_daggyr(const TaskAttempt *attempt, json_object **ret) {
         if (complete.stop_usec == 0)
                 complete.stop_usec = complete.submit_usec;
 
-        r = task_attempt_to_json(&complete, &object);
+        int r = task_attempt_to_json(&complete, &object);
         if (r < 0)
                 return r;
 

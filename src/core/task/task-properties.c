@@ -33,7 +33,6 @@ static int parse_amount(const char *s, uint64_t base, uint64_t *ret) {
         static const char suffixes[] = "KMGT";
         size_t n_digits = strspn(s, "0123456789");
         uint64_t amount;
-        int r;
 
         if (streq(s, "infinity")) {
                 *ret = UINT64_MAX;
@@ -42,7 +41,7 @@ static int parse_amount(const char *s, uint64_t base, uint64_t *ret) {
 
         if (n_digits > AMOUNT_DIGITS_MAX)
                 return -ERANGE;
-        r = parse_digits(s, n_digits, UINT64_MAX - 1, &amount);
+        int r = parse_digits(s, n_digits, UINT64_MAX - 1, &amount);
         if (r < 0)
                 return r;
 
@@ -120,9 +119,8 @@ static int parse_property_weight(
 static int mask_add_range(uint8_t mask[static TASK_PROPERTY_MASK_MAX], const char *s, size_t size) {
         const char *dash = memchr(s, '-', size);
         uint64_t first, last;
-        int r;
 
-        r = parse_digits(s, dash ? (size_t) (dash - s) : size, TASK_PROPERTY_CPU_MAX, &first);
+        int r = parse_digits(s, dash ? (size_t) (dash - s) : size, TASK_PROPERTY_CPU_MAX, &first);
         if (r < 0)
                 return r;
 
@@ -168,7 +166,7 @@ static int parse_property_mask(
                 const char *path,
                 TaskProperty *property,
                 Problem *reterr_problem) {
-        uint8_t mask[TASK_PROPERTY_MASK_MAX] = { 0 };
+        uint8_t mask[TASK_PROPERTY_MASK_MAX] = {};
         size_t size;
 
         if (!json_object_is_type(value, json_type_string) ||
@@ -199,7 +197,6 @@ static int address_parse(const char *s, TaskAddress *ret) {
         char literal[INET6_ADDRSTRLEN];
         size_t n = strcspn(s, "/");
         TaskAddress address = { .family = memchr(s, ':', n) ? AF_INET6 : AF_INET };
-        uint64_t n_bits;
         int r;
 
         if (n >= sizeof(literal))
@@ -210,7 +207,7 @@ static int address_parse(const char *s, TaskAddress *ret) {
                 return -EINVAL;
 
         address.size = address.family == AF_INET6 ? 16 : 4;
-        n_bits = address.size * 8;
+        uint64_t n_bits = address.size * 8;
         if (s[n] == '/') {
                 r = text_parse_u64(s + n + 1, 0, address.size * 8, &n_bits);
                 if (r < 0)
@@ -317,7 +314,6 @@ static int add_device_limit(
                 Problem *reterr_problem) {
         TaskDeviceLimit *limit = &property->limits[property->n_limits];
         char member_path[PROBLEM_FIELD_SIZE];
-        int r;
 
         json_pointer_join(member_path, path, device);
         if (!task_property_device_path_valid(device))
@@ -327,7 +323,7 @@ static int add_device_limit(
                                 member_path,
                                 "must be the path of a device such as \"/dev/vda\"");
 
-        r = get_amount(value, form, member_path, &limit->limit, reterr_problem);
+        int r = get_amount(value, form, member_path, &limit->limit, reterr_problem);
         if (r < 0)
                 return r;
 

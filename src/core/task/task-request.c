@@ -195,9 +195,5 @@ int task_path_format(const char *task_id, char **ret) {
         int r = text_percent_encode(task_id, "-._~:", &id);
         if (r < 0)
                 return r;
-        if (asprintf(ret, "/api/v1/task/%s", id) < 0) {
-                *ret = NULL;
-                return -ENOMEM;
-        }
-        return 0;
+        return text_format(ret, "/api/v1/task/%s", id);
 }

@@ -91,9 +91,8 @@ static int parse_timeout(
                 Problem *reterr_problem) {
         usec_t *timeout_usec = target;
         double seconds;
-        int r;
 
-        r = json_field_seconds(value, field, path, timeout_usec, reterr_problem);
+        int r = json_field_seconds(value, field, path, timeout_usec, reterr_problem);
         if (r < 0)
                 return r;
 
@@ -111,9 +110,8 @@ static int parse_working_directory(
                 void *target,
                 Problem *reterr_problem) {
         char **directory = target;
-        int r;
 
-        r = json_field_string(value, field, path, directory, reterr_problem);
+        int r = json_field_string(value, field, path, directory, reterr_problem);
         if (r < 0)
                 return r;
         if ((*directory)[0] != '/')
@@ -129,9 +127,8 @@ static int parse_user(
                 void *target,
                 Problem *reterr_problem) {
         char **user = target;
-        int r;
 
-        r = json_field_string(value, field, path, user, reterr_problem);
+        int r = json_field_string(value, field, path, user, reterr_problem);
         if (r < 0)
                 return r;
         if (!user_name_valid(*user))
@@ -189,9 +186,8 @@ static int parse_properties(
                 void *target,
                 Problem *reterr_problem) {
         TaskSpec *spec = target;
-        int r;
 
-        r = task_properties_parse(value, path, &spec->parsed_properties, reterr_problem);
+        int r = task_properties_parse(value, path, &spec->parsed_properties, reterr_problem);
         if (r < 0)
                 return r;
 
@@ -302,13 +298,12 @@ int task_spec_parse(
                 { 0 },
         };
         _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
-        int r;
 
         assert(defaults);
         assert(ret);
         assert(reterr_problem);
 
-        r = task_spec_new(defaults, &spec);
+        int r = task_spec_new(defaults, &spec);
         if (r < 0)
                 return problem_from_errno(reterr_problem, r);
 
@@ -349,12 +344,11 @@ static int parse_whole_seconds(
 static int set_daggyr_amount(TaskSpec *spec, const char *name, json_object *value) {
         bool is_cores = streq(name, "cores"), is_memory = streq(name, "memory_mb");
         uint64_t amount;
-        int r;
 
         if (!is_cores && !is_memory && !resource_name_valid(name))
                 return 0;
 
-        r = json_get_u64(value, 0, is_cores ? CORES_MAX : RESOURCE_AMOUNT_MAX, &amount);
+        int r = json_get_u64(value, 0, is_cores ? CORES_MAX : RESOURCE_AMOUNT_MAX, &amount);
         if (r < 0)
                 return r;
 
@@ -415,14 +409,13 @@ int task_spec_parse_daggyr(
                 { 0 },
         };
         _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
-        int r;
 
         assert(task_id);
         assert(defaults);
         assert(ret);
         assert(reterr_problem);
 
-        r = task_spec_new(defaults, &spec);
+        int r = task_spec_new(defaults, &spec);
         if (r < 0)
                 return problem_from_errno(reterr_problem, r);
 

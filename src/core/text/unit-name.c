@@ -70,14 +70,13 @@ static int append_escaped(Text *text, const char *s, size_t *ret_escaped_size, s
 }
 
 int unit_name_from_task_id(const char *task_id, char **ret) {
-        _cleanup_(text_done) Text name = { 0 };
+        _cleanup_(text_done) Text name = {};
         size_t escaped_size, cut_size;
-        int r;
 
         assert(task_id);
         assert(ret);
 
-        r = text_append(&name, TASK_UNIT_PREFIX);
+        int r = text_append(&name, TASK_UNIT_PREFIX);
         if (r < 0)
                 return r;
 

@@ -182,7 +182,7 @@ static int put_order(Text *block, const ScopeOrder *order) {
 }
 
 int broker_request_encode(const BrokerRequest *request, void **ret, size_t *ret_size) {
-        _cleanup_(text_done) Text block = { 0 };
+        _cleanup_(text_done) Text block = {};
 
         assert(request);
         assert(ret);
@@ -367,7 +367,7 @@ static int take_properties(Reader *reader, uint32_t count, TaskProperties **ret)
                 return -ENOMEM;
 
         for (uint32_t i = 0; i < count; i++) {
-                _cleanup_(task_property_done) TaskProperty property = { 0 };
+                _cleanup_(task_property_done) TaskProperty property = {};
 
                 int r = take_property(reader, &property);
                 if (r < 0)
@@ -376,7 +376,7 @@ static int take_properties(Reader *reader, uint32_t count, TaskProperties **ret)
                         return -EBADMSG;
 
                 properties->items[properties->n_items++] = property;
-                property = (TaskProperty){ 0 };
+                property = (TaskProperty){};
         }
 
         *ret = TAKE_PTR(properties);
@@ -439,7 +439,7 @@ static int take_request(Reader *reader, BrokerRequest *request) {
 
 int broker_request_decode(const void *block, size_t size, BrokerRequest *ret) {
         Reader reader = { .p = block, .size = size };
-        BrokerRequest request = { 0 };
+        BrokerRequest request = {};
 
         assert(block || size == 0);
         assert(ret);
@@ -460,7 +460,7 @@ void broker_request_done(BrokerRequest *request) {
         free(request->order.task_id);
         task_properties_free(request->order.properties);
         free(request->unit);
-        *request = (BrokerRequest){ 0 };
+        *request = (BrokerRequest){};
 }
 
 uint64_t broker_request_peek_id(const void *block, size_t size) {

@@ -60,12 +60,11 @@ static int measure_list(char *const *list, size_t *size, uint32_t *ret_count) {
 
 static int measure(const LeaderOrder *order, OrderHead *head) {
         size_t size = sizeof(OrderHead) + strlen(order->unit) + 1 + strlen(order->directory) + 1;
-        int r;
 
         if (size > LEADER_ORDER_SIZE_MAX)
                 return -E2BIG;
 
-        r = measure_list(order->command, &size, &head->n_command);
+        int r = measure_list(order->command, &size, &head->n_command);
         if (r < 0)
                 return r;
         if (head->n_command == 0)
@@ -91,8 +90,6 @@ static char *put_list(char *p, char *const *list, uint32_t count) {
 }
 
 int leader_order_encode(const LeaderOrder *order, void **ret, size_t *ret_size) {
-        int r;
-
         assert(order);
         assert(order->unit);
         assert(order->directory);
@@ -112,7 +109,7 @@ int leader_order_encode(const LeaderOrder *order, void **ret, size_t *ret_size) 
                 .directory_optional = order->directory_optional,
         };
 
-        r = measure(order, &head);
+        int r = measure(order, &head);
         if (r < 0)
                 return r;
 
@@ -180,7 +177,6 @@ static int take_list(char **p, uint32_t count, char ***ret) {
 int leader_order_decode(void *block, size_t size, LeaderOrder *ret) {
         _cleanup_(freep) char **command = NULL, **environment = NULL;
         OrderHead head;
-        int r;
 
         assert(block || size == 0);
         assert(ret);
@@ -199,7 +195,7 @@ int leader_order_decode(void *block, size_t size, LeaderOrder *ret) {
         char *unit = take_string(&p);
         char *directory = take_string(&p);
 
-        r = take_list(&p, head.n_command, &command);
+        int r = take_list(&p, head.n_command, &command);
         if (r < 0)
                 return r;
 
@@ -227,7 +223,7 @@ void leader_order_done(LeaderOrder *order) {
 
         free(order->command);
         free(order->environment);
-        *order = (LeaderOrder){ 0 };
+        *order = (LeaderOrder){};
 }
 
 const char *leader_step_to_string(LeaderStep step) {
