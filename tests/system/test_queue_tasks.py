@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, open_folder, task_id
+from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, free_cores, open_folder, task_id
 
 Starter = Callable[..., Any]
 
@@ -170,6 +170,7 @@ def test_refusals(start_runner: Starter, start_queue: Starter) -> None:
     assert never.status_code == 422
     holder = queue.submit(["sleep", "infinity"])
     await_that(lambda: queue.attempt(holder)["state"] == "running")
+    await_that(lambda: free_cores(queue) == 0, what="the queue to know that its worker is full")
     body = {"command": ["true"], "when_full": "reject"}
     full = queue.post(f"/api/v1/task/{task_id()}", json=body)
     assert full.status_code == 409 and "capacity" in str(full.json()) or "free" in full.json(), full.text
