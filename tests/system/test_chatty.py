@@ -182,4 +182,4 @@ def test_a_chatty_task_is_stopped_like_any_other(start_runner: Callable[..., Run
     for id in ids:
         attempt = runner.delete(f"/api/v1/task/{id}?wait=60").json()
         assert (attempt["result"], attempt["signal"]) == ("stopped", "SIGTERM")
-    assert time.monotonic() - start < 10 * SLOWNESS
+    assert time.monotonic() - start < 30 * SLOWNESS
