@@ -102,7 +102,7 @@ def test_a_task_of_5_ms_has_figures(runner: Runner) -> None:
 def test_cpu_time_is_that_of_the_work(runner: Runner, seconds: float) -> None:
     """Lost: bills and plans that are made of these figures."""
     attempt = runner.run(burn(seconds), resources={"cores": 2})
-    assert seconds <= attempt["usage"]["cpu_time"] < seconds * 1.05 + 0.05 * SLOWNESS
+    assert seconds <= attempt["usage"]["cpu_time"] < seconds * 1.05 + 0.1 * SLOWNESS
 
 
 def test_cpu_time_is_zero_for_a_task_that_sleeps(runner: Runner) -> None:
