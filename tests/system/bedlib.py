@@ -62,13 +62,18 @@ WORKER_NUMBER = int(re.sub(r"\D", "", _worker) or 0)
 _ports = itertools.count(10000 + 5000 * WORKER_NUMBER)
 
 
+PATIENCE = 2
+"""How much longer than expected neighbours may hold up whatever is awaited: where all is well it costs nothing."""
+
+
 def await_that(predicate: Callable[[], T], timeout: float = 10, what: str = "the condition") -> T:
     """Calls the predicate until it returns something true, and returns that."""
-    deadline = time.monotonic() + timeout * SLOWNESS
+    patience = timeout * SLOWNESS * PATIENCE
+    deadline = time.monotonic() + patience
     pause = 0.005
     while not (value := predicate()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout * SLOWNESS:g} s in vain for: {what}")
+            raise AssertionError(f"waited {patience:g} s in vain for: {what}")
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
     return value
