@@ -222,6 +222,14 @@ static void a_queue_alone_is_master_and_has_all_its_workers(void **state) {
         assert_int_equal(sharing_deadline(world.sharing), START + INTERVAL);
 }
 
+/* Up to where the elder queue, the master, has answered with SET. */
+static void begin_with_share(World *world, const WorkerSet *set) {
+        begin(world, true);
+        pass(world, 0);
+        tell(world, DISCOVER_QUEUES, &elder, 1);
+        sharing_answered(world->sharing, world->question, set, &world->now);
+}
+
 static void it_asks_the_master_where_that_was_found(void **state) {
         _cleanup_(end) World world;
         const char *const share[3] = { "b", "z" };
@@ -242,10 +250,7 @@ static void without_an_answer_it_keeps_what_it_has_and_asks_again(void **state) 
         _cleanup_(end) World world;
         const char *const share[3] = { "a" };
         _cleanup_(worker_set_unrefp) WorkerSet *set = set_of(share);
-        begin(&world, true);
-        pass(&world, 0);
-        tell(&world, DISCOVER_QUEUES, &elder, 1);
-        sharing_answered(world.sharing, world.question, set, &world.now);
+        begin_with_share(&world, set);
 
         pass(&world, INTERVAL);
         tell(&world, DISCOVER_QUEUES, &elder, 1);
@@ -278,10 +283,7 @@ static void whoever_tells_unasked_that_the_master_is_gone_is_believed_at_once(vo
         _cleanup_(end) World world;
         const char *const share[3] = { "a" };
         _cleanup_(worker_set_unrefp) WorkerSet *set = set_of(share);
-        begin(&world, true);
-        pass(&world, 0);
-        tell(&world, DISCOVER_QUEUES, &elder, 1);
-        sharing_answered(world.sharing, world.question, set, &world.now);
+        begin_with_share(&world, set);
         pass(&world, SEC);
         assert_int_equal(sharing_deadline(world.sharing), START + INTERVAL);
         tell(&world, DISCOVER_QUEUES, &elder, 1); /* nothing new */
