@@ -11,6 +11,7 @@ struct TaskReader {
         TaskStream stream;
         uint64_t offset;
         bool follow;
+        bool broken_off; /* once all that there is was sent */
 };
 
 static void reader_unlink(TaskReader *reader) {
@@ -29,6 +30,8 @@ static ssize_t on_read(void *userdata, char *buffer, size_t size) {
         ssize_t n = capture ? output_store_read(capture_store(capture), reader->offset, buffer, size) : 0;
         if (n > 0)
                 reader->offset += (uint64_t) n;
+        if (n == 0 && reader->broken_off && reader->follow && task_is_live(reader->task))
+                return -ECONNABORTED;
         if (n == 0 && (!reader->follow || !task_is_live(reader->task)))
                 return -ENODATA;
         return n;
@@ -66,5 +69,12 @@ void task_output_drop(Task *task) {
                 HttpRequest *request = task->readers->request;
                 reader_unlink(task->readers);
                 http_request_stream_wake(request);
+        }
+}
+
+void task_output_break_off(Task *task) {
+        for (TaskReader *reader = task->readers; reader; reader = reader->next) {
+                reader->broken_off = true;
+                http_request_stream_wake(reader->request);
         }
 }

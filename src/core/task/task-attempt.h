@@ -31,6 +31,8 @@ typedef struct TaskOutputView {
 } TaskOutputView;
 
 /* Borrows everything; lives only as long as one formatting. */
+#define TASK_NOTES_MAX 16 /* lines of explanation that an attempt has at most */
+
 typedef struct TaskAttempt {
         const TaskSpec *spec;
         const char *unit;
