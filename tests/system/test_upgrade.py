@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,22 @@ import requests
 
 from bedlib import (
     ROOMY,
+    SLOWNESS,
     Runner,
     ShellRunner,
     await_nothing_left,
     await_that,
-    load,
+    cgroup_procs,
     open_fds,
     processes_of,
     run,
     task_id,
     unit_property,
 )
+from test_exec_hangs import held_up
+
+N_UPGRADES = int(os.environ.get("DAGGYR_UPGRADES", 5 if os.environ.get("DAGGYR_SANITIZED") else 10))
+"""How many upgrades in a row there are under load."""
 
 
 class Upgradable(Runner):
@@ -36,6 +43,7 @@ class Upgradable(Runner):
         super().__init__(ROOMY | (config or {}), **options)
         self.folder = Path("/usr/local/lib", self.name)
         self.program = self.folder / "daggyr"
+        self.marks = self.folder / "marks"
         self.folder.mkdir()
         self.install(Path("/usr/bin/daggyr"))
 
@@ -50,14 +58,17 @@ class Upgradable(Runner):
         new.chmod(0o755)
         new.rename(self.program)
 
-    def install_patched(self, old: bytes, new: bytes) -> None:
-        assert len(old) == len(new)
-        content = Path("/usr/bin/daggyr").read_bytes()
-        assert old in content
-        file = self.folder / "new"
-        file.write_bytes(content.replace(old, new))
-        file.chmod(0o755)
-        file.rename(self.program)
+    def install_with_state(self, old: bytes, new: bytes) -> None:
+        """A program to which the state looks as if it had been written by one of another version."""
+        self.install_text(f"""#!/usr/bin/python3
+import os, sys
+state = open(0, "rb").read()
+assert {old!r} in state
+file = os.memfd_create("state")
+os.write(file, state.replace({old!r}, {new!r}, 1))
+os.dup2(file, 0)
+os.execv("/usr/bin/daggyr", sys.argv)
+""")
 
     def discard(self) -> None:
         super().discard()
@@ -65,30 +76,162 @@ class Upgradable(Runner):
 
     def upgrade(self) -> None:
         """Returns when the new program serves."""
-        inode = self._running_inode()
+        before = self.executed()
         answer = self.post("/api/v1/upgrade")
         assert answer.status_code == 202, answer.text
-        self.http.close()
-        self.await_upgraded(inode)
+        self.await_upgraded(before)
 
-    def await_upgraded(self, inode: tuple[int, float]) -> None:
-        await_that(lambda: self._running_inode() != inode, what=f"{self.name} to be upgraded: {self.journal()}")
+    def executed(self) -> str:
+        """What tells one program in the process from the next: where the kernel has put its code and stack."""
+        return Path(f"/proc/{self.main_pid}/auxv").read_bytes().hex()
+
+    def await_upgraded(self, before: str) -> None:
+        await_that(lambda: self.executed() != before, timeout=20, what=f"{self.name} to be upgraded")
         await_that(lambda: self.get("/ready").status_code == 200, what="the new program to be ready")
 
-    def _running_inode(self) -> Any:
-        return self.n_upgrades()
-
-    def n_upgrades(self) -> int:
-        return self.journal().count("Upgraded in place")
+    def refuses(self, word: str) -> None:
+        """Asks for an upgrade, which must be refused for this reason, and change nothing."""
+        before = self.executed()
+        answer = self.post("/api/v1/upgrade")
+        assert answer.status_code == 409 and word in answer.json()["detail"], answer.text
+        assert self.executed() == before
+        assert f"No upgrade: {answer.json()['detail']}" in self.journal()
 
     def _unit_text(self) -> str:
         return super()._unit_text().replace("/usr/bin/daggyr", str(self.program))
 
 
 @pytest.fixture
-def runner() -> Iterator[Upgradable]:
-    with Upgradable() as runner:
-        yield runner
+def runner_of() -> Iterator[Callable[..., Upgradable]]:
+    started: list[Upgradable] = []
+
+    def start(config: dict[str, Any] | None = None, **options: Any) -> Upgradable:
+        started.append(Upgradable(config, **options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for runner in started:
+        runner.discard()
+
+
+@pytest.fixture
+def runner(runner_of: Callable[..., Upgradable]) -> Upgradable:
+    return runner_of()
+
+
+
+def fifo_path(runner: Upgradable) -> Path:
+    return runner.folder / "fifo"
+
+
+def fifo(runner: Upgradable) -> str:
+    """What a task can be made to wait for by "read line <…", and the test to let it go on by."""
+    path = fifo_path(runner)
+    os.mkfifo(path, 0o666)
+    path.chmod(0o666)
+    return str(path)
+
+
+def output(runner: Runner, id: str) -> bytes:
+    return runner.get(f"/api/v1/task/{id}/output").content
+
+
+def unit_of_broker(runner: Runner) -> str:
+    pattern = f"daggyr-broker@*-{runner.main_pid}-*.service"
+    listed = run("systemctl", "list-units", "--plain", "--no-legend", "--state=running", "--", pattern).split()
+    return listed[0]
+
+
+@contextmanager
+def broker_that_stands_still(runner: Runner) -> Iterator[Callable[[], None]]:
+    """Until the function that it gives is called, or the block ends."""
+    runner.run(["true"])  # so that there is one
+    pid = int(unit_property(unit_of_broker(runner), "MainPID"))
+    os.kill(pid, signal.SIGSTOP)
+
+    def go_on() -> None:
+        os.kill(pid, signal.SIGCONT)
+
+    try:
+        yield go_on
+    finally:
+        go_on()
+
+
+# ── each step of a task's life ──
+
+
+def test_a_waiting_task_keeps_its_place(runner_of: Callable[..., Upgradable]) -> None:
+    runner = runner_of({"capacity_overrides": {"cores": 4, "memory_mb": 4096, "slot": 1}})
+    slot = {"resources": {"cores": 0.1, "memory_mb": 32, "slot": 1}}
+    first = runner.submit(["sh", "-c", "read line <$0", fifo(runner)], **slot)
+    await_that(lambda: runner.attempt(first)["state"] == "running", what="the first to run")
+    waiting = [runner.submit(["sh", "-c", "date +%s.%N"], **slot) for _ in range(5)]
+    before = runner.get("/api/v1/capacity").json()
+    runner.upgrade()
+    after = runner.get("/api/v1/capacity").json()
+    assert after["revision"] == before["revision"] and after["free"] == before["free"], (before, after)
+    assert [runner.attempt(id)["state"] for id in waiting] == ["queued"] * 5
+    fifo_path(runner).write_text("go\n")
+    starts = [float(runner.wait(id)["output"]) for id in waiting]
+    assert starts == sorted(starts)
+    await_nothing_left(first, *waiting)
+
+
+def test_a_task_whose_scope_was_asked_for_gets_it(runner: Upgradable) -> None:
+    with broker_that_stands_still(runner) as go_on:
+        id = runner.submit(["echo", "done"])
+        await_that(lambda: leaders_waiting(runner) == 1, what="its leader")
+        runner.upgrade()
+        assert runner.attempt(id)["state"] in ("queued", "running")
+        go_on()
+        attempt = runner.wait(id)
+    assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
+    await_nothing_left(id)
+
+
+def leaders_waiting(runner: Runner) -> int:
+    """Leaders that are still where the spawner forked them."""
+    return len(cgroup_procs(runner.spawner_unit)) - 1
+
+
+def test_a_parked_leader_waits_on_for_a_broker(runner_of: Callable[..., Upgradable]) -> None:
+    link = Path("/run", task_id("daggyr-test-broker"))
+    runner = runner_of(properties={"Environment": f"DAGGYR_BROKER={link}"})
+    id = runner.submit(["echo", "done"])
+    await_that(lambda: leaders_waiting(runner) == 1, what="its leader")
+    runner.upgrade()
+    assert leaders_waiting(runner) == 1
+    link.symlink_to("/run/daggyr/broker.sock")
+    attempt = runner.wait(id)
+    link.unlink()
+    assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
+    await_nothing_left(id)
+
+
+def test_a_parked_task_that_was_stopped_ends(runner: Upgradable) -> None:
+    with broker_that_stands_still(runner) as go_on:
+        id = runner.submit(["echo", "done"])
+        await_that(lambda: leaders_waiting(runner) == 1, what="its leader")
+        assert runner.delete(f"/api/v1/task/{id}").status_code == 202
+        runner.upgrade()
+        go_on()
+        attempt = runner.wait(id)
+    assert attempt["result"] == "stopped" and attempt["output"] == "", attempt
+    await_nothing_left(id)
+
+
+def test_a_command_whose_execution_hangs_goes_on_when_it_can(runner: Upgradable) -> None:
+    with held_up("echo") as (program, allow):
+        id = runner.submit([program, "done"])
+        await_that(lambda: runner.attempt(id)["state"] == "running", what="it to be released")
+        runner.upgrade()
+        assert runner.attempt(id)["start_time"] is None
+        allow()
+        attempt = runner.wait(id)
+    assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
+    await_nothing_left(id)
 
 
 def test_a_running_task_goes_on_in_the_same_process_and_keeps_its_output(runner: Upgradable) -> None:
@@ -101,24 +244,460 @@ def test_a_running_task_goes_on_in_the_same_process_and_keeps_its_output(runner:
     assert runner.main_pid == pid
     assert processes_of(id) == processes
     assert runner.get("/api/v1/capacity").json()["facts"]["instance_id"] == facts["instance_id"]
-    Path(fifo_path(runner)).write_text("go\n")
+    fifo_path(runner).write_text("go\n")
     attempt = runner.wait(id)
     assert attempt["state"] == "errored" and attempt["exit_code"] == 3, attempt
     assert output(runner, id) == b"before\nafter\n"
     await_nothing_left(id)
 
 
-def fifo_path(runner: Upgradable) -> str:
-    return str(runner.folder / "fifo")
+
+def test_a_time_limit_counts_on(runner: Upgradable) -> None:
+    began = time.monotonic()
+    id = runner.submit(["sleep", "infinity"], timeout=4)
+    runner.upgrade()
+    runner.upgrade()
+    attempt = runner.wait(id)
+    assert attempt["result"] == "timeout", attempt
+    assert 3.9 < time.monotonic() - began < 4 + 4 * SLOWNESS
+    await_nothing_left(id)
 
 
-def fifo(runner: Upgradable) -> str:
-    """What a task can be made to wait for, and the test to let it go on by."""
-    path = fifo_path(runner)
-    os.mkfifo(path, 0o666)
-    os.chmod(path, 0o666)
-    return path
+def test_what_was_written_while_daggyr_stood_still_is_all_there(runner: Upgradable) -> None:
+    """The task has written and ended, of which the earlier program has heard nothing."""
+    id = runner.submit(["sh", "-c", "read line <$0; seq 10000; seq 10000 >&2", fifo(runner)])
+    await_that(lambda: runner.attempt(id)["state"] == "running", what="it to run")
+    pid, before = runner.main_pid, runner.executed()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        fifo_path(runner).write_text("go\n")
+        await_that(lambda: "sh" not in {comm(pid) for pid in processes_of(id)} or True, what="it to write")
+        os.kill(pid, signal.SIGUSR2)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    runner.await_upgraded(before)
+    assert runner.wait(id)["state"] == "completed"
+    expected = "".join(f"{i}\n" for i in range(1, 10001)).encode()
+    assert output(runner, id) == expected
+    assert runner.get(f"/api/v1/task/{id}/output?stream=stderr").content == expected
+    await_nothing_left(id)
 
 
-def output(runner: Runner, id: str) -> bytes:
-    return runner.get(f"/api/v1/task/{id}/output").content
+def comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def test_leftovers_are_stopped_after_their_grace(runner: Upgradable) -> None:
+    began = time.monotonic()
+    id = runner.submit(["sh", "-c", "trap '' TERM; sleep infinity & exit 7"], grace=3)
+    await_that(lambda: "left processes behind" in " ".join(runner.attempt(id)["executor"]), what="the main process to end")
+    runner.upgrade()
+    assert runner.attempt(id)["state"] == "running"
+    attempt = runner.wait(id)
+    assert attempt["exit_code"] == 7 and time.monotonic() - began > 2.9, attempt
+    await_nothing_left(id)
+
+
+def test_a_task_that_is_being_stopped_is_killed_after_its_grace(runner: Upgradable) -> None:
+    id = runner.submit(["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"], grace=3)
+    await_that(lambda: output(runner, id) == b"deaf\n", what="it to be deaf")
+    assert runner.delete(f"/api/v1/task/{id}").status_code == 202
+    runner.upgrade()
+    assert runner.attempt(id)["state"] == "running"
+    assert runner.wait(id)["result"] == "stopped"
+    await_nothing_left(id)
+
+
+def test_a_scope_that_systemd_is_asked_to_clear_is_cleared(runner: Upgradable) -> None:
+    """Its leader was killed, and the broker has not answered yet."""
+    id = runner.submit(["sleep", "infinity"])
+    await_that(lambda: runner.attempt(id)["state"] == "running", what="it to run")
+    with broker_that_stands_still(runner) as go_on:
+        id2 = runner.submit(["true"])  # so that what follows is asked behind a call that is under way
+        sleeper = processes_of(id)[0]
+        leader = int(Path(f"/proc/{sleeper}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(leader, signal.SIGKILL)
+        await_that(lambda: comm(leader) == "", what="the leader's end")
+        runner.upgrade()
+        go_on()
+        attempt = runner.wait(id)
+        assert runner.wait(id2)["state"] == "completed"
+    assert attempt["state"] == "errored" and attempt["result"] == "signal", attempt
+    await_nothing_left(id, id2)
+
+
+def test_a_result_stays_for_as_long_as_it_would_have(runner_of: Callable[..., Upgradable]) -> None:
+    runner = runner_of({"result_ttl": 6})
+    id = runner.submit(["echo", "done"])
+    told = runner.wait(id)
+    ended = time.monotonic()
+    big = runner.run(["sh", "-c", "seq 100000"])["task_id"]
+    runner.upgrade()
+    assert runner.attempt(id) == told
+    assert len(output(runner, big)) == 588895
+    await_that(lambda: runner.get(f"/api/v1/task/{id}").status_code == 404, timeout=10, what="it to be forgotten")
+    assert 5.5 < time.monotonic() - ended < 6 + 3 * SLOWNESS
+
+
+def test_the_lease_stays_with_its_holder_and_expires_in_time(runner: Upgradable) -> None:
+    asked = {"queue": "q:1", "version": "1", "ttl": 5}
+    lease = runner.post("/api/v1/lease", json=asked).json()
+    runner.upgrade()
+    assert runner.post("/api/v1/lease", json=asked | {"queue": "other:1"}).status_code in (409, 423)
+    again = runner.put(f"/api/v1/lease/{lease['lease_id']}")
+    assert again.status_code == 200 and again.json()["epoch"] == lease["epoch"], again.text
+    renewed = time.monotonic()
+    runner.upgrade()
+    await_that(lambda: runner.get("/api/v1/lease").json()["lease"] is None, timeout=10, what="its end")
+    assert 4.5 < time.monotonic() - renewed < 5 + 3 * SLOWNESS
+    assert "Lease 1 of queue q:1 expired" in run("journalctl", "--quiet", f"DAGGYR_LEASE_QUEUE=q:1")
+
+
+# ── clients ──
+
+
+def test_who_waits_for_a_task_hears_how_it_is(runner: Upgradable) -> None:
+    id = runner.submit(["sleep", "infinity"])
+    answers: list[requests.Response] = []
+    waiting = threading.Thread(target=lambda: answers.append(requests.get(f"{runner.url}/api/v1/task/{id}?wait=60")))
+    daggy = threading.Thread(
+        target=lambda: answers.append(requests.post(f"{runner.url}/api/v1/1/w", json={"command": ["sleep", "infinity"]}))
+    )
+    waiting.start()
+    daggy.start()
+    await_that(lambda: runner.get("/api/v1/task/1:w").status_code == 200, what="the task of the other protocol")
+    time_for_both(runner, id)
+    runner.upgrade()
+    waiting.join(30)
+    daggy.join(30)
+    assert sorted(answer.status_code for answer in answers) == [200, 503], [answer.text for answer in answers]
+    for answer in answers:
+        if answer.status_code == 200:
+            assert answer.json()["state"] == "running"
+        else:
+            assert answer.headers["Retry-After"] == "1" and "error" in answer.json()
+    for each in (id, "1:w"):
+        runner.delete(f"/api/v1/task/{each}")
+        runner.wait(each)
+
+
+def time_for_both(runner: Runner, id: str) -> None:
+    """Both requests are there once the server has as many connections."""
+    await_that(lambda: metric(runner, "daggyr_http_connections") >= 3, what="both to wait")
+    await_that(lambda: runner.attempt(id)["state"] == "running", what="it to run")
+
+
+def metric(runner: Runner, name: str) -> float:
+    for line in runner.get("/metrics").text.splitlines():
+        if line.startswith(name + " "):
+            return float(line.split()[1])
+    raise AssertionError(f"no metric {name}")
+
+
+def test_counters_do_not_go_back(runner: Upgradable) -> None:
+    for _ in range(3):
+        runner.run(["true"])
+    before = counters(runner)
+    runner.upgrade()
+    after = counters(runner)
+    assert {name: value for name, value in before.items() if after.get(name, -1) < value} == {}
+
+
+def counters(runner: Runner) -> dict[str, float]:
+    found = {}
+    for line in runner.get("/metrics").text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if line.startswith("#"):
+            continue
+        if "_total" in name or "_bucket" in name or "_count" in name or "_sum" in name:
+            found[name] = float(value)
+    return found
+
+
+def test_a_daggyr_from_a_shell_is_upgraded_by_a_signal() -> None:
+    with ShellRunner(ROOMY, daemonize=True) as runner:
+        id = runner.submit(["sh", "-c", "echo here; sleep infinity"])
+        await_that(lambda: output(runner, id) == b"here\n", what="it to run")
+        os.kill(runner.main_pid, signal.SIGUSR2)
+        await_that(lambda: upgraded(runner.main_pid), what="the upgrade")
+        await_that(lambda: answers(runner), what="an answer")
+        assert runner.attempt(id)["state"] == "running"
+        assert runner.run(["echo", "new"])["output"] == "new\n"
+        runner.delete(f"/api/v1/task/{id}")
+        assert runner.wait(id)["result"] == "stopped"
+        await_nothing_left(id)
+
+
+def upgraded(pid: int) -> bool:
+    """The state that was handed over is in the environment that the program was executed with."""
+    return b"DAGGYR_STATE_FD=" in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def answers(runner: Runner) -> bool:
+    try:
+        return runner.get("/ready").status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+# ── refusals ──
+
+
+@pytest.fixture
+def busy(runner: Upgradable) -> Iterator[Upgradable]:
+    """A runner with a task, which is there as before at the end."""
+    id = runner.submit(["sh", "-c", "read line <$0; echo done", fifo(runner)])
+    await_that(lambda: runner.attempt(id)["state"] == "running", what="it to run")
+    yield runner
+    fifo_path(runner).write_text("go\n")
+    assert runner.wait(id)["output"] == "done\n"
+    assert runner.run(["echo", "more"])["output"] == "more\n"
+
+
+def test_a_program_that_is_missing_is_refused(busy: Upgradable) -> None:
+    busy.program.unlink()
+    busy.refuses("No such file or directory")
+
+
+def test_a_program_that_crashes_is_refused(busy: Upgradable) -> None:
+    busy.install_text("#!/bin/sh\nkill -SEGV $$\n")
+    busy.refuses("it was ended by signal 11")
+
+
+def test_a_program_that_is_another_is_refused(busy: Upgradable) -> None:
+    busy.install(Path("/bin/true"))
+    busy.refuses("it exited with status 0")
+
+
+def test_a_program_that_knows_no_upgrades_is_refused(busy: Upgradable) -> None:
+    busy.install_text("#!/bin/sh\necho \"daggyr: unrecognized option '--check-state'\" >&2\nexit 1\n")
+    busy.refuses("unrecognized option '--check-state'")
+
+
+def test_a_program_that_hangs_is_refused_and_holds_nobody_up(busy: Upgradable) -> None:
+    busy.install_text("#!/bin/sh\nexec sleep infinity\n")
+    asked = threading.Thread(target=lambda: busy.refuses("gave no answer in time"))
+    asked.start()
+    children = Path(f"/proc/{busy.main_pid}/task/{busy.main_pid}/children")
+    await_that(children.read_text, what="the program to be asked")
+    began = time.monotonic()
+    assert requests.get(busy.url + "/ready").status_code == 200
+    second = requests.post(busy.url + "/api/v1/upgrade")
+    assert second.status_code == 409 and "under way" in second.text
+    assert time.monotonic() - began < 3 * SLOWNESS
+    asked.join()
+
+
+@pytest.mark.parametrize("version", [b"0", b"2"])
+def test_a_state_of_another_version_is_refused(busy: Upgradable, version: bytes) -> None:
+    busy.install_with_state(b"runner state 1\n", b"runner state " + version + b"\n")
+    busy.refuses(f"the state is of version {version.decode()}, and this program knows version 1")
+
+
+def test_a_state_that_lacks_something_or_knows_more_is_refused(busy: Upgradable) -> None:
+    busy.install_with_state(b"\x0dtold_revision", b"\x0bslice_cpus\0\0\0")
+    busy.refuses('the state of a runner has "slice_cpus?"')
+    busy.install_with_state(b"\x05scope\x01", b"\x05ccope\x01")
+    busy.refuses('the state of a task has "ccope", which is not known here')
+
+
+def test_a_configuration_that_the_new_program_cannot_read_is_refused(busy: Upgradable) -> None:
+    good = busy._config_file.read_text()
+    busy._config_file.write_text('{"port": "none"}')
+    busy.refuses("its configuration is not valid")
+    busy._config_file.write_text(good)
+
+
+def test_a_refused_upgrade_by_signal_is_told_in_the_log(busy: Upgradable) -> None:
+    busy.program.unlink()
+    os.kill(busy.main_pid, signal.SIGUSR2)
+    await_that(lambda: "No upgrade: the installed program cannot be executed" in busy.journal(), what="the log")
+
+
+# ── all at once ──
+
+
+class Follower(threading.Thread):
+    """Reads what a task writes to its end, from where it was, however often the stream breaks."""
+
+    def __init__(self, runner: Runner, id: str) -> None:
+        super().__init__()
+        self.runner, self.id, self.read = runner, id, b""
+        self.start()
+
+    def run(self) -> None:
+        while not self._is_over():
+            try:
+                path = f"{self.runner.url}/api/v1/task/{self.id}/output?follow=true&offset={len(self.read)}"
+                with requests.get(path, stream=True, timeout=60) as answer:
+                    for piece in answer.iter_content(None):
+                        self.read += piece
+            except requests.RequestException:
+                time.sleep(0.01)
+
+    def _is_over(self) -> bool:
+        try:
+            attempt = requests.get(f"{self.runner.url}/api/v1/task/{self.id}?output=none", timeout=60).json()
+            return attempt["state"] not in ("queued", "running") and len(self.read) >= attempt["output_bytes"]
+        except (requests.RequestException, ValueError):
+            return False
+
+
+class Events(threading.Thread):
+    """All events from now on, as a client gets them that comes again with the last id it has seen."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__()
+        self.url = runner.url
+        self.ids: list[int] = []
+        self.over = False
+        self.listening = threading.Event()
+        self.start()
+        assert self.listening.wait(30)
+
+    def run(self) -> None:
+        while not self.over:
+            headers = {"Last-Event-ID": str(self.ids[-1])} if self.ids else {}
+            try:
+                with requests.get(self.url + "/api/v1/events", headers=headers, stream=True, timeout=30) as answer:
+                    for line in answer.iter_lines():
+                        self.listening.set()
+                        if line.startswith(b"id: "):
+                            self.ids.append(int(line[4:]))
+                        if self.over:
+                            return
+            except requests.RequestException:
+                time.sleep(0.01)
+
+
+def insist(method: str, url: str, **options: Any) -> requests.Response:
+    """The answer to a request that is made again for as long as its connection is lost."""
+    for _ in range(200):
+        try:
+            return requests.request(method, url, timeout=60, **options)
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            assert "refused" not in str(error).lower(), error
+            time.sleep(0.01)
+    raise AssertionError(f"no answer: {method} {url}")
+
+
+class Submitter(threading.Thread):
+    """Submits short tasks one after the other, each of which leaves a mark."""
+
+    def __init__(self, runner: Upgradable, lease_id: str) -> None:
+        super().__init__()
+        self.runner, self.lease_id, self.over, self.ids = runner, lease_id, False, []
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            while not self.over:
+                self._one()
+        except Exception as error:
+            self.error = error
+
+    def _one(self) -> None:
+        id = task_id("short")
+        url = f"{self.runner.url}/api/v1/task/{id}"
+        mark = self.runner.marks / id
+        body = {"command": ["sh", "-c", 'echo started >>"$0"; echo done', str(mark)]}
+        answer = insist("POST", url, json=body, headers={"Daggyr-Lease": self.lease_id})
+        assert answer.status_code in (200, 202), answer.text
+        self.ids.append(id)
+        while insist("GET", url + "?wait=30").json()["state"] in ("queued", "running"):
+            pass
+
+
+CHATTY = 'i=0; while [ ! -e "$0" ]; do echo line $i; i=$((i+1)); [ $((i % 50)) != 0 ] || sleep 0.01; done; echo $i lines'
+
+
+def test_many_upgrades_in_a_row_under_load_lose_nothing(runner_of: Callable[..., Upgradable]) -> None:
+    runner = runner_of({"capacity_overrides": {"cores": 32, "memory_mb": 65536, "slot": 1}})
+    runner.marks = runner.folder / "marks"
+    runner.marks.mkdir()
+    runner.marks.chmod(0o777)
+    lease = runner.post("/api/v1/lease", json={"queue": "q:1", "version": "1", "ttl": 3600}).json()
+    headers = {"Daggyr-Lease": lease["lease_id"]}
+
+    def submit(name: str, command: list[str], **fields: Any) -> str:
+        id = task_id(name)
+        answer = insist("POST", f"{runner.url}/api/v1/task/{id}", json={"command": command} | fields, headers=headers)
+        assert answer.status_code == 202, answer.text
+        return id
+
+    events = Events(runner)
+    end = runner.folder / "end"
+    slot = {"resources": {"cores": 0.1, "memory_mb": 32, "slot": 1}}
+    chatty = [submit("chatty", ["sh", "-c", CHATTY, str(end)]) for _ in range(2)]
+    long = [submit("long", ["sh", "-c", "echo long; sleep infinity"]) for _ in range(3)]
+    holder = submit("holder", ["sleep", "infinity"], **slot)
+    await_that(lambda: runner.attempt(holder)["state"] == "running", what="the slot to be taken")
+    waiting = [submit("waiting", ["sh", "-c", "date +%s.%N"], **slot) for _ in range(3)]
+    followers = [Follower(runner, id) for id in chatty]
+    submitters = [Submitter(runner, lease["lease_id"]) for _ in range(2)]
+    facts = runner.get("/api/v1/capacity").json()["facts"]
+    pid = runner.main_pid
+    runner.upgrade()
+    kinds = kinds_of_descriptors(pid)
+    try:
+        for _ in range(N_UPGRADES - 1):
+            runner.upgrade()
+    finally:
+        for submitter in submitters:
+            submitter.over = True
+    for submitter in submitters:
+        submitter.join()
+        assert submitter.error is None, submitter.error
+    assert runner.main_pid == pid
+    assert runner.get("/api/v1/capacity").json()["facts"]["instance_id"] == facts["instance_id"]
+    assert runner.put(f"/api/v1/lease/{lease['lease_id']}").json()["epoch"] == lease["epoch"]
+
+    shorts = [id for submitter in submitters for id in submitter.ids]
+    assert len(shorts) >= 2
+    for id in shorts:
+        attempt = runner.attempt(id)
+        assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
+        assert (runner.marks / id).read_text() == "started\n"
+    assert [runner.attempt(id)["state"] for id in long + chatty + [holder]] == ["running"] * 6
+    assert [runner.attempt(id)["state"] for id in waiting] == ["queued"] * 3
+
+    end.touch()
+    for id, follower in zip(chatty, followers, strict=True):
+        assert runner.wait(id)["state"] == "completed"
+        follower.join()
+        lines = follower.read.decode().splitlines()
+        n = int(lines[-1].split()[0])
+        assert lines == [f"line {i}" for i in range(n)] + [f"{n} lines"]
+        assert follower.read == output(runner, id)
+    for id in long + [holder]:
+        runner.delete(f"/api/v1/task/{id}")
+        attempt = runner.wait(id)
+        assert attempt["result"] == "stopped", attempt
+    starts = [float(runner.wait(id)["output"]) for id in waiting]
+    assert starts == sorted(starts)
+    await_nothing_left(*shorts[-10:], *long, *chatty, *waiting, holder)
+
+    events.over = True
+    insist("DELETE", f"{runner.url}/api/v1/lease/{lease['lease_id']}")
+    events.join(60)
+    assert events.ids == list(range(events.ids[0], events.ids[0] + len(events.ids)))
+    runner.http.close()
+    await_that(lambda: no_more_than(kinds_of_descriptors(pid), kinds), what=f"as few descriptors as {kinds}, not {kinds_of_descriptors(pid)}")
+    assert [comm(int(child)) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] == []
+
+
+def kinds_of_descriptors(pid: int) -> dict[str, int]:
+    """How many descriptors there are of each kind that is not a client's."""
+    kinds: dict[str, int] = {}
+    for target in open_fds(pid).values():
+        kind = target.split(":")[0] if not target.startswith("/") else target
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return kinds
+
+
+def no_more_than(these: dict[str, int], those: dict[str, int]) -> bool:
+    return all(n <= those.get(kind, 0) for kind, n in these.items())
