@@ -330,6 +330,8 @@ static int restore_lease(Runner *runner, const RunnerState *state) {
                         return r;
                 journal->n_entries++;
         }
+        if (*journal->told.id && !lease_is_live(&runner->lease, usec_now(CLOCK_BOOTTIME)))
+                runner_lease_changed(runner); /* it has expired just now */
         lease_journal_update(journal, &runner->lease);
         runner_arm_lease(runner);
         return 0;

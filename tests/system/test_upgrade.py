@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +23,7 @@ import requests
 from bedlib import (
     ROOMY,
     SLOWNESS,
+    Queue,
     Runner,
     ShellRunner,
     await_nothing_left,
@@ -266,20 +270,20 @@ def test_a_time_limit_counts_on(runner: Upgradable) -> None:
 
 def test_what_was_written_while_daggyr_stood_still_is_all_there(runner: Upgradable) -> None:
     """The task has written and ended, of which the earlier program has heard nothing."""
-    id = runner.submit(["sh", "-c", "read line <$0; seq 10000; seq 10000 >&2", fifo(runner)])
-    await_that(lambda: runner.attempt(id)["state"] == "running", what="it to run")
+    id = runner.submit(["sh", "-c", "echo 0; read line <$0; seq 10000; seq 10000 >&2", fifo(runner)])
+    await_that(lambda: output(runner, id) == b"0\n", what="it to run")
     pid, before = runner.main_pid, runner.executed()
     os.kill(pid, signal.SIGSTOP)
     try:
         fifo_path(runner).write_text("go\n")
-        await_that(lambda: "sh" not in {comm(pid) for pid in processes_of(id)} or True, what="it to write")
+        await_that(lambda: not processes_of(id), what="it to end")
         os.kill(pid, signal.SIGUSR2)
     finally:
         os.kill(pid, signal.SIGCONT)
     runner.await_upgraded(before)
     assert runner.wait(id)["state"] == "completed"
     expected = "".join(f"{i}\n" for i in range(1, 10001)).encode()
-    assert output(runner, id) == expected
+    assert output(runner, id) == b"0\n" + expected
     assert runner.get(f"/api/v1/task/{id}/output?stream=stderr").content == expected
     await_nothing_left(id)
 
@@ -315,7 +319,7 @@ def test_a_task_that_is_being_stopped_is_killed_after_its_grace(runner: Upgradab
 def test_a_scope_that_systemd_is_asked_to_clear_is_cleared(runner: Upgradable) -> None:
     """Its leader was killed, and the broker has not answered yet."""
     id = runner.submit(["sleep", "infinity"])
-    await_that(lambda: runner.attempt(id)["state"] == "running", what="it to run")
+    await_that(lambda: runner.attempt(id)["start_time"], what="it to run")
     with broker_that_stands_still(runner) as go_on:
         id2 = runner.submit(["true"])  # so that what follows is asked behind a call that is under way
         sleeper = processes_of(id)[0]
@@ -418,6 +422,81 @@ def counters(runner: Runner) -> dict[str, float]:
     return found
 
 
+def test_a_queue_notices_nothing(runner: Upgradable) -> None:
+    """Lost: tasks that a queue has sent, or that it would run them once more."""
+    mark = runner.folder / "mark"
+    mark.touch()
+    mark.chmod(0o666)
+    with Queue({"w": runner}) as queue:
+        queue.await_leases("w")
+        script = 'echo started >>"$0"; read line <"$1"; echo done'
+        id = queue.submit(["sh", "-c", script, str(mark), fifo(runner)])
+        await_that(lambda: mark.read_text() == "started\n", what="it to run")
+        before = runner.executed()
+        os.kill(runner.main_pid, signal.SIGUSR2)
+        runner.await_upgraded(before)
+        fifo_path(runner).write_text("go\n")
+        attempt = queue.wait(id)
+    assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
+    assert mark.read_text() == "started\n"
+
+
+def test_clients_of_a_unix_socket_are_not_refused(runner_of: Callable[..., Upgradable]) -> None:
+    """A socket of systemd's, in whose backlog they wait."""
+    name = task_id("daggyr-test-socket")
+    path = Path("/run", f"{name}.sock")
+    unit = Path("/run/systemd/system", f"{name}.socket")
+    unit.write_text(f"[Socket]\nListenStream={path}\nService=")
+    runner = Upgradable(properties={"Sockets": unit.name})
+    unit.write_text(f"[Socket]\nListenStream={path}\nService={runner.unit}\n")
+    refused: list[str] = []
+    over = threading.Event()
+
+    def knock() -> None:
+        while not over.is_set():
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(60)
+                try:
+                    client.connect(str(path))
+                    client.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    if not client.recv(100).startswith(b"HTTP/1.1 200"):
+                        refused.append("no answer")
+                except OSError as error:
+                    refused.append(str(error))
+
+    try:
+        runner._config_file.parent.mkdir(mode=0o755, exist_ok=True)
+        runner._config_file.write_text(json.dumps(runner.config))
+        runner._unit_file.write_text(runner._unit_text())
+        run("systemctl", "start", unit.name)
+        run("systemctl", "start", runner.unit)
+        knocking = threading.Thread(target=knock)
+        knocking.start()
+        for _ in range(3):
+            before = runner.executed()
+            run("systemctl", "kill", "--signal=SIGUSR2", "--kill-whom=main", runner.unit)
+            await_that(lambda: runner.executed() != before, what="the upgrade")
+        over.set()
+        knocking.join(60)
+        assert runner.state == "active"
+        assert refused == []
+    finally:
+        over.set()
+        run("systemctl", "stop", unit.name, check=False)
+        runner.discard()
+        unit.unlink()
+        path.unlink(missing_ok=True)
+
+
+def test_daggyctl_has_it_upgraded_or_says_why_not(busy: Upgradable) -> None:
+    before = busy.executed()
+    run("daggyctl", "--host", busy.url, "upgrade")
+    busy.await_upgraded(before)
+    busy.program.unlink()
+    done = subprocess.run(["daggyctl", "--host", busy.url, "upgrade"], text=True, capture_output=True, timeout=60)
+    assert done.returncode != 0 and "No such file or directory" in done.stderr, done
+
+
 def test_a_daggyr_from_a_shell_is_upgraded_by_a_signal() -> None:
     with ShellRunner(ROOMY, daemonize=True) as runner:
         id = runner.submit(["sh", "-c", "echo here; sleep infinity"])
@@ -451,7 +530,7 @@ def answers(runner: Runner) -> bool:
 def busy(runner: Upgradable) -> Iterator[Upgradable]:
     """A runner with a task, which is there as before at the end."""
     id = runner.submit(["sh", "-c", "read line <$0; echo done", fifo(runner)])
-    await_that(lambda: runner.attempt(id)["state"] == "running", what="it to run")
+    await_that(lambda: runner.attempt(id)["start_time"], what="it to run")
     yield runner
     fifo_path(runner).write_text("go\n")
     assert runner.wait(id)["output"] == "done\n"

@@ -473,7 +473,7 @@ static int refuse_head(const char *block, size_t size, Problem *problem) {
         if (!end || size < sizeof(begin) || memcmp(block, begin, sizeof(begin) - 1) != 0)
                 return problem_set(problem, 409, NULL, "this is no state of a runner");
         const char *version = block + sizeof(begin) - 1;
-        const char *own = RUNNER_STATE_HEAD + sizeof(begin) - 1;
+        const char *own = &RUNNER_STATE_HEAD[sizeof(begin) - 1];
         return problem_set(
                         problem,
                         409,
