@@ -222,7 +222,8 @@ HttpAnswer *http_answer_unref(HttpAnswer *answer) {
 }
 
 void http_request_answer_shared(HttpRequest *request, int status, HttpAnswer *answer) {
-        if (request->must_close || request->server->winding_down) { /* rare, and the others' connections stay */
+        if (request->must_close ||
+            request->server->winding_down) { /* rare, and the others' connections stay */
                 if (http_body_respond_again(&answer->kept, &request->response) < 0 ||
                     response_add_headers(request, "application/json") < 0)
                         request->abort = true;

@@ -46,8 +46,8 @@ int leader_process_spawn(
  * stay LEADER's. */
 SavedLeader leader_process_save(const LeaderProcess *leader);
 
-/* The leader that was saved as SAVED, with its descriptors, which are taken over in case of success. -ENOMEM, or
- * what sd-event says. */
+/* The leader that was saved as SAVED, with its descriptors, which are taken over in case of success. -ENOMEM,
+ * or what sd-event says. */
 int leader_process_restore(
                 sd_event *event,
                 const SavedLeader *saved,

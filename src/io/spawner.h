@@ -25,8 +25,8 @@ int spawner_new(sd_event *event, const char *executable, const char *socket_path
 SavedSpawner spawner_save(const Spawner *spawner);
 bool spawner_is_busy(const Spawner *spawner);
 
-/* As spawner_new(), but goes on with the connection that was saved, which is taken over, if what is spoken on it
- * is spoken here; otherwise ends that and makes another when the first leader is wanted. */
+/* As spawner_new(), but goes on with the connection that was saved, which is taken over, if what is spoken on
+ * it is spoken here; otherwise ends that and makes another when the first leader is wanted. */
 int spawner_restore(
                 sd_event *event,
                 const char *executable,

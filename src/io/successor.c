@@ -69,7 +69,11 @@ static const char *judge(const siginfo_t *info, char words[static WORDS_MAX + 1]
                 return NULL;
         int r = text_append(reason, "the installed program cannot take over: ");
         if (r >= 0 && !exited)
-                r = text_appendf(reason, "it was ended by signal %d (%s)", info->si_status, strsignal(info->si_status));
+                r = text_appendf(
+                                reason,
+                                "it was ended by signal %d (%s)",
+                                info->si_status,
+                                strsignal(info->si_status));
         else if (r >= 0 && *last_line(words))
                 r = text_append(reason, last_line(words));
         else if (r >= 0)
@@ -92,12 +96,7 @@ static int on_exit_io(sd_event_source *source, int fd, uint32_t revents, void *u
 }
 
 /* In an environment by which it cannot take itself for the daemon. */
-static int execute(
-                const char *path,
-                char *const *arguments,
-                int state_fd,
-                int words_fd,
-                pid_t *ret_pid) {
+static int execute(const char *path, char *const *arguments, int state_fd, int words_fd, pid_t *ret_pid) {
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attributes;
         sigset_t all, none;

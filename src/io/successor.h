@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The program that is to be executed in this one's place, asked first, as a process of its own, whether it can
- * go on from a state. */
+/* The program that is to be executed in this one's place, asked first, as a process of its own, whether it
+ * can go on from a state. */
 #pragma once
 
 #include <systemd/sd-event.h>
@@ -14,8 +14,8 @@
 
 typedef struct Successor Successor;
 
-/* Called once, in a later turn of the loop; the Successor is gone then. REFUSAL is NULL when it can go on, or a
- * sentence on why not: its own word, or how it failed. */
+/* Called once, in a later turn of the loop; the Successor is gone then. REFUSAL is NULL when it can go on, or
+ * a sentence on why not: its own word, or how it failed. */
 typedef void (*SuccessorHandler)(const char *refusal, void *userdata);
 
 /* Executes PATH with ARGUMENTS (as of execve()) and STATE_FD, which the caller keeps, as its stdin. Negative

@@ -53,12 +53,9 @@ int task_scopes_new_direct(Systemd1 *systemd1, TaskScopes **ret);
  * connection was lost. */
 int task_scopes_new_broker(sd_event *event, const char *path, TaskScopes **ret);
 
-/* The same with the connection that was saved, which is taken over, if what is spoken on it is spoken here. */
-int task_scopes_restore_broker(
-                sd_event *event,
-                const char *path,
-                const SavedBroker *saved,
-                TaskScopes **ret);
+/* The same with the connection that was saved, which is taken over, if what is spoken on it is spoken here.
+ */
+int task_scopes_restore_broker(sd_event *event, const char *path, const SavedBroker *saved, TaskScopes **ret);
 
 TaskScopes *task_scopes_free(TaskScopes *scopes);
 DEFINE_POINTER_CLEANUP(TaskScopes, task_scopes_free)
@@ -88,11 +85,6 @@ void task_scopes_kill(TaskScopes *scopes, const char *unit);
 SavedBroker task_scopes_save(const TaskScopes *scopes);
 uint64_t task_scopes_call_id(const TaskScopes *scopes, const QueuedCall *call);
 
-/* Awaits the answer to a call that was made by that other process. -ENOTCONN: there will be none; nobody knows
- * what became of it. */
-int task_scopes_resume(
-                TaskScopes *scopes,
-                uint64_t call_id,
-                CallDone done,
-                void *userdata,
-                QueuedCall **ret);
+/* Awaits the answer to a call that was made by that other process. -ENOTCONN: there will be none; nobody
+ * knows what became of it. */
+int task_scopes_resume(TaskScopes *scopes, uint64_t call_id, CallDone done, void *userdata, QueuedCall **ret);

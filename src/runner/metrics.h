@@ -18,7 +18,7 @@ typedef struct Metrics {
         uint64_t unkillable; /* tasks that SIGKILL did not end, and that have not ended since */
         uint64_t output_bytes, journal_lines_dropped;
         uint64_t bus_reconnects_before; /* an upgrade in place */
-        Histogram start_latency; /* from submission to execution */
+        Histogram start_latency;        /* from submission to execution */
         Histogram run_time;
 } Metrics;
 

@@ -111,10 +111,10 @@ int runner_connect(Runner *runner) {
         sd_event *event = runner->daemon.event;
         int r = systemd1_new(event, mode, &handlers, runner, &runner->systemd1);
         if (r >= 0)
-                r = !broker_path ? task_scopes_new_direct(runner->systemd1, &runner->scopes) :
-                        state    ? task_scopes_restore_broker(
-                                          event, broker_path, &state->broker, &runner->scopes) :
-                                   task_scopes_new_broker(event, broker_path, &runner->scopes);
+                r = !broker_path      ? task_scopes_new_direct(runner->systemd1, &runner->scopes) :
+                                state ? task_scopes_restore_broker(
+                                                        event, broker_path, &state->broker, &runner->scopes) :
+                                        task_scopes_new_broker(event, broker_path, &runner->scopes);
         if (r >= 0 && state)
                 r = own_unit_restore(
                                 event,

@@ -69,17 +69,18 @@ struct Runner {
 
         RunnerReady on_ready;
         void *ready_userdata;
-        Upgrade *upgrade;                /* under way: no task is started meanwhile */
-        char **arguments;                /* weak: of main(), for an upgrade */
-        const RunnerState *restored;     /* weak: what this runner goes on from, until it has started; or NULL */
-        bool goes_on;                    /* in the place of an earlier program */
+        Upgrade *upgrade;            /* under way: no task is started meanwhile */
+        char **arguments;            /* weak: of main(), for an upgrade */
+        const RunnerState *restored; /* weak: what this runner goes on from, until it has started; or NULL */
+        bool goes_on;                /* in the place of an earlier program */
         bool has_been_ready;
         sd_event_source *admit_source, *patience_source, *shortage_source, *expiry_source, *accept_source,
                         *lease_source;
 };
 
-/* CONFIG, which it takes over in every case, is what the file of COMMAND_LINE said, which is read again on SIGHUP.
- * STATE, which must stay until the runner has started, is what it goes on from, NULL to begin anew. */
+/* CONFIG, which it takes over in every case, is what the file of COMMAND_LINE said, which is read again on
+ * SIGHUP. STATE, which must stay until the runner has started, is what it goes on from, NULL to begin anew.
+ */
 int runner_new(sd_event *event,
                const CommandLine *command_line,
                RunnerConfig *config,

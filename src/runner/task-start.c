@@ -244,16 +244,14 @@ static int on_slow_execution(sd_event_source *source, uint64_t usec, void *userd
 
 static int task_arm_limits(Task *task, usec_t timeout_usec, usec_t slow_usec) {
         sd_event *event = task->runner->daemon.event;
-        int r = loop_set_timer(
-                        event, &task->timeout_source, timeout_usec, on_timeout, task, "task-timeout");
+        int r = loop_set_timer(event, &task->timeout_source, timeout_usec, on_timeout, task, "task-timeout");
         return r < 0 ? r :
-                       loop_set_timer(
-                                       event,
-                                       &task->slow_source,
-                                       slow_usec,
-                                       on_slow_execution,
-                                       task,
-                                       "task-slow-execution");
+                       loop_set_timer(event,
+                                      &task->slow_source,
+                                      slow_usec,
+                                      on_slow_execution,
+                                      task,
+                                      "task-slow-execution");
 }
 
 static int task_arm_scope_retry(Task *task, usec_t when_usec) {

@@ -64,7 +64,8 @@ void task_leader_gone(Task *task);
 /* There is no leader, and nothing is left of the task. */
 void task_finish(Task *task);
 
-/* After an upgrade: sets the timers of SAVED, and awaits, or asks for, what the earlier program was waiting for. */
+/* After an upgrade: sets the timers of SAVED, and awaits, or asks for, what the earlier program was waiting
+ * for. */
 void task_go_on(Task *task, const SavedTask *saved);
 void task_go_on_starting(Task *task, const SavedTask *saved);
 void task_go_on_ending(Task *task, const SavedTask *saved);

@@ -38,9 +38,9 @@ static int read_block(int fd, Text *block) {
 }
 
 int upgrade_read_state(int fd, Text *block, RunnerState *ret, Problem *reterr_problem) {
-        _cleanup_(fd_close) int owned = fd;
         *ret = (RunnerState){};
         int r = read_block(fd, block);
+        (void) close(fd);
         return r < 0 ? problem_from_errno(reterr_problem, r) :
                        runner_state_decode(block->data ?: "", block->size, ret, reterr_problem);
 }
@@ -371,7 +371,11 @@ int runner_restore(Runner *runner, const RunnerState *state) {
         if (r >= 0)
                 r = restore_tasks(runner, state);
         if (r < 0)
-                return log_errno(LOG_ERR, r, "Cannot go on from the state of version %s", state->program_version);
+                return log_errno(
+                                LOG_ERR,
+                                r,
+                                "Cannot go on from the state of version %s",
+                                state->program_version);
         restore_revision(runner, state);
         log_line(LOG_NOTICE,
                  "Upgraded in place from version %s to " VERSION ": %zu tasks go on",

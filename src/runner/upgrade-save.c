@@ -77,9 +77,9 @@ static int save_task(const Task *task, SavedTask *ret) {
                 .waiting_since_usec = task->waiting.since_usec,
                 .scope = task->scope,
                 .scope_asked = task->scope_call != NULL,
-                .scope_call_id = task->scope_call ? task_scopes_call_id(
-                                                                    task->runner->scopes, task->scope_call) :
-                                                    0,
+                .scope_call_id = task->scope_call ?
+                                task_scopes_call_id(task->runner->scopes, task->scope_call) :
+                                0,
                 .scope_taken_until_usec = task->scope_taken_until_usec,
                 .start_attempts = task->start_attempts,
                 .journal = save_journal(&task->journal),
@@ -104,7 +104,8 @@ static int save_task(const Task *task, SavedTask *ret) {
         return r < 0 ? r : save_capture(task->error, &ret->error);
 }
 
-/* A number for each that is finished, in their order; the tasks' numbers of submission lead to their places. */
+/* A number for each that is finished, in their order; the tasks' numbers of submission lead to their places.
+ */
 static void number_finished(const Runner *runner, const RecordList *saved) {
         SavedTask *tasks = saved->items;
         uint64_t order = 0;

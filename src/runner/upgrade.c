@@ -21,8 +21,8 @@
 
 #define TICK_USEC (5 * USEC_PER_MSEC)
 
-/* What is in the middle of a start gets so long to come out of it. What takes longer is carried over as it is, where
- * that can be. */
+/* What is in the middle of a start gets so long to come out of it. What takes longer is carried over as it
+ * is, where that can be. */
 #define SETTLE_USEC (1 * USEC_PER_SEC)
 
 /* Then what cannot be carried over ends the attempt. */
@@ -85,8 +85,8 @@ void upgrade_give_up(Runner *runner, const char *reason) {
 
 /* ── what is executed ── */
 
-/* As it was called, so that what is installed there now is found; the kernel knows the name of a file that was
- * called by a relative one. */
+/* As it was called, so that what is installed there now is found; the kernel knows the name of a file that
+ * was called by a relative one. */
 static int executable_path(char path[static PATH_MAX]) {
         const char *called = (const char *) getauxval(AT_EXECFN);
         if (called && *called == '/' && strlen(called) < PATH_MAX) {
@@ -150,7 +150,8 @@ static int hand_over(Runner *runner) {
 
 /* ── parting from clients ── */
 
-/* Who waits for a task's end hears how it is, and who reads its output gets what there is; both come again. */
+/* Who waits for a task's end hears how it is, and who reads its output gets what there is; both come again.
+ */
 static void end_waits(const Runner *runner) {
         for (Task *task = runner->tasks.first; task; task = task->next) {
                 task_end_waits(task);
@@ -173,7 +174,8 @@ static void part(Upgrade *upgrade, usec_t waited_usec) {
         bool has_work = http_server_n_unanswered(http) > 0 || !long_jobs_are_done(runner->daemon.long_jobs) ||
                         !can_be_carried(runner);
         if (has_work && waited_usec >= REQUEST_USEC) {
-                upgrade_give_up(runner, "requests, or tasks, are in the middle of something that does not end");
+                upgrade_give_up(runner,
+                                "requests, or tasks, are in the middle of something that does not end");
                 return;
         }
         if (has_work || (!http_server_is_idle(http) && waited_usec < SLOW_READER_USEC))
@@ -269,7 +271,8 @@ static void settle(Upgrade *upgrade, usec_t waited_usec) {
         if (can && (has_settled(upgrade->runner) || waited_usec >= SETTLE_USEC))
                 begin_asking(upgrade);
         else if (waited_usec >= SETTLE_MAX_USEC)
-                upgrade_give_up(upgrade->runner, "busy: a task is in the middle of its start, and does not come out of it");
+                upgrade_give_up(upgrade->runner,
+                                "busy: a task is in the middle of its start, and does not come out of it");
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {

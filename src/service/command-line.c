@@ -59,10 +59,14 @@ static int parse_options(const Program *program, int argc, char *argv[], Command
                 ARG_CHECK_STATE,
         };
         static const struct option options[] = {
-                { "config", required_argument, NULL, 'c' },  { "daemonize", no_argument, NULL, 'd' },
-                { "system", no_argument, NULL, ARG_SYSTEM }, { "user", no_argument, NULL, ARG_USER },
-                { "check", no_argument, NULL, ARG_CHECK },   { "version", no_argument, NULL, 'V' },
-                { "help", no_argument, NULL, 'h' },          { "check-state", no_argument, NULL, ARG_CHECK_STATE },
+                { "config", required_argument, NULL, 'c' },
+                { "daemonize", no_argument, NULL, 'd' },
+                { "system", no_argument, NULL, ARG_SYSTEM },
+                { "user", no_argument, NULL, ARG_USER },
+                { "check", no_argument, NULL, ARG_CHECK },
+                { "version", no_argument, NULL, 'V' },
+                { "help", no_argument, NULL, 'h' },
+                { "check-state", no_argument, NULL, ARG_CHECK_STATE },
                 {},
         };
         for (int c; (c = getopt_long(argc, argv, "c:dVh", options, NULL)) >= 0;)

@@ -25,7 +25,7 @@ typedef struct CommandLine {
         bool check_state; /* that is on stdin: whether the program could go on from it */
         int state_fd;     /* which the program is to go on from, by STATE_FD_VARIABLE; -EBADF: none */
         char **arguments; /* weak: all, as main() got them */
-        bool user_mode; /* the calling user's service manager, not the system's */
+        bool user_mode;   /* the calling user's service manager, not the system's */
 } CommandLine;
 
 /* 1 to go on, 0 when all is done (--help), negative when the command line is wrong, which was said. */

@@ -28,8 +28,8 @@ void event_stream_send(EventStream *stream, const char *type, json_object *data)
  * that header) and all to come. */
 void event_stream_answer(EventStream *stream, HttpRequest *request);
 
-/* For another process that goes on in this one's place: the events that are kept, with their ids. RET, whose texts
- * stay STREAM's, is to be freed in every case. -ENOMEM. */
+/* For another process that goes on in this one's place: the events that are kept, with their ids. RET, whose
+ * texts stay STREAM's, is to be freed in every case. -ENOMEM. */
 int event_stream_save(const EventStream *stream, SavedEvents *ret);
 
 /* Goes on from SAVED; nothing may have been sent yet. -ENOMEM. */

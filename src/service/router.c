@@ -256,8 +256,9 @@ int router_save_metrics(const Router *router, RecordList *ret) {
 
 static size_t find_row(const RequestMetrics *metrics, const SavedRequests *saved) {
         size_t row = 0;
-        while (row < metrics->n_routes && (!streq_null(metrics->routes[row].method, saved->method) ||
-                                           !streq_null(metrics->routes[row].pattern, saved->pattern)))
+        while (row < metrics->n_routes &&
+               (!streq_null(metrics->routes[row].method, saved->method) ||
+                !streq_null(metrics->routes[row].pattern, saved->pattern)))
                 row++;
         return row;
 }

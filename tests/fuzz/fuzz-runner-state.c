@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Input: a runner's state. It either is refused with a sentence or is, byte for byte, what encoding makes of what was
- * read; and the specifications in it can be made again, or are refused with a sentence. */
+/* Input: a runner's state. It either is refused with a sentence or is, byte for byte, what encoding makes of
+ * what was read; and the specifications in it can be made again, or are refused with a sentence. */
 #include <errno.h>
 #include <string.h>
 

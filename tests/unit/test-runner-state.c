@@ -63,7 +63,8 @@ static size_t size_of_member(const RecordField *field) {
         return 0;
 }
 
-/* Every byte of a structure is some field's, but for what the compiler puts between a flag and what follows. */
+/* Every byte of a structure is some field's, but for what the compiler puts between a flag and what follows.
+ */
 static void no_member_is_forgotten(void **state) {
         Types types = all_types();
         for (size_t i = 0; i < types.n; i++) {
@@ -138,8 +139,7 @@ static void every_field_comes_back(void **state) {
                 assert_int_equal(record_encode(type, record, &nothing), 0);
                 fill(type, record, &seed);
                 assert_int_equal(record_encode(type, record, &bytes), 0);
-                assert_true(bytes.size != nothing.size ||
-                            memcmp(bytes.data, nothing.data, bytes.size) != 0);
+                assert_true(bytes.size != nothing.size || memcmp(bytes.data, nothing.data, bytes.size) != 0);
                 assert_int_equal(record_decode(type, bytes.data, bytes.size, again, &(Problem){}), 0);
                 assert_int_equal(record_encode(type, again, &bytes_again), 0);
                 assert_int_equal(bytes.size, bytes_again.size);
@@ -194,7 +194,10 @@ static void a_field_that_is_missing_or_too_many_is_named(void **state) {
                         Problem problem = {};
                         const char *name = type->fields[k].name;
                         assert_int_equal(
-                                        text_format(&lacks, "the state of a %s lacks \"%s\"", type->name, name),
+                                        text_format(&lacks,
+                                                    "the state of a %s lacks \"%s\"",
+                                                    type->name,
+                                                    name),
                                         0);
                         assert_int_equal(
                                         text_format(&has,
@@ -227,7 +230,9 @@ typedef struct Sound {
 static void make_sound(Sound *sound) {
         static const SavedLease none = { .id = "", .queue = "", .version = "" };
         sound->captures[0] = (SavedCapture){ .pipe_fd = 20, .file_fd = -EBADF, .reading = true };
-        sound->captures[1] = (SavedCapture){ .pipe_fd = 21, .file_fd = 22, .bytes_kept = 5, .bytes_total = 6 };
+        sound->captures[1] = (SavedCapture){
+                .pipe_fd = 21, .file_fd = 22, .bytes_kept = 5, .bytes_total = 6
+        };
         sound->leader = (SavedLeader){ .pid = 7, .pid_fd = 23, .control_fd = 24, .feed_fd = 25 };
         sound->tasks[0] = (SavedTask){
                 .spec = { .task_id = "a", .command = command, .standard_input = "" },
@@ -395,7 +400,9 @@ static void without_memory_there_is_no_specification(void **state) {
 }
 
 static void a_lease_and_a_histogram_come_back(void **state) {
-        Lease lease = { .id = "i", .queue = "q", .version = "v", .epoch = 1, .ttl_usec = 2, .expires_usec = 3 };
+        Lease lease = {
+                .id = "i", .queue = "q", .version = "v", .epoch = 1, .ttl_usec = 2, .expires_usec = 3
+        };
         Lease lease_again;
         Histogram histogram = {}, histogram_again;
         SavedHistogram saved;

@@ -31,7 +31,8 @@ typedef enum RecordKind {
         RECORD_INTEGER, /* int64_t */
         RECORD_STRING,  /* const char *, weak; may be NULL */
         RECORD_BYTES,   /* RecordBytes */
-        RECORD_STRINGS, /* const char **, NULL-terminated, of weak strings, itself from malloc(); may be NULL */
+        RECORD_STRINGS, /* const char **, NULL-terminated, of weak strings, itself from malloc(); may be NULL
+                         */
         RECORD_LIST,    /* RecordList */
         RECORD_STRUCT,  /* a structure inside of this one */
         _RECORD_KIND_MAX,
@@ -55,7 +56,12 @@ int record_encode(const RecordType *type, const void *record, Text *bytes);
 
 /* Reads a structure of TYPE that takes up all of BLOCK into *RECORD, which is zeroed first; strings and bytes
  * point into BLOCK. On failure *RECORD holds nothing: 409 with a sentence on what does not fit, or 503. */
-int record_decode(const RecordType *type, const void *block, size_t size, void *record, Problem *reterr_problem);
+int record_decode(
+                const RecordType *type,
+                const void *block,
+                size_t size,
+                void *record,
+                Problem *reterr_problem);
 
 /* Frees the lists that RECORD holds, of whatever origin, and zeroes it. */
 void record_done(const RecordType *type, void *record);

@@ -67,7 +67,7 @@ typedef struct SavedLeader {
 
 /* How a task's lines get into the journal. */
 typedef struct SavedJournal {
-        RecordBytes output, error; /* the beginnings of lines */
+        RecordBytes output, error;    /* the beginnings of lines */
         uint64_t interval_start_usec; /* CLOCK_MONOTONIC */
         uint64_t n_lines, n_bytes, n_dropped;
 } SavedJournal;
@@ -83,9 +83,9 @@ typedef struct SavedTask {
         uint64_t submit_boottime_usec, start_boottime_usec, stop_boottime_usec;
         uint64_t waiting_since_usec;
         const char **notes;
-        uint64_t scope;                  /* TaskScope */
-        bool scope_asked;                /* somebody has not answered yet whom its scope was asked of … */
-        uint64_t scope_call_id;          /* … over a connection that stays, by this number; 0: it does not */
+        uint64_t scope;         /* TaskScope */
+        bool scope_asked;       /* somebody has not answered yet whom its scope was asked of … */
+        uint64_t scope_call_id; /* … over a connection that stays, by this number; 0: it does not */
         uint64_t scope_taken_until_usec; /* 0: its name is not taken */
         uint64_t start_attempts;
         RecordList leader;        /* of SavedLeader, none or one */
@@ -159,8 +159,8 @@ typedef struct SavedEntry {
 } SavedEntry;
 
 typedef struct RunnerState {
-        const char *program_version;     /* of who wrote it, for the log */
-        uint64_t leader_protocol;        /* LEADER_PROTOCOL: how the leaders speak */
+        const char *program_version; /* of who wrote it, for the log */
+        uint64_t leader_protocol;    /* LEADER_PROTOCOL: how the leaders speak */
         const char *instance_id;
         uint64_t revision, told_revision;
         SavedResources total;

@@ -38,9 +38,9 @@ int saved_spec_from(const TaskSpec *spec, SavedSpec *ret) {
                 .working_directory = spec->working_directory,
                 .user = spec->user,
                 .standard_input = spec->standard_input,
-                .properties = spec->properties ? json_object_to_json_string_ext(
-                                                                 spec->properties, JSON_C_TO_STRING_PLAIN) :
-                                                 NULL,
+                .properties = spec->properties ?
+                                json_object_to_json_string_ext(spec->properties, JSON_C_TO_STRING_PLAIN) :
+                                NULL,
                 .cores_by_default = spec->cores_by_default,
                 .memory_by_default = spec->memory_by_default,
                 .timeout_usec = spec->timeout_usec,
@@ -128,10 +128,13 @@ static int read_properties(const SavedSpec *saved, TaskSpec *spec, Problem *prob
                 return 0;
         int r = json_parse(saved->properties, strlen(saved->properties), &spec->properties, problem);
         if (r >= 0)
-                r = task_properties_parse(
-                                spec->properties, "/properties", &spec->parsed_properties, problem);
+                r = task_properties_parse(spec->properties, "/properties", &spec->parsed_properties, problem);
         if (r < 0 && problem->status == 400)
-                r = problem_set(problem, 409, NULL, "task %.64s has properties that are not known here", saved->task_id);
+                r = problem_set(problem,
+                                409,
+                                NULL,
+                                "task %.64s has properties that are not known here",
+                                saved->task_id);
         return r;
 }
 

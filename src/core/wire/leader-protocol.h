@@ -45,8 +45,8 @@ typedef enum LeaderFd {
  * descriptors of LeaderFd; the spawner answers each request with a SpawnReply and, on success, a pidfd. */
 #define SPAWN_REQUEST "daggyr-leader " VERSION
 
-/* How daggyr and a leader speak, once there is one: grows with every change of LeaderMessage and of the feed. A
- * daggyr that is executed in the place of another (upgrade in place) goes on with leaders that speak as it
+/* How daggyr and a leader speak, once there is one: grows with every change of LeaderMessage and of the feed.
+ * A daggyr that is executed in the place of another (upgrade in place) goes on with leaders that speak as it
  * does, of whatever build they are. */
 #define LEADER_PROTOCOL 1
 
