@@ -134,7 +134,7 @@ static int take(Reader *reader, size_t size, const void **ret) {
 }
 
 static int take_number(Reader *reader, void *ret) {
-        const void *bytes;
+        const void *bytes = NULL;
         int r = take(reader, sizeof(uint64_t), &bytes);
         if (r >= 0)
                 memcpy(ret, bytes, sizeof(uint64_t));
@@ -142,7 +142,7 @@ static int take_number(Reader *reader, void *ret) {
 }
 
 static int take_byte(Reader *reader, uint8_t *ret) {
-        const void *byte;
+        const void *byte = NULL;
         int r = take(reader, 1, &byte);
         if (r >= 0)
                 *ret = *(const uint8_t *) byte;
