@@ -28,6 +28,8 @@ from bedlib import (
 MB = 1 << 20
 SLICE = "daggyr.slice"
 
+pytestmark = pytest.mark.kernel
+
 
 @pytest.fixture
 def runner(start_runner: Callable[..., Runner]) -> Runner:

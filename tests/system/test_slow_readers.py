@@ -145,6 +145,7 @@ def test_an_answer_of_any_kind_waits_in_a_bounded_memory(start_runner: Callable[
         assert resident_bytes(runner) - idle < 64 * MB * SLOWNESS
 
 
+@pytest.mark.plain
 def test_what_no_client_reads_is_refused_in_the_end(start_runner: Callable[..., Runner]) -> None:
     """Lost: a disk full of answers that nobody reads."""
     runner = start_runner(ROOMY, properties=SMALL_QUARANTINE)

@@ -196,6 +196,7 @@ def delegated() -> set[str]:
     return set((folder / "cgroup.controllers").read_text().split())
 
 
+@pytest.mark.kernel
 def test_limits_without_effect_are_told(bob: Bob) -> None:
     """Lost: trust in limits that the kernel was never told of."""
     missing = [name for name in ("cpu", "memory", "pids") if name not in delegated()]
@@ -208,6 +209,7 @@ def test_limits_without_effect_are_told(bob: Bob) -> None:
         assert f"Limits: {warning}" in log
 
 
+@pytest.mark.kernel
 def test_limits_work_where_they_were_delegated(bob: Bob) -> None:
     """Lost: the point of limits, or the honesty of the warnings: each limit either holds or is warned of."""
     resources = {"cores": 0.25, "memory_mb": 48}
