@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "serial: changes what all tests share, so it runs alone",
         "kernel: another kernel or version of cgroups may make a difference, so the virtual machine runs it too",
-        "plain: only measures, or repeats at length what others do once, so it is not run with sanitizers",
+        "plain: not for sanitizers, as it measures, needs what they take, or repeats at length what others do once",
     ):
         config.addinivalue_line("markers", marker)
 
