@@ -80,10 +80,8 @@ void runner_admit(Runner *runner) {
                 return;
         release_held(&runner->waiting);
         for (;;) {
-                Resources free_amounts;
-                capacity_pool_free_amounts(&runner->pool, &free_amounts);
                 AdmissionEntry *entry = admission_list_next(
-                                &runner->waiting, &free_amounts, usec_now(CLOCK_BOOTTIME));
+                                &runner->waiting, &runner->pool, usec_now(CLOCK_BOOTTIME));
                 if (!entry)
                         break;
                 Task *task = container_of(entry, Task, waiting);
