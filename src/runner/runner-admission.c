@@ -89,7 +89,13 @@ void runner_admit(Runner *runner) {
                         entry->held = true; /* until there is news of accounts, or at the next look */
                         continue;
                 }
-                if (task_start(task) == -EAGAIN) {
+                int r = task_start(task);
+                if (r == -EDQUOT) {
+                        entry->held = true; /* until tasks end that hold what the configuration no longer
+                                               names */
+                        continue;
+                }
+                if (r == -EAGAIN) {
                         runner_shortage(runner);
                         return;
                 }

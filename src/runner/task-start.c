@@ -110,14 +110,17 @@ static void task_fail_without_command(Task *task) {
 int task_start(Task *task) {
         Problem problem = {};
         bool has_command = task->spec->command[0] != NULL;
-        int r = has_command ? task_launch(task, &problem) : 0;
-        if (task_error_is_shortage(r))
+        int r = capacity_charge(&task->runner->pool, &task->spec->resources, &task->charge);
+        if (r < 0)
+                return r;
+        r = has_command ? task_launch(task, &problem) : 0;
+        if (task_error_is_shortage(r)) {
+                capacity_charge_release(&task->charge);
                 return -EAGAIN;
+        }
 
         admission_list_remove(&task->waiting);
         task->end.admitted = true;
-        int charged = capacity_charge(&task->runner->pool, &task->spec->resources, &task->charge);
-        assert(charged >= 0);
         task_event(task, TASK_EVENT_ADMITTED);
         if (!has_command)
                 task_fail_without_command(task);
