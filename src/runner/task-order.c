@@ -117,6 +117,7 @@ int task_environment(
                 const TaskSpec *spec,
                 const char *unit,
                 const Account *account,
+                char *const *devices,
                 char ***ret) {
         _cleanup_(text_list_freep) char **environment = NULL;
         int r = set_base(&environment, spec, unit, account);
@@ -127,6 +128,8 @@ int task_environment(
         }
         if (r >= 0)
                 r = environment_add(&environment, spec->environment);
+        if (r >= 0)
+                r = environment_add(&environment, devices);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(environment);
