@@ -266,6 +266,29 @@ def test_from_a_shell_it_makes_itself_a_unit(account: None) -> None:
         daemon.wait()
 
 
+def test_devices_are_handed_out_but_not_closed(account: None) -> None:
+    """Lost: the start of every task, to a setting that a user's systemd has no rights for."""
+    bob = Bob()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        bob.port = probe.getsockname()[1]
+    config = Path(tempfile.mkdtemp(), "daggyr.json")
+    devices = {"gpu": {"items": [{"id": "a", "paths": ["/dev/full"]}, {"id": "b"}]}}
+    config.write_text(json.dumps({"port": bob.port, "devices": devices}))
+    config.parent.chmod(0o755)
+    daemon = subprocess.Popen(as_bob("/usr/bin/daggyr", "--user", "--config", str(config)), stdin=subprocess.DEVNULL)
+    try:
+        await_that(lambda: _answers(bob), timeout=30, what="an answer")
+        script = ': </dev/full; echo "$DAGGYR_DEVICES_GPU"'
+        for n, ids in ((0, []), (2, ["a", "b"])):
+            attempt = bob.wait(bob.submit(["sh", "-ec", script], resources=SMALL | {"gpu": n}))
+            assert attempt["result"] == "success", attempt
+            assert (attempt["output"], attempt.get("devices", {"gpu": []})) == (",".join(ids) + "\n", {"gpu": ids})
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
 def _answers(bob: Bob) -> bool:
     try:
         return bob.ask("GET", "/ready")[0] == 200
