@@ -104,6 +104,7 @@ def test_a_task_is_told_which_it_has(start_runner: Starter, nodes: list[str]) ->
     assert "devices" not in attempt
 
 
+@pytest.mark.kernel
 def test_only_the_holder_can_open_them(start_runner: Starter, nodes: list[str]) -> None:
     """Lost: what a name and a number are worth, to any task that opens the node by its path."""
     runner = start_runner(ROOMY | {"devices": gpus(nodes)})
@@ -115,12 +116,14 @@ def test_only_the_holder_can_open_them(start_runner: Starter, nodes: list[str]) 
     assert openable(runner, nodes, **asking(2)) == {ctl, items[1], items[2]}
 
 
+@pytest.mark.kernel
 def test_without_paths_nothing_is_closed(start_runner: Starter, nodes: list[str]) -> None:
     """Lost: every device of tasks on hosts whose items are only counted, licences for instance."""
     runner = start_runner(ROOMY | {"devices": {"licence": {"items": [{"id": "a"}]}}})
     assert openable(runner, nodes) == set(nodes)
 
 
+@pytest.mark.kernel
 def test_a_missing_path_fails_the_task_and_loses_no_item(start_runner: Starter, nodes: list[str]) -> None:
     """Lost: an hour's search for why a program found no GPU; then the item, until a restart."""
     runner = start_runner(ROOMY | {"devices": gpus(nodes)})
