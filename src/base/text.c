@@ -453,3 +453,16 @@ bool text_list_has(char *const *list, const char *s) {
                         return true;
         return false;
 }
+
+int text_list_append(char ***list, const char *s) {
+        size_t n = text_list_count(*list);
+        _cleanup_(freep) char *copy = strdup(s);
+        char **longer = copy ? reallocarray(*list, n + 2, sizeof(char *)) : NULL;
+        if (!longer)
+                return -ENOMEM;
+
+        longer[n] = TAKE_PTR(copy);
+        longer[n + 1] = NULL;
+        *list = longer;
+        return 0;
+}

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+
 static inline bool streq(const char *a, const char *b) {
         return strcmp(a, b) == 0;
 }
@@ -86,7 +88,11 @@ uint64_t text_hash(const char *s);
 
 /* A NULL-terminated array of strings, as argv is. text_list_free() takes NULL and returns NULL. */
 char **text_list_free(char **list);
+DEFINE_POINTER_CLEANUP(char *, text_list_free)
 size_t text_list_count(char *const *list);
 
 /* Whether S is in LIST, which may be NULL. */
 bool text_list_has(char *const *list, const char *s);
+
+/* Appends a copy of S to *LIST, which may be NULL. Takes as long as the list is. -ENOMEM. */
+int text_list_append(char ***list, const char *s);

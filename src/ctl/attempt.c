@@ -290,6 +290,26 @@ static int add_usage(Text *text, json_object *attempt) {
         return r < 0 ? r : add_line(text, "Usage", line.data);
 }
 
+/* "gpu=0,2" */
+static int add_devices(Text *text, json_object *attempt) {
+        _cleanup_(text_done) Text line = {};
+        json_object *devices = member(attempt, "devices");
+        if (!devices)
+                return 0;
+        json_object_object_foreach(devices, name, ids) {
+                int r = text_appendf(&line, "%s%s=", line.size > 0 ? " " : "", name);
+                for (size_t i = 0; r >= 0 && i < element_count(ids); i++)
+                        r = text_appendf(
+                                        &line,
+                                        "%s%s",
+                                        i > 0 ? "," : "",
+                                        json_object_get_string(element(ids, i)));
+                if (r < 0)
+                        return r;
+        }
+        return line.size > 0 ? add_line(text, "Devices", line.data) : 0;
+}
+
 static int add_attempts(Text *text, json_object *attempt) {
         json_object *earlier = member(attempt, "attempts");
         for (size_t i = 0; i < element_count(earlier); i++) {
@@ -354,6 +374,8 @@ int attempt_print(json_object *attempt) {
                 r = add_line(&text, "Unit", member_text(attempt, "unit"));
         if (r >= 0)
                 r = add_pairs(&text, "Resources", member(attempt, "resources"));
+        if (r >= 0)
+                r = add_devices(&text, attempt);
         if (r >= 0)
                 r = add_pairs(&text, "Labels", member(attempt, "labels"));
         if (r >= 0)

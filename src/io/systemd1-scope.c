@@ -96,6 +96,24 @@ static int append_device_limits(sd_bus_message *m, const TaskProperty *property)
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
+/* "closed" leaves what every program needs, /dev/null and the like. */
+static int append_device_paths(sd_bus_message *m, char *const *paths) {
+        int r = sd_bus_message_append(m, "(sv)", "DevicePolicy", "s", "closed");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'r', "sv");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", "DeviceAllow");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'v', "a(ss)");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "(ss)");
+        for (; r >= 0 && *paths; paths++)
+                r = sd_bus_message_append(m, "(ss)", *paths, "rw");
+        for (int depth = 0; r >= 0 && depth < 3; depth++)
+                r = sd_bus_message_close_container(m);
+        return r;
+}
+
 static int append_mask(sd_bus_message *m, const TaskProperty *property) {
         int r = sd_bus_message_open_container(m, 'v', "ay");
         if (r >= 0)
@@ -146,6 +164,10 @@ static int scope_message(Systemd1 *systemd1, const ScopeParameters *parameters, 
         if (r < 0)
                 return r;
         r = append_process(systemd1, m, parameters);
+        if (r < 0)
+                return r;
+        if (parameters->device_paths)
+                r = append_device_paths(m, parameters->device_paths);
         if (r < 0)
                 return r;
         r = append_task_properties(m, parameters->properties);

@@ -51,7 +51,8 @@ typedef struct ScopeParameters {
         uint64_t cpu_quota_usec;   /* CPU time per second; UINT64_MAX for no limit */
         uint64_t memory_max_bytes; /* UINT64_MAX for no limit */
         uint64_t tasks_max;
-        usec_t stop_timeout_usec;         /* between SIGTERM and SIGKILL when systemd stops the scope */
+        usec_t stop_timeout_usec;  /* between SIGTERM and SIGKILL when systemd stops the scope */
+        char *const *device_paths; /* NULL: any device may be opened; else only these and harmless ones */
         const TaskProperties *properties; /* further ones, or NULL */
 } ScopeParameters;
 

@@ -37,6 +37,7 @@ static int direct_start(
                                         .memory_max_bytes = order->memory_max_bytes,
                                         .tasks_max = order->tasks_max,
                                         .stop_timeout_usec = order->stop_timeout_usec,
+                                        .device_paths = order->device_paths,
                                         .properties = order->properties,
                         },
                         done,

@@ -121,16 +121,40 @@ static void leader_check_empty(Leader *leader) {
                 leader_empty(leader);
 }
 
+/* systemd passes over a device that is not there, and the command would fail in ways of its own. */
+static int find_devices(const LeaderOrder *order, int32_t *reterr_index) {
+        for (int32_t i = 0; order->devices && order->devices[i]; i++) {
+                struct stat st;
+                *reterr_index = i;
+                if (stat(order->devices[i], &st) < 0)
+                        return -errno;
+                if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
+                        return -ENODEV;
+        }
+        *reterr_index = 0;
+        return 0;
+}
+
 static void leader_go(Leader *leader) {
         if (leader->phase != PHASE_PARKED)
                 return;
 
         LeaderStep step = LEADER_STEP_SCOPE;
+        int32_t device = 0;
         int r = cgroup_open_own(leader->order.unit, &leader->cgroup);
+        if (r >= 0) {
+                step = LEADER_STEP_DEVICE;
+                r = find_devices(&leader->order, &device);
+        }
         if (r >= 0)
                 r = command_start(&leader->order, &leader->main_pid, &step);
         if (r < 0) {
-                report(&(LeaderMessage){ .type = LEADER_EXEC_FAILED, .error = -r, .step = (int32_t) step });
+                report(&(LeaderMessage){
+                                .type = LEADER_EXEC_FAILED,
+                                .error = -r,
+                                .step = (int32_t) step,
+                                .exit_code = device,
+                });
                 /* Without the scope there is nothing to wait for, nor anything we may touch. */
                 leader->phase = leader->cgroup ? PHASE_ENDING : PHASE_FINISHED;
         } else {

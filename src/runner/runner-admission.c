@@ -80,10 +80,8 @@ void runner_admit(Runner *runner) {
                 return;
         release_held(&runner->waiting);
         for (;;) {
-                Resources free_amounts;
-                capacity_pool_free_amounts(&runner->pool, &free_amounts);
                 AdmissionEntry *entry = admission_list_next(
-                                &runner->waiting, &free_amounts, usec_now(CLOCK_BOOTTIME));
+                                &runner->waiting, &runner->pool, usec_now(CLOCK_BOOTTIME));
                 if (!entry)
                         break;
                 Task *task = container_of(entry, Task, waiting);
@@ -91,7 +89,13 @@ void runner_admit(Runner *runner) {
                         entry->held = true; /* until there is news of accounts, or at the next look */
                         continue;
                 }
-                if (task_start(task) == -EAGAIN) {
+                int r = task_start(task);
+                if (r == -EDQUOT) {
+                        entry->held = true; /* until tasks end that hold what the configuration no longer
+                                               names */
+                        continue;
+                }
+                if (r == -EAGAIN) {
                         runner_shortage(runner);
                         return;
                 }

@@ -2,6 +2,7 @@
 
 #include "runner/runner.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
@@ -159,6 +160,8 @@ void runner_update_capacity(Runner *runner) {
         Resources total;
         host_capacity_limit(&host, &runner->slice_limits);
         capacity_effective(&host, &runner->config->capacity_overrides, &total);
+        int r = devices_count(&runner->config->devices, &total);
+        assert(r >= 0); /* the configuration was checked */
         if (resources_equal(&total, &runner->pool.total))
                 return;
         capacity_pool_set_total(&runner->pool, &total);

@@ -55,6 +55,7 @@ struct Runner {
         Login1 *login1;
 
         CapacityPool pool;
+        DeviceGrants devices_in_use;
         OomWatch oom_watch;
         AdmissionList waiting;
         TaskTable tasks;

@@ -321,6 +321,8 @@ void task_finish(Task *task) {
         task->leader = leader_process_free(task->leader);
         task->shutdown_question = own_unit_question_free(task->shutdown_question);
         capacity_charge_release(&task->charge);
+        if (task->devices)
+                device_grant_release(task->devices);
         runner->metrics.unkillable -= task->unkillable;
         metrics_count_ended(&runner->metrics, task);
         task_write_down(task);

@@ -59,37 +59,28 @@ bool task_account_is_settled(const Runner *runner, const TaskSpec *spec) {
         return r >= 0 || r == -ENOENT;
 }
 
-typedef struct Environment {
-        char **list; /* NULL-terminated */
-        size_t n;
-} Environment;
-
 /* Sets NAME, replacing an earlier value. */
-static int environment_set(
-                Environment *environment,
-                const char *name,
-                size_t name_length,
-                const char *value) {
+static int environment_set(char ***environment, const char *name, size_t name_length, const char *value) {
         _cleanup_(freep) char *entry = NULL;
         if (text_format(&entry, "%.*s=%s", (int) name_length, name, value) < 0)
                 return -ENOMEM;
-        for (size_t i = 0; i < environment->n; i++)
-                if (strncmp(environment->list[i], entry, name_length + 1) == 0) {
-                        free(environment->list[i]);
-                        environment->list[i] = TAKE_PTR(entry);
+        for (char **set = *environment; set && *set; set++)
+                if (strncmp(*set, entry, name_length + 1) == 0) {
+                        free(*set);
+                        *set = TAKE_PTR(entry);
                         return 0;
                 }
-        char **list = realloc(environment->list, (environment->n + 2) * sizeof(char *));
-        if (!list)
-                return -ENOMEM;
-        environment->list = list;
-        list[environment->n++] = TAKE_PTR(entry);
-        list[environment->n] = NULL;
-        return 0;
+        return text_list_append(environment, entry);
 }
 
-static void environment_done(Environment *environment) {
-        environment->list = text_list_free(environment->list);
+/* ENTRIES are of the form "NAME=value". */
+static int environment_add(char ***environment, char *const *entries) {
+        int r = 0;
+        for (; r >= 0 && entries && *entries; entries++) {
+                size_t name_length = strcspn(*entries, "=");
+                r = environment_set(environment, *entries, name_length, *entries + name_length + 1);
+        }
+        return r;
 }
 
 /* Programs start $SHELL to run commands, which an account may do that cannot log in. */
@@ -102,11 +93,7 @@ static const char *account_shell(const Account *account) {
         return *account->shell ? account->shell : DEFAULT_SHELL;
 }
 
-static int set_base(
-                Environment *environment,
-                const TaskSpec *spec,
-                const char *unit,
-                const Account *account) {
+static int set_base(char ***environment, const TaskSpec *spec, const char *unit, const Account *account) {
         const char *const base[][2] = {
                 { "PATH", TASK_PATH },
                 { "HOME", account->home },
@@ -130,20 +117,21 @@ int task_environment(
                 const TaskSpec *spec,
                 const char *unit,
                 const Account *account,
+                char *const *devices,
                 char ***ret) {
-        _cleanup_(environment_done) Environment environment = {};
+        _cleanup_(text_list_freep) char **environment = NULL;
         int r = set_base(&environment, spec, unit, account);
         for (char **name = runner->config->pass_environment; r >= 0 && *name; name++) {
                 const char *value = getenv(*name);
                 if (value)
                         r = environment_set(&environment, *name, strlen(*name), value);
         }
-        for (char **entry = spec->environment; r >= 0 && entry && *entry; entry++) {
-                size_t name_length = strcspn(*entry, "=");
-                r = environment_set(&environment, *entry, name_length, *entry + name_length + 1);
-        }
+        if (r >= 0)
+                r = environment_add(&environment, spec->environment);
+        if (r >= 0)
+                r = environment_add(&environment, devices);
         if (r < 0)
                 return r;
-        *ret = TAKE_PTR(environment.list);
+        *ret = TAKE_PTR(environment);
         return 0;
 }

@@ -25,11 +25,13 @@ bool task_account_is_settled(const Runner *runner, const TaskSpec *spec);
  * service has not said. In user mode every task is the daemon's own user. */
 int task_account(const Runner *runner, const TaskSpec *spec, Account *ret, Problem *reterr_problem);
 
-/* The command's environment: a clean base, then what the configuration passes on, then SPEC's own. -ENOMEM.
+/* The command's environment: a clean base, then what the configuration passes on, then SPEC's own,
+ * then that of DEVICES ("NAME=value"; may be NULL). -ENOMEM.
  * The caller frees *ret with text_list_free(). */
 int task_environment(
                 const Runner *runner,
                 const TaskSpec *spec,
                 const char *unit,
                 const Account *account,
+                char *const *devices,
                 char ***ret);

@@ -72,6 +72,13 @@ static void on_started(Task *task) {
         task_journal_started(task);
 }
 
+static const char *missing_device(const Task *task, const LeaderMessage *message) {
+        char *const *paths = task->devices ? task->devices->paths : NULL;
+        bool is_known = paths && message->exit_code >= 0 &&
+                        (size_t) message->exit_code < text_list_count(paths);
+        return is_known ? paths[message->exit_code] : "one of several";
+}
+
 static void on_exec_failed(Task *task, const LeaderMessage *message) {
         task_event(task, TASK_EVENT_START_FAILED);
         event_source_dropp(&task->slow_source);
@@ -81,6 +88,15 @@ static void on_exec_failed(Task *task, const LeaderMessage *message) {
         if (message->step == LEADER_STEP_SCOPE) {
                 task->end.start_error = message->error;
                 task_note(task, "could not %s", step);
+                return;
+        }
+        if (message->step == LEADER_STEP_DEVICE) {
+                task->end.start_error = message->error;
+                task_note(task,
+                          "could not %s: %s: %s",
+                          step,
+                          missing_device(task, message),
+                          strerror(message->error));
                 return;
         }
         task->end.exec_error = message->error;

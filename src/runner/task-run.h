@@ -5,9 +5,10 @@
 
 #include "runner/task.h"
 
-/* Starts a queued task whose turn has come. -EAGAIN, with nothing changed, when the host is short of
- * processes, descriptors or memory just now. When it turns out later that it is, the task waits again, and
- * runner_shortage() was called; anything else that goes wrong is the task's result. */
+/* Starts a queued task whose turn has come. With nothing changed: -EAGAIN when the host is short of
+ * processes, descriptors or memory just now; -EDQUOT when what it asks for must not be charged yet
+ * (capacity.h). When it turns out later that it is, the task waits again, and runner_shortage() was called;
+ * anything else that goes wrong is the task's result. */
 int task_start(Task *task);
 
 /* Ends a task for REASON within GRACE_USEC: a queued one at once, a running one by SIGTERM and then SIGKILL

@@ -52,7 +52,8 @@ static int task_spawn_leader(Task *task, const Account *account) {
         if (r < 0)
                 return r;
         char **environment = NULL;
-        r = task_environment(task->runner, spec, task->unit, account, &environment);
+        r = task_environment(
+                        task->runner, spec, task->unit, account, task->devices->environment, &environment);
         if (r < 0)
                 return r;
         bool is_user = task->runner->daemon.user_mode;
@@ -67,6 +68,7 @@ static int task_spawn_leader(Task *task, const Account *account) {
                 .directory = spec->working_directory ?: account->home,
                 .command = spec->command,
                 .environment = environment,
+                .devices = task->devices->paths,
         };
         r = leader_process_spawn(
                         task->runner->daemon.event,
@@ -108,17 +110,40 @@ static void task_fail_without_command(Task *task) {
         task_finish(task);
 }
 
+static void task_give_back(Task *task) {
+        capacity_charge_release(&task->charge);
+        task->devices = device_grant_free(task->devices);
+}
+
+/* Of each kind of devices as many items are free as the capacity says. */
+static int task_take_what_it_needs(Task *task) {
+        Runner *runner = task->runner;
+        const Resources *want = &task->spec->resources;
+        int r = capacity_charge(&runner->pool, want, &task->charge);
+        if (r < 0)
+                return r;
+        r = device_grants_take(&runner->devices_in_use, &runner->config->devices, want, &task->devices);
+        assert(r != -EDQUOT);
+        if (r < 0)
+                task_give_back(task);
+        return r;
+}
+
 int task_start(Task *task) {
         Problem problem = {};
         bool has_command = task->spec->command[0] != NULL;
-        int r = has_command ? task_launch(task, &problem) : 0;
-        if (task_error_is_shortage(r))
+        int r = task_take_what_it_needs(task);
+        if (r == -EDQUOT)
+                return r;
+        if (r >= 0 && has_command)
+                r = task_launch(task, &problem);
+        if (task_error_is_shortage(r)) {
+                task_give_back(task);
                 return -EAGAIN;
+        }
 
         admission_list_remove(&task->waiting);
         task->end.admitted = true;
-        int charged = capacity_charge(&task->runner->pool, &task->spec->resources, &task->charge);
-        assert(charged >= 0);
         task_event(task, TASK_EVENT_ADMITTED);
         if (!has_command)
                 task_fail_without_command(task);
@@ -144,7 +169,7 @@ void task_start_over(Task *task) {
 static void task_postpone(Task *task) {
         Runner *runner = task->runner;
         task_drop_launch(task);
-        capacity_charge_release(&task->charge);
+        task_give_back(task);
         task->end.admitted = false;
         task->start_attempts--;
         admission_list_return(&runner->waiting, &task->waiting);
@@ -163,6 +188,7 @@ static int task_order_scope(Task *task) {
                 .memory_max_bytes = spec->resources.memory_mb * MB,
                 .tasks_max = spec->tasks_max + 1, /* the leader is one more */
                 .stop_timeout_usec = usec_add(spec->grace_usec, TASK_OVERDUE_USEC),
+                .device_paths = task->devices->paths,
                 .properties = spec->parsed_properties,
         };
         ScopeLeader leader = {

@@ -14,9 +14,7 @@
 /* Whether there is room beside all tasks accepted so far, those that wait for the next turn of the loop among
  * them. */
 static bool fits_right_now(const Runner *runner, const TaskSpec *spec) {
-        Resources free_amounts;
-        capacity_pool_free_amounts(&runner->pool, &free_amounts);
-        return admission_list_leaves(&runner->waiting, &free_amounts, &spec->resources);
+        return admission_list_leaves(&runner->waiting, &runner->pool, &spec->resources);
 }
 
 static int check_takes_tasks(Runner *runner, const TaskSpec *spec, TaskSubmission *ret, Problem *problem) {

@@ -58,6 +58,7 @@ Task *task_free(Task *task) {
         capture_free(task->output);
         capture_free(task->error);
         capacity_charge_release(&task->charge);
+        device_grant_free(task->devices);
         free(task->queue);
         line_splitter_done(&task->journal.output);
         line_splitter_done(&task->journal.error);
@@ -154,6 +155,7 @@ static json_object *describe_anew(const Task *task, OutputMode mode) {
                 .run_usec = usec_subtract(task->stop_boottime_usec, task->start_boottime_usec),
                 .usage = &task->usage,
                 .notes = task->notes,
+                .devices = task->devices,
                 .with_output = mode != OUTPUT_NONE,
         };
         if (output_view(task, task->output, mode, config->inline_output_bytes, &output, &attempt.output) <

@@ -14,6 +14,7 @@
 #include "base/usec.h"
 #include "core/scheduling/admission.h"
 #include "core/scheduling/capacity.h"
+#include "core/task/devices.h"
 #include "core/task/journal-entry.h"
 #include "core/task/task-attempt.h"
 #include "core/task/task-request.h"
@@ -58,6 +59,7 @@ struct Task {
 
         AdmissionEntry waiting;
         CapacityCharge charge;
+        DeviceGrant *devices; /* from its start on; NULL: none yet */
         TaskScope scope;
         QueuedCall *scope_call;
         usec_t scope_taken_until_usec; /* 0: its name is not, as far as is known */

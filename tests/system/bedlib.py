@@ -260,6 +260,7 @@ class Runner:
         self.unit = f"{self.name}.service"
         self.config = {"port": next(_ports)} | dict(config or {})
         self.properties = dict(properties or {})
+        self.made_at = time.time()
         self.url = f"http://127.0.0.1:{self.config['port']}"
         self.http = requests.Session()
         self.http.trust_env = False

@@ -25,10 +25,14 @@ MAGIC = 0x3130524B42474744
 def frame(type, body, call_id=1, magic=MAGIC, size=None):
     return struct.pack("=QQII", magic, call_id, type, 24 + len(body) if size is None else size) + body
 
-def start(id, call_id=1, cpu=1000000, memory=64 << 20, tasks=10, timeout=1000000, properties=(), n=None, zero=0):
-    head = struct.pack("=QQQQII", cpu, memory, tasks, timeout, len(properties) if n is None else n, zero)
+def start(id, call_id=1, cpu=1000000, memory=64 << 20, tasks=10, timeout=1000000, properties=(), n=None, devices=None, n_devices=None):
+    n = len(properties) if n is None else n
+    if n_devices is None:
+        n_devices = 0 if devices is None else 1 + len(devices)
+    head = struct.pack("=QQQQII", cpu, memory, tasks, timeout, n, n_devices)
     id = id if isinstance(id, bytes) else id.encode()
-    return frame(0, head + id + b"\0" + b"".join(properties), call_id)
+    paths = b"".join(path + b"\0" for path in devices or ())
+    return frame(0, head + id + b"\0" + paths + b"".join(properties), call_id)
 
 def number(index, value, count=1):
     return struct.pack("=IIQ", index, count, value)

@@ -19,7 +19,12 @@ RUNNERS = pytest.StashKey[list[Runner]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "serial: changes what all tests share, so it runs alone")
+    for marker in (
+        "serial: changes what all tests share, so it runs alone",
+        "kernel: another kernel or version of cgroups may make a difference, so the virtual machine runs it too",
+        "plain: not for sanitizers, as it measures, needs what they take, or repeats at length what others do once",
+    ):
+        config.addinivalue_line("markers", marker)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -43,7 +43,7 @@ def placed_config(name: str) -> dict[str, str]:
 def leases_of(runner: Runner) -> list[Lease]:
     """In their order, by the journal of the runner's unit."""
     leases: list[Lease] = []
-    for entry in _entries(f"_SYSTEMD_UNIT={runner.unit}"):
+    for entry in _entries(runner.made_at, f"_SYSTEMD_UNIT={runner.unit}"):
         message = entry.get("MESSAGE_ID")
         if message not in (GRANTED, RELEASED, EXPIRED):
             continue
@@ -57,11 +57,12 @@ def leases_of(runner: Runner) -> list[Lease]:
     return leases
 
 
-def runs_of(prefix: str) -> dict[str, list[Run]]:
-    """The runs of the tasks whose ids begin so, by the place each says it was at."""
+def runs_of(prefix: str, since: float) -> dict[str, list[Run]]:
+    """The runs of the tasks whose ids begin so, none of them older, by the place each says it was at."""
     runs: dict[str, Run] = {}
     places: dict[str, str] = {}
-    for entry in _entries(f"MESSAGE_ID={STARTED}", "+", f"MESSAGE_ID={FINISHED}", "+", "DAGGYR_STREAM=stdout"):
+    of_tasks = (f"MESSAGE_ID={STARTED}", "+", f"MESSAGE_ID={FINISHED}", "+", "DAGGYR_STREAM=stdout")
+    for entry in _entries(since, *of_tasks):
         id = entry.get("DAGGYR_TASK_ID", "")
         if not id.startswith(prefix):
             continue
@@ -84,7 +85,7 @@ def check_leases(runners: dict[str, Runner], prefix: str, owners: dict[str, str]
     that owner's address. No other queue had the runner while it ran, unless its own queue had let the lease
     expire, as one that died does. Returns how many runs there were."""
     n_runs = 0
-    by_place = runs_of(prefix)
+    by_place = runs_of(prefix, min(runner.made_at for runner in runners.values()))
     assert set(by_place) <= set(runners)
     for place, runner in runners.items():
         leases = leases_of(runner)
@@ -106,9 +107,10 @@ def _check_run(place: str, one: Run, leases: list[Lease]) -> None:
     assert not own[0].released or one.end <= own[0].end + SLOWNESS, f"{place}: {one} outlived {own[0]}"
 
 
-def _entries(*matches: str) -> list[dict[str, str]]:
+def _entries(since: float, *matches: str) -> list[dict[str, str]]:
+    """Without the journal's whole past: the output of all tasks of all tests so far is minutes to read."""
     run("journalctl", "--sync")
-    text = run("journalctl", "--quiet", "--output", "json", *matches)
+    text = run("journalctl", "--quiet", "--output", "json", "--since", f"@{since:.0f}", *matches)
     return [json.loads(line) for line in text.splitlines()]
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Generator
@@ -27,6 +26,8 @@ from bedlib import (
 
 MB = 1 << 20
 SLICE = "daggyr.slice"
+
+pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
@@ -202,9 +203,7 @@ def test_a_live_task_has_no_figures_yet(runner: Runner) -> None:
     assert set(usage.values()) == {0}
 
 
-@pytest.mark.skipif(
-    "DAGGYR_SANITIZED" in os.environ, reason="a leader with sanitizers takes long to exit after its last reading"
-)
+@pytest.mark.plain  # a leader with sanitizers takes long to exit after its last reading
 @pytest.mark.serial
 def test_the_sum_over_1000_tasks_is_the_slices(
     start_runner: Callable[..., Runner], record_testsuite_property: Callable[[str, object], None]

@@ -23,6 +23,8 @@ from bedlib import (
     unit_property,
 )
 
+pytestmark = pytest.mark.kernel
+
 
 @pytest.fixture
 def sleeping_scope() -> Generator[str, None, None]:

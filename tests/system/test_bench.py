@@ -18,6 +18,7 @@ CONFIG = Path("/etc/daggyr/daggyr.json")
 
 pytestmark = [
     pytest.mark.serial,
+    pytest.mark.plain,
     pytest.mark.skipif("DAGGYR_BUILD" not in os.environ, reason="needs the tools of the build"),
 ]
 

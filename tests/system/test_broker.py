@@ -200,7 +200,7 @@ for unit in ("ssh.service", "init.scope", "daggyr.service", "daggyr.slice", "dag
              "daggyr-task-../x.scope", "daggyr-task-a/b.scope", "daggyr-task-a\n.scope", "daggyr-task-\\x2.scope",
              "daggyr-task-" + "a" * 300 + ".scope", "daggyr-task-*.scope", ""):
     orders[f"stop {unit[:30]!r}"] = stop(unit)
-for name, value in {"cpu": 0, "memory": 0, "tasks": 0, "zero": 1}.items():
+for name, value in {"cpu": 0, "memory": 0, "tasks": 0}.items():
     orders[f"no {name}"] = start("a", **{name: value})
 for name in ("cpu", "memory", "tasks", "timeout"):
     orders[f"infinite {name}"] = start("a", **{name: 2**64 - 1})
@@ -230,6 +230,12 @@ orders["twice"] = start("a", properties=[number(0, 5), number(0, 5)])
 orders["33 properties"] = start("a", properties=[number(0, 5)] * 33)
 orders["more than announced"] = start("a", properties=[number(0, 5)], n=0)
 orders["fewer than announced"] = start("a", properties=[number(0, 5)], n=2)
+for path in (b"", b"/etc/passwd", b"/dev/../etc/passwd", b"/dev/shm/x", b"/dev/fd/3", b"/dev/%n", b"/dev/a b", b"char-*"):
+    orders[f"to open {path}"] = start("a", devices=[path])
+orders["257 to open"] = start("a", devices=[b"/dev/null"] * 257)
+orders["fewer to open than announced"] = start("a", devices=[b"/dev/null"], n_devices=3)
+orders["more to open than announced"] = start("a", devices=[b"/dev/null"], n_devices=1)
+orders["endless ones to open"] = start("a", devices=[b"/dev/null"], n_devices=2**32 - 1)
 orders["no such order"] = frame(3, b"a\0")
 orders["a kill of others"] = kill("ssh.service")
 said = {label: ask(connection, order, *([leader.pidfd] if order[16] == 0 else []))[1] for label, order in orders.items()}
@@ -247,7 +253,7 @@ def test_frames_that_are_none_are_refused_and_told_once() -> None:
 connection = broker()
 whole = start("a", properties=[number(0, 5), limit(9, 5, b"/dev/vda")])
 answers = [ask(connection, whole[:n])[1] for n in range(1, len(whole))]
-answers += [ask(connection, whole + b"x")[1], ask(connection, whole + bytes(170000))[1]]
+answers += [ask(connection, whole + b"x")[1], ask(connection, whole + bytes(200000))[1]]
 for _ in range(COUNT):
     answers.append(ask(connection, b"noise")[1])
 wrong = ask(connection, frame(0, whole[24:], magic=MAGIC + 1))[1]

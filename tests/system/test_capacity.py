@@ -143,6 +143,7 @@ def test_facts_of_the_host_are_there(start_runner: Callable[..., Runner]) -> Non
     assert facts["memory_mb"] == pytest.approx(physical, abs=1)
 
 
+@pytest.mark.kernel
 def test_without_overrides_the_machine_is_shared_with_others(
     start_runner: Callable[..., Runner],
 ) -> None:
@@ -170,6 +171,7 @@ def slice_limits() -> Iterator[Callable[..., str]]:
     run("systemctl", "revert", "daggyr.slice")
 
 
+@pytest.mark.kernel
 @pytest.mark.serial
 def test_limits_of_the_slice_are_the_capacity(
     start_runner: Callable[..., Runner], slice_limits: Callable[..., str]
@@ -190,6 +192,7 @@ def test_limits_of_the_slice_are_the_capacity(
     await_that(lambda: resources() == before, timeout=3)
 
 
+@pytest.mark.kernel
 @pytest.mark.serial
 def test_a_waiting_task_starts_when_the_slice_gets_more(
     start_runner: Callable[..., Runner], slice_limits: Callable[..., str]

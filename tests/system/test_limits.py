@@ -45,6 +45,7 @@ def kernel_value(unit: str, controller: str, unified: str, legacy: str) -> list[
     return [int(n) for n in (folder / (unified if UNIFIED else legacy)).read_text().split()]
 
 
+@pytest.mark.kernel
 def test_limits_are_in_force_in_systemd_and_in_the_kernel(runner: Runner) -> None:
     """Lost: one task could take the whole machine from all others."""
     unit = started(runner, resources={"cores": 0.25, "memory_mb": 100}, tasks_max=7, grace=3)
@@ -74,6 +75,7 @@ def test_a_task_that_asks_for_nothing_gets_the_default(start_runner: Callable[..
     assert unit_property(unit, "MemoryMax") == str(77 << 20)
 
 
+@pytest.mark.kernel
 @pytest.mark.serial
 def test_half_a_core_is_half_a_core(runner: Runner) -> None:
     """Lost: CPU limits and the figures by which tasks are billed."""
@@ -86,6 +88,7 @@ def test_half_a_core_is_half_a_core(runner: Runner) -> None:
     assert 0 < attempt["max_cpu"] <= 60
 
 
+@pytest.mark.kernel
 def test_memory_beyond_the_limit_is_an_oom_kill(runner: Runner) -> None:
     """Lost: the difference between a task that needs more memory and a broken one."""
     attempt = runner.run([PYTHON, "-c", GLUTTON], resources={"memory_mb": 64})
@@ -96,6 +99,7 @@ def test_memory_beyond_the_limit_is_an_oom_kill(runner: Runner) -> None:
     await_nothing_left(attempt["task_id"])
 
 
+@pytest.mark.kernel
 def test_a_grandchild_killed_for_memory_ends_the_task(runner: Runner) -> None:
     """Lost: builds whose compiler was killed would end as if nothing had happened, or hang."""
     script = f'{PYTHON} -c "{GLUTTON}"; echo went on; sleep infinity'
@@ -105,6 +109,7 @@ def test_a_grandchild_killed_for_memory_ends_the_task(runner: Runner) -> None:
     await_nothing_left(attempt["task_id"])
 
 
+@pytest.mark.kernel
 def test_a_detached_process_killed_for_memory_ends_the_task(runner: Runner) -> None:
     """Lost: the same for a background process in a session of its own."""
     script = f'(setsid {PYTHON} -c "{GLUTTON}" &) ; exec sleep infinity'
@@ -112,6 +117,7 @@ def test_a_detached_process_killed_for_memory_ends_the_task(runner: Runner) -> N
     assert (attempt["state"], attempt["result"]) == ("errored", "oom-kill")
 
 
+@pytest.mark.kernel
 def test_memory_within_the_limit_is_granted(runner: Runner) -> None:
     """Lost: tasks would be killed below what they were promised."""
     attempt = runner.run([PYTHON, "-c", GLUTTON], resources={"memory_mb": 300})
@@ -119,6 +125,7 @@ def test_memory_within_the_limit_is_granted(runner: Runner) -> None:
     assert 200 << 20 <= attempt["max_rss"] <= 300 << 20
 
 
+@pytest.mark.kernel
 def test_a_task_of_one_process_runs_but_cannot_fork(runner: Runner) -> None:
     """Lost: fork bombs, or every task with a tight limit."""
     alone = runner.run(["echo", "alone"], tasks_max=1)
@@ -129,6 +136,7 @@ def test_a_task_of_one_process_runs_but_cannot_fork(runner: Runner) -> None:
     assert runner.run([PYTHON, "-c", forks], tasks_max=2)["output"] == ""
 
 
+@pytest.mark.kernel
 def test_a_fork_bomb_stays_within_its_task(runner: Runner) -> None:
     """Lost: one broken script would take the machine down."""
     bomb = "import os\nwhile True:\n try: os.fork()\n except OSError: pass"
@@ -150,6 +158,7 @@ PROPERTIES = {
 }
 
 
+@pytest.mark.kernel
 def test_properties_reach_systemd(runner: Runner) -> None:
     """Lost: finer control, silently: a property that is accepted but not applied."""
     unit = started(runner, properties={name: given for name, (given, _) in PROPERTIES.items()})
@@ -168,6 +177,7 @@ def notes_on(runner: Runner, properties: dict[str, object]) -> list[str]:
     return sorted(re.findall(r"(\w+) \([^)]+\)", " ".join(lists)))
 
 
+@pytest.mark.kernel
 def test_a_property_that_has_no_effect_on_this_host_is_named(runner: Runner) -> None:
     """Lost: a limit that was asked for, got in silence, and is not there."""
     weak = [] if UNIFIED else ["AllowedCPUs", "MemoryHigh", "MemoryLow"]
@@ -191,6 +201,7 @@ def device() -> Iterator[str]:
         path.unlink()
 
 
+@pytest.mark.kernel
 @pytest.mark.serial
 def test_a_limit_on_a_device_that_is_not_there_is_named(runner: Runner, device: str) -> None:
     """Lost: the disk that others need, to a task whose limit is on /dev/sda and whose disk is /dev/vda."""
@@ -229,6 +240,7 @@ def test_properties_that_could_do_harm_are_refused(
     assert runner.get("/api/v1/tasks").json()["tasks"] == []
 
 
+@pytest.mark.kernel
 def test_usage_is_of_the_whole_task(runner: Runner) -> None:
     """Lost: figures that leave out the children, where the work is done."""
     spin = "import time\nwhile time.process_time() < 0.4: pass"

@@ -14,6 +14,8 @@ import requests
 
 from bedlib import SLOWNESS, Runner, await_that, load, open_fds, open_folder, run, task_id
 
+pytestmark = [pytest.mark.plain, pytest.mark.serial]
+
 N_TASKS = load(500)
 N_CLIENTS = 8
 AT_ONCE = 8
@@ -39,7 +41,6 @@ def state_of_the_machine(runner: Runner) -> dict[str, object]:
     }
 
 
-@pytest.mark.serial
 def test_500_tasks_run_8_at_a_time_and_leave_nothing(
     start_runner: Callable[..., Runner], record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -87,7 +88,6 @@ def test_500_tasks_run_8_at_a_time_and_leave_nothing(
     assert capacity["tasks"] == {"queued": 0, "running": 0}
 
 
-@pytest.mark.serial
 def test_many_clients_wait_for_one_task(start_runner: Callable[..., Runner]) -> None:
     """Lost: a popular task would block its runner, or answer only some of those who wait."""
     runner = start_runner()

@@ -8,7 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, cpu_seconds, open_fds, run, task_id
+
+pytestmark = pytest.mark.plain
 
 Starter = Callable[..., Any]
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -19,10 +18,6 @@ from test_slow_readers import LONG, MB, p99, resident_bytes, slow_readers
 
 # A worker that is not there: tasks wait for it.
 NOBODY = {"workers": [{"id": "w", "url": "http://127.0.0.1:9"}]}
-
-needs_plain_build = pytest.mark.skipif(
-    "DAGGYR_SANITIZED" in os.environ, reason="time and memory are those of a program with sanitizers"
-)
 
 
 def pages(queue: Queue, **parameters: Any) -> list[list[dict[str, Any]]]:
@@ -75,7 +70,7 @@ def test_small_tasks_share_a_page(start_queue: Callable[..., Queue]) -> None:
     assert [len(page) for page in pages(queue, limit=999)] == [999, 1]
 
 
-@needs_plain_build
+@pytest.mark.plain
 @pytest.mark.serial
 def test_a_batch_holds_up_nobody(start_queue: Callable[..., Queue]) -> None:
     """Lost: a tenth of a second for everybody, whenever somebody submits a thousand tasks."""
@@ -123,7 +118,7 @@ def test_a_task_of_a_batch_may_be_forgotten_while_the_others_are_taken(start_que
             assert set(statuses[20:]) == {202}
 
 
-@needs_plain_build
+@pytest.mark.plain
 @pytest.mark.serial
 def test_slow_readers_cost_little_and_hold_up_nobody(start_queue: Callable[..., Queue]) -> None:
     """Lost: a few slow clients take gigabytes, and everybody else waits for seconds."""

@@ -95,6 +95,21 @@ def test_less_capacity_takes_nothing_from_what_runs(start_runner: Callable[..., 
     assert runner.attempt(ids[2])["state"] == "running"
 
 
+def test_names_of_capacities_can_change_while_all_are_in_use(start_runner: Callable[..., Runner]) -> None:
+    """Lost: the daemon with all its tasks, to a task that is one name too many."""
+    names = [f"n{i}" for i in range(16)]
+    runner = start_runner({"capacity_overrides": capacity(4) | {name: 1 for name in names}})
+    holder = runner.submit(["sleep", "infinity"], resources={name: 1 for name in names})
+    await_that(lambda: runner.attempt(holder)["start_time"], what="the start")
+    daemon = runner.main_pid
+    change(runner, capacity_overrides=capacity(4) | {"other": 1})
+    waiting = runner.submit(["true"], resources={"other": 1})
+    assert runner.run(["true"])["succeeded"]
+    assert (runner.attempt(waiting)["state"], runner.main_pid) == ("queued", daemon)
+    runner.delete(f"/api/v1/task/{holder}?wait=60")
+    assert runner.wait(waiting)["succeeded"]
+
+
 def test_accounts_can_be_allowed_and_forbidden(start_runner: Callable[..., Runner]) -> None:
     """Lost: a new account would have to wait until all tasks have ended."""
     runner = start_runner(ROOMY)

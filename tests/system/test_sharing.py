@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import requests
 
 from bedlib import SLOWNESS, Queue, await_that, open_folder, run, task_id
@@ -57,6 +58,7 @@ class Load:
                 pass
 
 
+@pytest.mark.plain
 def test_queues_of_two_versions_share_four_workers(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: two versions of the queue during an upgrade would fight over the workers, and those of one that
     died would lie idle or run tasks of two."""
@@ -213,6 +215,7 @@ def test_emcees_split_can_be_had(start_runner: Starter, start_queue: Starter) ->
     assert [leased(queue) for queue in queues] == [{"w0", "w2"}, {"w1"}]
 
 
+@pytest.mark.plain
 def test_a_hung_queue_counts_as_gone(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: one queue that hangs would hold up all; and what it does when it wakes up would be unsafe."""
     workers = some_runners(start_runner, 2)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -106,7 +105,7 @@ def test_a_page_may_lose_its_tasks_while_it_is_made(start_runner: Callable[..., 
     assert runner.get("/api/v1/tasks").json() == {"tasks": [], "next": None}
 
 
-@pytest.mark.skipif("DAGGYR_SANITIZED" in os.environ, reason="time and memory are those of a program with sanitizers")
+@pytest.mark.plain
 @pytest.mark.serial
 def test_slow_readers_cost_little_and_hold_up_nobody(start_runner: Callable[..., Runner]) -> None:
     """Lost: a few slow clients take gigabytes, and everybody else waits for seconds.
@@ -145,6 +144,7 @@ def test_an_answer_of_any_kind_waits_in_a_bounded_memory(start_runner: Callable[
         assert resident_bytes(runner) - idle < 64 * MB * SLOWNESS
 
 
+@pytest.mark.plain
 def test_what_no_client_reads_is_refused_in_the_end(start_runner: Callable[..., Runner]) -> None:
     """Lost: a disk full of answers that nobody reads."""
     runner = start_runner(ROOMY, properties=SMALL_QUARANTINE)

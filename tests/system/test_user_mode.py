@@ -196,6 +196,7 @@ def delegated() -> set[str]:
     return set((folder / "cgroup.controllers").read_text().split())
 
 
+@pytest.mark.kernel
 def test_limits_without_effect_are_told(bob: Bob) -> None:
     """Lost: trust in limits that the kernel was never told of."""
     missing = [name for name in ("cpu", "memory", "pids") if name not in delegated()]
@@ -208,6 +209,7 @@ def test_limits_without_effect_are_told(bob: Bob) -> None:
         assert f"Limits: {warning}" in log
 
 
+@pytest.mark.kernel
 def test_limits_work_where_they_were_delegated(bob: Bob) -> None:
     """Lost: the point of limits, or the honesty of the warnings: each limit either holds or is warned of."""
     resources = {"cores": 0.25, "memory_mb": 48}
@@ -261,6 +263,29 @@ def test_from_a_shell_it_makes_itself_a_unit(account: None) -> None:
         await_that(lambda: user_property(own, "ActiveState") == "inactive", what=f"the end of {own}")
     finally:
         daemon.kill()
+        daemon.wait()
+
+
+def test_devices_are_handed_out_but_not_closed(account: None) -> None:
+    """Lost: the start of every task, to a setting that a user's systemd has no rights for."""
+    bob = Bob()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        bob.port = probe.getsockname()[1]
+    config = Path(tempfile.mkdtemp(), "daggyr.json")
+    devices = {"gpu": {"items": [{"id": "a", "paths": ["/dev/full"]}, {"id": "b"}]}}
+    config.write_text(json.dumps({"port": bob.port, "devices": devices}))
+    config.parent.chmod(0o755)
+    daemon = subprocess.Popen(as_bob("/usr/bin/daggyr", "--user", "--config", str(config)), stdin=subprocess.DEVNULL)
+    try:
+        await_that(lambda: _answers(bob), timeout=30, what="an answer")
+        script = ': </dev/full; echo "$DAGGYR_DEVICES_GPU"'
+        for n, ids in ((0, []), (2, ["a", "b"])):
+            attempt = bob.wait(bob.submit(["sh", "-ec", script], resources=SMALL | {"gpu": n}))
+            assert attempt["result"] == "success", attempt
+            assert (attempt["output"], attempt.get("devices", {"gpu": []})) == (",".join(ids) + "\n", {"gpu": ids})
+    finally:
+        daemon.terminate()
         daemon.wait()
 
 

@@ -13,10 +13,15 @@ static void append(AdmissionList *list, AdmissionEntry *entry, uint64_t n_cores,
         admission_list_append(list, entry, &want, now_usec);
 }
 
-static AdmissionEntry *next(const AdmissionList *list, uint64_t free_cores, usec_t now_usec) {
-        Resources free_amounts = cores(free_cores);
+/* So many of 100 cores are free. */
+static CapacityPool pool_with(uint64_t free_cores) {
+        return (CapacityPool){ .total = cores(100), .used = cores(100 - free_cores) };
+}
 
-        return admission_list_next(list, &free_amounts, now_usec);
+static AdmissionEntry *next(const AdmissionList *list, uint64_t free_cores, usec_t now_usec) {
+        CapacityPool pool = pool_with(free_cores);
+
+        return admission_list_next(list, &pool, now_usec);
 }
 
 static void an_empty_queue_has_no_next(void **state) {
@@ -92,6 +97,22 @@ static void patience_counts_for_every_task_that_is_passed(void **state) {
         assert_null(next(&list, 2, now_usec + 1));
 }
 
+static void nobody_waits_for_what_can_never_start(void **state) {
+        AdmissionList list = {};
+        AdmissionEntry large = {}, small = {};
+        CapacityPool pool = { .total = cores(4) };
+        Resources want = cores(4);
+        usec_t now_usec = 10 * ADMISSION_PATIENCE_USEC;
+
+        append(&list, &large, 5, 0);
+        assert_true(admission_list_leaves(&list, &pool, &want));
+        append(&list, &small, 1, 0);
+        assert_ptr_equal(admission_list_next(&list, &pool, now_usec), &small);
+        pool.total = cores(5);
+        assert_ptr_equal(admission_list_next(&list, &pool, now_usec), &large);
+        assert_false(admission_list_leaves(&list, &pool, &want));
+}
+
 static void entries_leave_from_anywhere(void **state) {
         for (size_t leaving = 0; leaving < 3; leaving++) {
                 AdmissionList list = {};
@@ -131,9 +152,10 @@ static void removing_twice_or_what_never_waited_does_nothing(void **state) {
 }
 
 static bool leaves(const AdmissionList *list, uint64_t free_cores, uint64_t wanted_cores) {
-        Resources free_amounts = cores(free_cores), want = cores(wanted_cores);
+        CapacityPool pool = pool_with(free_cores);
+        Resources want = cores(wanted_cores);
 
-        return admission_list_leaves(list, &free_amounts, &want);
+        return admission_list_leaves(list, &pool, &want);
 }
 
 static void what_waits_is_taken_off_what_is_free(void **state) {
@@ -199,6 +221,7 @@ int main(void) {
                 cmocka_unit_test(a_smaller_task_passes_one_that_does_not_fit),
                 cmocka_unit_test(nothing_passes_a_task_that_has_waited_long_enough),
                 cmocka_unit_test(patience_counts_for_every_task_that_is_passed),
+                cmocka_unit_test(nobody_waits_for_what_can_never_start),
                 cmocka_unit_test(entries_leave_from_anywhere),
                 cmocka_unit_test(removing_twice_or_what_never_waited_does_nothing),
                 cmocka_unit_test(what_waits_is_taken_off_what_is_free),

@@ -39,6 +39,8 @@ static TaskProperty items[] = {
 
 static TaskProperties properties = { .items = items, .n_items = N_ELEMENTS(items) };
 
+static char *device_paths[] = { (char *) "/dev/nvidiactl", (char *) "/dev/nvidia0", NULL };
+
 static BrokerRequest full_start(void) {
         return (BrokerRequest){
                 .type = BROKER_START,
@@ -49,6 +51,7 @@ static BrokerRequest full_start(void) {
                         .memory_max_bytes = 1048576,
                         .tasks_max = 2,
                         .stop_timeout_usec = 15 * USEC_PER_SEC,
+                        .device_paths = device_paths,
                         .properties = &properties,
                 },
         };
@@ -75,6 +78,9 @@ static void every_field_arrives_as_it_was_sent(void **state) {
         assert_true(read.order.tasks_max == 2);
         assert_true(read.order.stop_timeout_usec == 15 * USEC_PER_SEC);
 
+        check_int("paths", (int) text_list_count(read.order.device_paths), 2);
+        check_text("path", read.order.device_paths[1], "/dev/nvidia0");
+
         const TaskProperties *got = read.order.properties;
         check_int("properties", (int) got->n_items, (int) N_ELEMENTS(items));
         for (size_t i = 0; i < N_ELEMENTS(items); i++) {
@@ -98,6 +104,63 @@ static void every_field_arrives_as_it_was_sent(void **state) {
         check_text("device", got->items[4].limits[1].path, "/dev/disk/by-id/x");
         assert_true(got->items[4].limits[0].limit == 1000);
         assert_true(got->items[4].limits[1].limit == UINT64_MAX);
+}
+
+/* No list lets a task open anything, an empty one nothing. */
+static void no_devices_are_not_all_devices(void **state) {
+        char *nothing[] = { NULL };
+
+        for (int restricted = 0; restricted <= 1; restricted++) {
+                BrokerRequest request = full_start();
+                _cleanup_(broker_request_done) BrokerRequest read = {};
+                _cleanup_(freep) void *block = NULL;
+                size_t size;
+
+                request.order.device_paths = restricted ? nothing : NULL;
+                check_int("encode", broker_request_encode(&request, &block, &size), 0);
+                check_int("decode", broker_request_decode(block, size, &read), 0);
+                check_int("restricted", read.order.device_paths != NULL, restricted);
+        }
+}
+
+static void only_devices_below_dev_are_taken(void **state) {
+        static const struct {
+                const char *path;
+                bool valid;
+        } rows[] = {
+                { "/dev/nvidia0", true },
+                { "/dev/dri/renderD128", true },
+                { "/dev/char/195:0", true },
+                { "/dev/shmem", true },
+                { "/dev", false },
+                { "/dev/", false },
+                { "/tmp/node", false },
+                { "/devices/node", false },
+                { "dev/node", false },
+                { "char-pts", false },
+                { "", false },
+                { "/dev/../tmp/node", false },
+                { "/dev/dri/..", false },
+                { "/dev//node", false },
+                { "/dev/./node", false },
+                { "/dev/dri/", false },
+                { "/dev/a b", false },
+                { "/dev/a%n", false },
+                { "/dev/a\n", false },
+                { "/dev/shm/node", false },
+                { "/dev/fd/3", false },
+        };
+
+        for (FOREACH_ROW(row, rows)) {
+                BrokerRequest request = full_start();
+                _cleanup_(broker_request_done) BrokerRequest read = {};
+                _cleanup_(freep) void *block = NULL;
+                size_t size;
+
+                request.order.device_paths = (char *[]){ (char *) row->path, NULL };
+                check_int(row->path, broker_request_encode(&request, &block, &size), 0);
+                check_int(row->path, broker_request_decode(block, size, &read), row->valid ? 0 : -EBADMSG);
+        }
 }
 
 static void stops_and_kills_carry_a_unit(void **state) {
@@ -224,6 +287,7 @@ static void the_longest_id_fits_and_none_that_is_longer(void **state) {
 
         memset(id, 'a', SCOPE_TASK_ID_MAX);
         request.order.task_id = id;
+        request.order.device_paths = NULL; /* the block ends with the id */
         request.order.properties = NULL;
         check_int("encode", broker_request_encode(&request, (void **) &block, &size), 0);
         check_int("decode", broker_request_decode(block, size, &read), 0);
@@ -235,6 +299,69 @@ static void the_longest_id_fits_and_none_that_is_longer(void **state) {
         uint32_t longer_size = (uint32_t) size + 1;
         memcpy(longer + 20, &longer_size, sizeof(longer_size));
         check_int("longer", broker_request_decode(longer, size + 1, &again), -EBADMSG);
+}
+
+/* A list of COUNT paths as long as they may be, for text_list_free(). */
+static char **longest_paths(size_t count) {
+        char path[TASK_PROPERTY_DEVICE_PATH_MAX + 1] = "/dev/";
+        char **paths = NULL;
+
+        memset(path + strlen(path), 'a', sizeof(path) - 1 - strlen(path));
+        for (size_t i = 0; i < count; i++)
+                assert_int_equal(text_list_append(&paths, path), 0);
+        return paths;
+}
+
+/* All that a task may ask for at once, with each part as long as it may be. */
+static void the_largest_order_fits(void **state) {
+        static char id[SCOPE_TASK_ID_MAX + 1];
+        _cleanup_(text_list_freep) char **paths = longest_paths(SCOPE_DEVICES_MAX);
+        TaskProperty all[TASK_PROPERTIES_MAX] = {};
+        TaskDeviceLimit limits[TASK_PROPERTY_DEVICE_LIMITS_MAX];
+        TaskAddress many[2 * TASK_PROPERTY_ADDRESSES_MAX];
+        uint8_t mask[TASK_PROPERTY_MASK_MAX];
+        TaskProperties most = { .items = all };
+        BrokerRequest request = full_start();
+        _cleanup_(broker_request_done) BrokerRequest read = {};
+        _cleanup_(freep) void *block = NULL;
+        size_t size;
+
+        memset(id, 'a', SCOPE_TASK_ID_MAX);
+        memset(mask, 0xff, sizeof(mask));
+        for (size_t i = 0; i < N_ELEMENTS(limits); i++)
+                limits[i] = (TaskDeviceLimit){ .path = paths[i], .limit = 1 };
+        for (size_t i = 0; i < N_ELEMENTS(many); i++)
+                many[i] = (TaskAddress){ .family = AF_INET6, .size = 16, .n_bits = 128 };
+        for (const TaskPropertyForm *form; (form = task_property_form(most.n_items)); most.n_items++)
+                all[most.n_items] = (TaskProperty){
+                        .name = form->name,
+                        .kind = form->kind,
+                        .number = form->min,
+                        .mask = mask,
+                        .mask_size = sizeof(mask),
+                        .addresses = many,
+                        .n_addresses = N_ELEMENTS(many),
+                        .limits = limits,
+                        .n_limits = N_ELEMENTS(limits),
+                };
+
+        request.order.task_id = id;
+        request.order.device_paths = paths;
+        request.order.properties = &most;
+        assert_int_equal(broker_request_encode(&request, &block, &size), 0);
+        assert_int_equal(broker_request_decode(block, size, &read), 0);
+        assert_int_equal(text_list_count(read.order.device_paths), SCOPE_DEVICES_MAX);
+}
+
+static void more_devices_than_the_bound_are_refused(void **state) {
+        _cleanup_(text_list_freep) char **paths = longest_paths(SCOPE_DEVICES_MAX + 1);
+        BrokerRequest request = full_start();
+        _cleanup_(freep) void *block = NULL;
+        size_t size;
+
+        request.order.device_paths = paths;
+        assert_int_equal(broker_request_encode(&request, &block, &size), -E2BIG);
+        assert_null(block);
 }
 
 static void replies_are_whole(void **state) {
@@ -264,12 +391,16 @@ static void without_memory_there_is_no_request(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_field_arrives_as_it_was_sent),
+                cmocka_unit_test(no_devices_are_not_all_devices),
+                cmocka_unit_test(only_devices_below_dev_are_taken),
                 cmocka_unit_test(stops_and_kills_carry_a_unit),
                 cmocka_unit_test(a_block_that_is_cut_or_longer_is_none),
                 cmocka_unit_test(a_block_of_another_version_is_told_apart),
                 cmocka_unit_test(orders_beyond_the_bounds_are_refused),
                 cmocka_unit_test(a_scope_of_a_task_is_told_from_all_other_units),
                 cmocka_unit_test(the_longest_id_fits_and_none_that_is_longer),
+                cmocka_unit_test(the_largest_order_fits),
+                cmocka_unit_test(more_devices_than_the_bound_are_refused),
                 cmocka_unit_test(replies_are_whole),
                 cmocka_unit_test(without_memory_there_is_no_request),
         };

@@ -23,6 +23,7 @@ static const LeaderOrder example = {
         .directory = (char *) "/var/tmp",
         .command = (char *[]){ (char *) "sh", (char *) "-c", (char *) "", (char *) "echo hi", NULL },
         .environment = (char *[]){ (char *) "A=1", (char *) "B=", NULL },
+        .devices = (char *[]){ (char *) "/dev/nvidiactl", (char *) "/dev/nvidia0", NULL },
 };
 
 static void check_list(const char *label, char *const *got, char *const *want) {
@@ -44,6 +45,7 @@ static void check_order(const char *label, const LeaderOrder *got, const LeaderO
         check_text(label, got->directory, want->directory);
         check_list(label, got->command, want->command);
         check_list(label, got->environment, want->environment);
+        check_list(label, got->devices, want->devices);
 }
 
 static void check_round_trip(const char *label, const LeaderOrder *order) {
@@ -73,6 +75,7 @@ static void an_order_reads_back_as_it_was_written(void **state) {
         order.directory = (char *) "";
         order.command = only_program;
         order.environment = nothing;
+        order.devices = nothing;
         check_round_trip("extremes", &order);
 
         order.command = empty_program;

@@ -428,6 +428,18 @@ static void what_could_control_a_terminal_is_replaced(void **state) {
         }
 }
 
+static void lists_grow_by_copies(void **state) {
+        _cleanup_(text_list_freep) char **list = NULL;
+        char word[] = "a";
+
+        assert_int_equal(text_list_append(&list, word), 0);
+        word[0] = 'b';
+        assert_int_equal(text_list_append(&list, word), 0);
+        assert_int_equal(text_list_count(list), 2);
+        assert_string_equal(list[0], "a");
+        assert_string_equal(list[1], "b");
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_formatted_string_is_new),
@@ -450,6 +462,7 @@ int main(void) {
                 cmocka_unit_test(a_piece_is_trimmed_to_whole_characters),
                 cmocka_unit_test(hashing_is_fnv_1a),
                 cmocka_unit_test(lists_are_counted_and_freed),
+                cmocka_unit_test(lists_grow_by_copies),
                 cmocka_unit_test(failing_allocations_leave_everything_as_it_was),
         };
 

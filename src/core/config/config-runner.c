@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "core/config/config-devices.h"
 #include "core/json/json.h"
+#include "core/wire/broker-protocol.h"
 
 #define USER_NAME_MAX     255
 #define RESULT_TTL_MAX    (30.0 * 24 * 3600)
@@ -19,6 +21,7 @@ RunnerConfig *runner_config_free(RunnerConfig *config) {
                 return NULL;
 
         service_config_done(&config->service);
+        devices_done(&config->devices);
         free(config->task_user);
         text_list_free(config->allowed_users);
         text_list_free(config->pass_environment);
@@ -72,6 +75,7 @@ static const JsonField config_fields[] = {
         { .included = service_config_fields, .offset = AT(service) },
         { "capacity_overrides", field_overrides, AT(capacity_overrides) },
         { "default_resources", resources_field_request, AT(default_resources) },
+        { "devices", config_field_devices, AT(devices) },
         { "task_user", json_field_string, AT(task_user), .min = 1, .max = USER_NAME_MAX },
         { "allowed_users", service_config_field_names, AT(allowed_users), .max = SERVICE_CONFIG_LIST_MAX },
         { "pass_environment",
@@ -105,6 +109,36 @@ static int set_defaults(RunnerConfig *config) {
         return service_config_init(&config->service, DEFAULT_PORT);
 }
 
+/* Each kind of devices is a capacity, and a task may get all of them. */
+static int check_devices(const RunnerConfig *config, Problem *reterr_problem) {
+        const Resources *overrides = &config->capacity_overrides.amounts;
+        for (size_t i = 0; i < config->devices.n_kinds; i++)
+                for (size_t n = 0; n < overrides->n_named; n++)
+                        if (streq(overrides->named[n].name, config->devices.kinds[i].name))
+                                return problem_set(
+                                                reterr_problem,
+                                                400,
+                                                "/capacity_overrides",
+                                                "must not name \"%s\", which are devices and counted as such",
+                                                overrides->named[n].name);
+        if (devices_n_paths(&config->devices) > SCOPE_DEVICES_MAX)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                "/devices",
+                                "must not have more than %d paths",
+                                SCOPE_DEVICES_MAX);
+        Resources total = *overrides;
+        if (devices_count(&config->devices, &total) < 0)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                "/devices",
+                                "has, together with capacity_overrides, more than %d names",
+                                RESOURCES_NAMED_MAX);
+        return 0;
+}
+
 int runner_config_parse(
                 const char *text,
                 size_t size,
@@ -120,6 +154,9 @@ int runner_config_parse(
         if (r < 0)
                 return problem_from_errno(reterr_problem, r);
         r = service_config_read(text, size, config_fields, config, reterr_problem);
+        if (r < 0)
+                return r;
+        r = check_devices(config, reterr_problem);
         if (r < 0)
                 return r;
         r = service_config_check_access(&config->service, token_given, reterr_problem);

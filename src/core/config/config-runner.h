@@ -12,12 +12,14 @@
 #include "core/config/config-service.h"
 #include "core/json/problem.h"
 #include "core/scheduling/capacity.h"
+#include "core/task/devices.h"
 #include "core/task/resources.h"
 
 typedef struct RunnerConfig {
         ServiceConfig service;
         CapacityOverrides capacity_overrides;
         Resources default_resources;
+        Devices devices;
         char *task_user;
         char **allowed_users; /* NULL-terminated, never NULL */
         char **pass_environment;

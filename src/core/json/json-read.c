@@ -193,10 +193,6 @@ int json_field_string(
         return 0;
 }
 
-static void text_list_freep(char ***list) {
-        text_list_free(*list);
-}
-
 /* Copies the strings of ARRAY to LIST, which has room for them and is zeroed. */
 static int copy_strings(json_object *array, const char *field_path, char **list, Problem *reterr_problem) {
         for (size_t i = 0; i < json_object_array_length(array); i++) {

@@ -11,10 +11,6 @@
 #include "base/text.h"
 #include "core/json/json.h"
 
-static void list_freep(char ***list) {
-        text_list_free(*list);
-}
-
 /* Orders by key: one that begins another comes first, whatever value follows it. */
 static int compare_pairs(const void *a, const void *b) {
         const char *x = *(char *const *) a, *y = *(char *const *) b;
@@ -67,7 +63,7 @@ int pairs_parse(json_object *object,
                 const char *path,
                 char ***ret,
                 Problem *reterr_problem) {
-        _cleanup_(list_freep) char **list = NULL;
+        _cleanup_(text_list_freep) char **list = NULL;
         size_t i = 0;
 
         assert(rules);

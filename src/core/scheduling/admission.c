@@ -46,14 +46,18 @@ void admission_list_remove(AdmissionEntry *entry) {
         entry->previous = entry->next = NULL;
 }
 
-AdmissionEntry *admission_list_next(
-                const AdmissionList *list,
-                const Resources *free_amounts,
-                usec_t now_usec) {
+static bool can_ever_start(const AdmissionEntry *entry, const CapacityPool *pool) {
+        return resources_fit(&entry->want, &pool->total);
+}
+
+AdmissionEntry *admission_list_next(const AdmissionList *list, const CapacityPool *pool, usec_t now_usec) {
+        Resources free_amounts;
+
+        capacity_pool_free_amounts(pool, &free_amounts);
         for (AdmissionEntry *entry = list->first; entry; entry = entry->next) {
-                if (entry->held)
+                if (entry->held || !can_ever_start(entry, pool))
                         continue;
-                if (resources_fit(&entry->want, free_amounts))
+                if (resources_fit(&entry->want, &free_amounts))
                         return entry;
                 if (usec_subtract(now_usec, entry->since_usec) >= ADMISSION_PATIENCE_USEC)
                         return NULL;
@@ -61,10 +65,13 @@ AdmissionEntry *admission_list_next(
         return NULL;
 }
 
-bool admission_list_leaves(const AdmissionList *list, const Resources *free_amounts, const Resources *want) {
-        Resources left = *free_amounts;
+bool admission_list_leaves(const AdmissionList *list, const CapacityPool *pool, const Resources *want) {
+        Resources left;
 
+        capacity_pool_free_amounts(pool, &left);
         for (const AdmissionEntry *entry = list->first; entry; entry = entry->next) {
+                if (!can_ever_start(entry, pool))
+                        continue;
                 if (!resources_fit(&entry->want, &left))
                         return false;
                 resources_subtract(&left, &entry->want, &left);

@@ -184,9 +184,13 @@ static int add_usage(json_object *object, const TaskAttempt *attempt) {
         return add_usage_object(object, usage);
 }
 
+static int add_devices(json_object *object, const TaskAttempt *attempt) {
+        return device_grant_add(object, attempt->devices);
+}
+
 int task_attempt_to_json(const TaskAttempt *attempt, json_object **ret) {
         static int (*const parts[])(json_object * object, const TaskAttempt *attempt) = {
-                add_identity, add_times, add_end, add_outputs, add_usage,
+                add_identity, add_devices, add_times, add_end, add_outputs, add_usage,
         };
         _cleanup_(json_putp) json_object *object = NULL;
 

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/usec.h"
+#include "core/task/devices.h"
 #include "core/task/task-spec.h"
 #include "core/task/task-state.h"
 
@@ -43,6 +44,7 @@ typedef struct TaskAttempt {
         usec_t run_usec;                           /* span of start to stop, for max_cpu; 0 when unknown */
         const TaskUsage *usage;                    /* NULL: all 0 */
         char *const *notes;                        /* "executor": NULL-terminated, or NULL */
+        const DeviceGrant *devices;                /* NULL: none */
         TaskOutputView output, error;
         bool with_output; /* false in lists and for ?output=none: "output" and "error" are left out */
 } TaskAttempt;

@@ -29,7 +29,7 @@ typedef struct StartBody {
         uint64_t tasks_max;
         uint64_t stop_timeout_usec;
         uint32_t n_properties;
-        uint32_t zero;
+        uint32_t n_devices; /* 0: any may be opened; else 1, and 1 more for each path that follows */
 } StartBody;
 static_assert(sizeof(StartBody) == 40, "the body has no padding");
 
@@ -163,18 +163,25 @@ static int put_property(Text *block, const TaskProperty *property) {
 }
 
 static int put_order(Text *block, const ScopeOrder *order) {
+        size_t n_paths = order->device_paths ? text_list_count(order->device_paths) : 0;
+        if (n_paths > SCOPE_DEVICES_MAX)
+                return -E2BIG;
+
         StartBody body = {
                 .cpu_quota_usec = order->cpu_quota_usec,
                 .memory_max_bytes = order->memory_max_bytes,
                 .tasks_max = order->tasks_max,
                 .stop_timeout_usec = order->stop_timeout_usec,
                 .n_properties = order->properties ? (uint32_t) order->properties->n_items : 0,
+                .n_devices = order->device_paths ? (uint32_t) n_paths + 1 : 0,
         };
 
         assert(order_valid(order));
         int r = text_append_bytes(block, &body, sizeof(body));
         if (r >= 0)
                 r = put_string(block, order->task_id);
+        for (size_t i = 0; r >= 0 && i < n_paths; i++)
+                r = put_string(block, order->device_paths[i]);
         for (size_t i = 0; r >= 0 && i < body.n_properties; i++)
                 r = put_property(block, &order->properties->items[i]);
 
@@ -383,6 +390,23 @@ static int take_properties(Reader *reader, uint32_t count, TaskProperties **ret)
         return 0;
 }
 
+static int take_devices(Reader *reader, uint32_t count, char ***ret) {
+        _cleanup_(text_list_freep) char **paths = calloc((size_t) count + 1, sizeof(char *));
+        if (!paths)
+                return -ENOMEM;
+
+        for (uint32_t i = 0; i < count; i++) {
+                int r = take_string(reader, &paths[i]);
+                if (r < 0)
+                        return r;
+                if (!task_device_path_valid(paths[i]))
+                        return -EBADMSG;
+        }
+
+        *ret = TAKE_PTR(paths);
+        return 0;
+}
+
 static int take_order(Reader *reader, ScopeOrder *order) {
         _cleanup_(task_properties_freep) TaskProperties *properties = NULL;
         StartBody body;
@@ -390,10 +414,12 @@ static int take_order(Reader *reader, ScopeOrder *order) {
         int r = take_bytes(reader, &body, sizeof(body));
         if (r < 0)
                 return r;
-        if (body.zero != 0 || body.n_properties > TASK_PROPERTIES_MAX)
+        if (body.n_devices > SCOPE_DEVICES_MAX + 1 || body.n_properties > TASK_PROPERTIES_MAX)
                 return -EBADMSG;
 
         r = take_string(reader, &order->task_id);
+        if (r >= 0 && body.n_devices > 0)
+                r = take_devices(reader, body.n_devices - 1, &order->device_paths);
         if (r >= 0 && body.n_properties > 0)
                 r = take_properties(reader, body.n_properties, &properties);
         if (r < 0)
@@ -458,6 +484,7 @@ void broker_request_done(BrokerRequest *request) {
         assert(request);
 
         free(request->order.task_id);
+        text_list_free(request->order.device_paths);
         task_properties_free(request->order.properties);
         free(request->unit);
         *request = (BrokerRequest){};

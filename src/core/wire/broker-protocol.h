@@ -23,11 +23,12 @@
 
 /* What a scope is to have; the bounds are those that broker_request_decode() keeps. */
 typedef struct ScopeOrder {
-        char *task_id;              /* what the unit is named and described after: letters, digits, ._:-% */
-        uint64_t cpu_quota_usec;    /* CPU time per second, 1…10^12 */
-        uint64_t memory_max_bytes;  /* 1…2^60 */
-        uint64_t tasks_max;         /* 1…2^23, the leader among them */
-        usec_t stop_timeout_usec;   /* between SIGTERM and SIGKILL when systemd stops it; at most two hours */
+        char *task_id;             /* what the unit is named and described after: letters, digits, ._:-% */
+        uint64_t cpu_quota_usec;   /* CPU time per second, 1…10^12 */
+        uint64_t memory_max_bytes; /* 1…2^60 */
+        uint64_t tasks_max;        /* 1…2^23, the leader among them */
+        usec_t stop_timeout_usec;  /* between SIGTERM and SIGKILL when systemd stops it; at most two hours */
+        char **device_paths; /* NULL: it may open any device; else only these, SCOPE_DEVICES_MAX at most */
         TaskProperties *properties; /* further ones, or NULL */
 } ScopeOrder;
 
@@ -35,6 +36,7 @@ typedef struct ScopeOrder {
 #define SCOPE_CPU_QUOTA_MAX    UINT64_C(1000000000000)
 #define SCOPE_MEMORY_MAX       (UINT64_C(1) << 60)
 #define SCOPE_TASKS_MAX        (UINT64_C(1) << 23)
+#define SCOPE_DEVICES_MAX      256
 #define SCOPE_STOP_TIMEOUT_MAX (2 * 3600 * USEC_PER_SEC)
 
 typedef enum BrokerRequestType {
@@ -51,8 +53,9 @@ typedef struct BrokerRequest {
         char *unit;       /* STOP, KILL: the name of a task's scope */
 } BrokerRequest;
 
-/* Below what a Unix socket of the kernel's default buffer takes as one message. */
-#define BROKER_REQUEST_SIZE_MAX ((size_t) 160 * 1024)
+/* Above the largest valid order, below what a Unix socket of the kernel's default buffer takes as one
+ * message. */
+#define BROKER_REQUEST_SIZE_MAX ((size_t) 192 * 1024)
 
 /* Serialises REQUEST, which must be valid, into one block. -E2BIG above BROKER_REQUEST_SIZE_MAX, -ENOMEM. The
  * caller frees *ret. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The order of execution as one block of bytes, and back. Sending it is for others. The block is a head of
- * fixed size, then the strings one after another, each with its NUL: unit, directory, command, environment.
- */
+ * fixed size, then the strings one after another, each with its NUL: unit, directory, command, environment,
+ * devices. */
 #include "core/wire/leader-protocol.h"
 
 #include <assert.h>
@@ -28,12 +28,13 @@ typedef struct OrderHead {
         uint32_t directory_optional;
         uint32_t n_command;
         uint32_t n_environment;
-        uint32_t zero;
+        uint32_t n_devices;
 } OrderHead;
 static_assert(sizeof(OrderHead) == 56, "the head has no padding");
 
 static const char *const step_texts[] = {
         [LEADER_STEP_SCOPE] = "join the scope",
+        [LEADER_STEP_DEVICE] = "find a device",
         [LEADER_STEP_FORK] = "create the process",
         [LEADER_STEP_GROUPS] = "set the groups",
         [LEADER_STEP_USER] = "change to the account",
@@ -71,6 +72,8 @@ static int measure(const LeaderOrder *order, OrderHead *head) {
                 return -EINVAL;
 
         r = measure_list(order->environment, &size, &head->n_environment);
+        if (r >= 0)
+                r = measure_list(order->devices, &size, &head->n_devices);
         if (r < 0)
                 return r;
 
@@ -122,6 +125,7 @@ int leader_order_encode(const LeaderOrder *order, void **ret, size_t *ret_size) 
         p = put_string(p, order->directory);
         p = put_list(p, order->command, head.n_command);
         p = put_list(p, order->environment, head.n_environment);
+        p = put_list(p, order->devices, head.n_devices);
         assert((size_t) (p - block) == head.size);
 
         *ret = block;
@@ -132,12 +136,11 @@ int leader_order_encode(const LeaderOrder *order, void **ret, size_t *ret_size) 
 static bool head_valid(const OrderHead *head, size_t size) {
         if (head->magic != ORDER_MAGIC || head->size != size || size > LEADER_ORDER_SIZE_MAX)
                 return false;
-        if (head->umask > ORDER_UMASK_VALID || head->no_new_privileges > 1 || head->directory_optional > 1 ||
-            head->zero != 0)
+        if (head->umask > ORDER_UMASK_VALID || head->no_new_privileges > 1 || head->directory_optional > 1)
                 return false;
 
         return head->n_command > 0 && head->n_command <= ORDER_COUNT_MAX &&
-                        head->n_environment <= ORDER_COUNT_MAX;
+                        head->n_environment <= ORDER_COUNT_MAX && head->n_devices <= ORDER_COUNT_MAX;
 }
 
 /* Whether the SIZE bytes at P are exactly COUNT strings, each with its NUL. */
@@ -175,7 +178,7 @@ static int take_list(char **p, uint32_t count, char ***ret) {
 }
 
 int leader_order_decode(void *block, size_t size, LeaderOrder *ret) {
-        _cleanup_(freep) char **command = NULL, **environment = NULL;
+        _cleanup_(freep) char **command = NULL, **environment = NULL, **devices = NULL;
         OrderHead head;
 
         assert(block || size == 0);
@@ -189,7 +192,8 @@ int leader_order_decode(void *block, size_t size, LeaderOrder *ret) {
                 return -EBADMSG;
 
         char *p = (char *) block + sizeof(head);
-        if (!strings_valid(p, size - sizeof(head), 2 + (uint64_t) head.n_command + head.n_environment))
+        uint64_t n_strings = 2 + (uint64_t) head.n_command + head.n_environment + head.n_devices;
+        if (!strings_valid(p, size - sizeof(head), n_strings))
                 return -EBADMSG;
 
         char *unit = take_string(&p);
@@ -200,6 +204,8 @@ int leader_order_decode(void *block, size_t size, LeaderOrder *ret) {
                 return r;
 
         r = take_list(&p, head.n_environment, &environment);
+        if (r >= 0)
+                r = take_list(&p, head.n_devices, &devices);
         if (r < 0)
                 return r;
 
@@ -214,6 +220,7 @@ int leader_order_decode(void *block, size_t size, LeaderOrder *ret) {
                 .directory = directory,
                 .command = TAKE_PTR(command),
                 .environment = TAKE_PTR(environment),
+                .devices = TAKE_PTR(devices),
         };
         return 0;
 }
@@ -223,6 +230,7 @@ void leader_order_done(LeaderOrder *order) {
 
         free(order->command);
         free(order->environment);
+        free(order->devices);
         *order = (LeaderOrder){};
 }
 

@@ -71,7 +71,8 @@ typedef enum LeaderMessageType {
 } LeaderMessageType;
 
 typedef enum LeaderStep {
-        LEADER_STEP_SCOPE, /* the leader is not in the scope it was meant for */
+        LEADER_STEP_SCOPE,  /* the leader is not in the scope it was meant for */
+        LEADER_STEP_DEVICE, /* a device node that the task was promised is missing */
         LEADER_STEP_FORK,
         LEADER_STEP_GROUPS,
         LEADER_STEP_USER,
@@ -95,7 +96,8 @@ typedef struct LeaderMessage {
         uint32_t type;             /* LeaderMessageType */
         int32_t error;             /* EXEC_FAILED: errno */
         int32_t step;              /* EXEC_FAILED: LeaderStep */
-        int32_t exit_code;         /* EXITED: si_status, when si_code was CLD_EXITED; else -1 */
+        int32_t exit_code;         /* EXITED: si_status, when si_code was CLD_EXITED; else -1. EXEC_FAILED
+                                      at DEVICE: which of the order's devices */
         int32_t signal;            /* EXITED: the signal that ended it, or 0 */
         int32_t core_dumped;       /* EXITED */
         int32_t leftovers;         /* EXITED: other processes remain in the scope */
@@ -117,6 +119,7 @@ typedef struct LeaderOrder {
         char *directory;             /* "" for the root directory */
         char **command;              /* NULL-terminated */
         char **environment;          /* NULL-terminated, "NAME=value" */
+        char **devices;              /* NULL-terminated, or NULL: device nodes that must be there */
 } LeaderOrder;
 
 #define LEADER_ORDER_SIZE_MAX ((size_t) 16 * 1024 * 1024)
@@ -125,7 +128,7 @@ typedef struct LeaderOrder {
  * The caller frees *ret. */
 int leader_order_encode(const LeaderOrder *order, void **ret, size_t *ret_size);
 
-/* Reads a block back. The strings point into BLOCK, the two lists are allocated: leader_order_done().
+/* Reads a block back. The strings point into BLOCK, the lists are allocated: leader_order_done().
  * -EBADMSG when the block is not, byte for byte, what leader_order_encode() makes; -ENOMEM. */
 int leader_order_decode(void *block, size_t size, LeaderOrder *ret);
 void leader_order_done(LeaderOrder *order);

@@ -95,23 +95,41 @@ static bool path_is_normal(const char *path) {
         return *path == 0;
 }
 
-bool task_property_device_path_valid(const char *path) {
+/* What follows "/dev/" in PATH; NULL when PATH lies elsewhere or holds what must not reach a unit's file. */
+static const char *name_below_dev(const char *path) {
         static const char characters[] = "/0123456789._:+@=-"
                                          "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-        static const char *const directories[] = { "disk/", "mapper/", "block/" };
+        size_t size = strspn(path, characters);
+        if (path[size] || size > TASK_PROPERTY_DEVICE_PATH_MAX || !path_is_normal(path))
+                return NULL;
+
+        return text_after(path, "/dev/");
+}
+
+static bool begins_with_one_of(const char *name, const char *const *directories) {
+        for (; *directories; directories++)
+                if (text_after(name, *directories))
+                        return true;
+
+        return false;
+}
+
+bool task_property_device_path_valid(const char *path) {
+        static const char *const directories[] = { "disk/", "mapper/", "block/", NULL };
 
         assert(path);
 
-        const char *name = text_after(path, "/dev/");
-        size_t size = strspn(path, characters);
-        if (!name || path[size] || size > TASK_PROPERTY_DEVICE_PATH_MAX || !path_is_normal(path))
-                return false;
+        const char *name = name_below_dev(path);
+        return name && (!strchr(name, '/') || begins_with_one_of(name, directories));
+}
 
-        for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++)
-                if (text_after(name, directories[i]))
-                        return true;
+bool task_device_path_valid(const char *path) {
+        static const char *const open_to_others[] = { "shm/", "mqueue/", "hugepages/", "pts/", "fd/", NULL };
 
-        return !strchr(name, '/');
+        assert(path);
+
+        const char *name = name_below_dev(path);
+        return name && !begins_with_one_of(name, open_to_others);
 }
 
 static bool number_valid(const TaskPropertyForm *form, uint64_t number) {

@@ -86,5 +86,9 @@ const TaskPropertyForm *task_property_find(const char *name, size_t *ret_index);
  * spaces, line ends or "%" in it. */
 bool task_property_device_path_valid(const char *path);
 
+/* The same for a device that a task may open. Such devices lie anywhere below /dev (/dev/dri/renderD128), but
+ * not where others than root can make names. */
+bool task_device_path_valid(const char *path);
+
 /* Whether PROPERTY is one that its form allows, in every detail. */
 bool task_property_valid(const TaskProperty *property);
