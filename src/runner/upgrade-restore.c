@@ -246,9 +246,14 @@ static int take_processes(Task *task, const SavedTask *saved) {
         return r;
 }
 
-/* A place among those that wait, or what it has of the capacity. */
-static int take_place(Task *task) {
+/* A place among those that wait, or what it has of the capacity and of devices. */
+static int take_place(Task *task, const SavedTask *saved) {
         Runner *runner = task->runner;
+        int r = saved->devices.n == 0 ?
+                        0 :
+                        saved_grant_to(saved->devices.items, &runner->devices_in_use, &task->devices);
+        if (r < 0)
+                return r;
         if (task->state == TASK_QUEUED)
                 admission_list_return(&runner->waiting, &task->waiting);
         else if (task->state != TASK_FINISHED)
@@ -268,7 +273,7 @@ static int restore_task(Runner *runner, const SavedTask *saved, Task **ret) {
         take_values(task, saved);
         r = take_texts(task, saved);
         if (r >= 0)
-                r = take_place(task);
+                r = take_place(task, saved);
         if (r >= 0)
                 r = take_processes(task, saved);
         if (r >= 0 && task_table_find(&runner->tasks, task->spec->task_id))

@@ -24,6 +24,11 @@ static int save_leader(const LeaderProcess *leader, RecordList *ret) {
         return r;
 }
 
+static int save_devices(const DeviceGrant *grant, RecordList *ret) {
+        int r = record_list_new(ret, grant ? 1 : 0, sizeof(SavedGrant));
+        return r >= 0 && grant ? saved_grant_from(grant, ret->items) : r;
+}
+
 static SavedEnd save_end(const TaskEnd *end) {
         return (SavedEnd){
                 .stop = end->stop,
@@ -99,6 +104,8 @@ static int save_task(const Task *task, SavedTask *ret) {
                 r = saved_strings_from((char *const *) task->notes, &ret->notes);
         if (r >= 0)
                 r = save_leader(task->leader, &ret->leader);
+        if (r >= 0)
+                r = save_devices(task->devices, &ret->devices);
         if (r >= 0)
                 r = save_capture(task->output, &ret->output);
         return r < 0 ? r : save_capture(task->error, &ret->error);

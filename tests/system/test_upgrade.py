@@ -257,6 +257,30 @@ def test_a_running_task_goes_on_in_the_same_process_and_keeps_its_output(runner:
 
 
 
+def test_devices_stay_with_their_task(runner_of: Callable[..., Upgradable]) -> None:
+    """Lost: two tasks would have one device."""
+    devices = {"gpu": {"items": [{"id": "a"}, {"id": "b"}]}}
+    runner = runner_of({"devices": devices})
+    one = {"resources": {"cores": 0.1, "memory_mb": 32, "gpu": 1}}
+    first = runner.submit(["sleep", "infinity"], **one)
+    await_that(lambda: runner.attempt(first)["start_time"], what="it to run")
+    runner.upgrade()
+    second = runner.submit(["sleep", "infinity"], **one)
+    await_that(lambda: runner.attempt(second)["start_time"], what="it to run")
+    third = runner.submit(["sh", "-c", "echo $DAGGYR_DEVICES_GPU"], **one)
+    runner.upgrade()
+    assert [runner.attempt(id).get("devices") for id in (first, second)] == [{"gpu": ["a"]}, {"gpu": ["b"]}]
+    assert runner.attempt(third)["state"] == "queued"
+    runner.delete(f"/api/v1/task/{first}")
+    attempt = runner.wait(third)
+    assert attempt["output"] == "a\n" and attempt["devices"] == {"gpu": ["a"]}, attempt
+    runner.upgrade()
+    assert runner.attempt(first)["devices"] == runner.attempt(third)["devices"] == {"gpu": ["a"]}
+    runner.delete(f"/api/v1/task/{second}")
+    runner.wait(second)
+    assert runner.get("/api/v1/capacity").json()["free"]["gpu"] == 2
+
+
 def test_a_time_limit_counts_on(runner: Upgradable) -> None:
     began = time.monotonic()
     id = runner.submit(["sleep", "infinity"], timeout=4)

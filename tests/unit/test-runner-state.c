@@ -218,13 +218,14 @@ static void a_field_that_is_missing_or_too_many_is_named(void **state) {
 
 /* ── a state that a runner can go on from ── */
 
-static const char *command[] = { "true", NULL };
+static const char *command[] = { "true", NULL }, *environment[] = { "A=1", NULL };
 
 typedef struct Sound {
         RunnerState state;
         SavedTask tasks[2];
         SavedCapture captures[2];
         SavedLeader leader;
+        SavedGrant grant;
 } Sound;
 
 static void make_sound(Sound *sound) {
@@ -234,6 +235,7 @@ static void make_sound(Sound *sound) {
                 .pipe_fd = 21, .file_fd = 22, .bytes_kept = 5, .bytes_total = 6
         };
         sound->leader = (SavedLeader){ .pid = 7, .pid_fd = 23, .control_fd = 24, .feed_fd = 25 };
+        sound->grant = (SavedGrant){ .environment = environment, .held = true };
         sound->tasks[0] = (SavedTask){
                 .spec = { .task_id = "a", .command = command, .standard_input = "" },
                 .sequence = 3,
@@ -242,6 +244,7 @@ static void make_sound(Sound *sound) {
                 .leader = { &sound->leader, 1 },
                 .output = { &sound->captures[0], 1 },
                 .error = { &sound->captures[1], 1 },
+                .devices = { &sound->grant, 1 },
         };
         sound->tasks[1] = (SavedTask){
                 .spec = { .task_id = "b", .command = command, .standard_input = "" },
@@ -316,6 +319,9 @@ static void what_cannot_be_is_refused(void **state) {
         REFUSED("task a", sound.leader.sent = 1);
         REFUSED("task a", sound.captures[0].bytes_kept = 1);
         REFUSED("task a", sound.captures[0].pipe_fd = -EBADF);
+        REFUSED("task a", sound.grant.held = false);
+        REFUSED("task a", sound.grant.environment = NULL);
+        REFUSED("task a", sound.tasks[0].devices.n = 0);
         REFUSED("task b", sound.tasks[1].result = TASK_RESULT_NONE);
         REFUSED("task b", sound.tasks[1].sequence = 3);
         REFUSED("the runner", sound.state.instance_id = "");
@@ -399,6 +405,69 @@ static void without_memory_there_is_no_specification(void **state) {
         fail_alloc_loop(try_spec, spec);
 }
 
+static int grant_there_and_back(const DeviceGrant *grant, DeviceGrants *grants, DeviceGrant **ret) {
+        SavedGrant saved;
+        int r = saved_grant_from(grant, &saved);
+        if (r >= 0)
+                r = saved_grant_to(&saved, grants, ret);
+        for (size_t i = 0; i < saved.kinds.n; i++)
+                free(((SavedGrantKind *) saved.kinds.items)[i].ids);
+        free(saved.kinds.items);
+        free(saved.paths);
+        free(saved.environment);
+        return r;
+}
+
+static Devices two_gpus(DeviceKind *kind, DeviceItem items[static 2]) {
+        static char gpu[] = "gpu", zero[] = "0", one[] = "1", path[] = "/dev/a", variable[] = "X=1";
+        static char *paths[] = { path, NULL }, *variables[] = { variable, NULL };
+        items[0] = (DeviceItem){ .id = zero, .paths = paths, .environment = variables };
+        items[1] = (DeviceItem){ .id = one };
+        *kind = (DeviceKind){ .name = gpu, .items = items, .n_items = 2 };
+        return (Devices){ .kinds = kind, .n_kinds = 1 };
+}
+
+static void devices_stay_with_their_task(void **state) {
+        DeviceKind kind;
+        DeviceItem items[2];
+        Devices devices = two_gpus(&kind, items);
+        DeviceGrants before = {}, after = {};
+        Resources want = {};
+        _cleanup_(device_grant_freep) DeviceGrant *grant = NULL, *again = NULL, *other = NULL,
+                                                  *released = NULL;
+        assert_int_equal(resources_named_set(&want, "gpu", 1), 0);
+        assert_int_equal(device_grants_take(&before, &devices, &want, &grant), 0);
+        assert_int_equal(grant_there_and_back(grant, &after, &again), 0);
+        assert_string_equal(again->kinds[0].name, "gpu");
+        assert_string_equal(again->kinds[0].ids[0], "0");
+        assert_string_equal(again->paths[0], "/dev/a");
+        assert_int_equal(text_list_count(again->environment), text_list_count(grant->environment));
+        assert_int_equal(device_grants_take(&after, &devices, &want, &other), 0);
+        assert_string_equal(other->kinds[0].ids[0], "1");
+        device_grant_release(grant);
+        assert_int_equal(grant_there_and_back(grant, &after, &released), 0);
+        assert_null(released->grants);
+        assert_string_equal(released->kinds[0].ids[0], "0");
+}
+
+static int try_grant(void *userdata) {
+        DeviceGrants grants = {};
+        _cleanup_(device_grant_freep) DeviceGrant *again = NULL;
+        return grant_there_and_back(userdata, &grants, &again);
+}
+
+static void without_memory_there_are_no_devices(void **state) {
+        DeviceKind kind;
+        DeviceItem items[2];
+        Devices devices = two_gpus(&kind, items);
+        DeviceGrants grants = {};
+        Resources want = {};
+        _cleanup_(device_grant_freep) DeviceGrant *grant = NULL;
+        assert_int_equal(resources_named_set(&want, "gpu", 2), 0);
+        assert_int_equal(device_grants_take(&grants, &devices, &want, &grant), 0);
+        fail_alloc_loop(try_grant, grant);
+}
+
 static void a_lease_and_a_histogram_come_back(void **state) {
         Lease lease = {
                 .id = "i", .queue = "q", .version = "v", .epoch = 1, .ttl_usec = 2, .expires_usec = 3
@@ -429,6 +498,8 @@ int main(void) {
                 cmocka_unit_test(without_memory_there_is_no_state),
                 cmocka_unit_test(a_specification_comes_back),
                 cmocka_unit_test(without_memory_there_is_no_specification),
+                cmocka_unit_test(devices_stay_with_their_task),
+                cmocka_unit_test(without_memory_there_are_no_devices),
                 cmocka_unit_test(a_lease_and_a_histogram_come_back),
         };
         return cmocka_run_group_tests_name("runner-state", tests, NULL, NULL);

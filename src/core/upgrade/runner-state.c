@@ -219,6 +219,36 @@ static const RecordType journal_type = {
                         },
 };
 
+static const RecordType grant_kind_type = {
+        .name = "kind of devices",
+        .size = sizeof(SavedGrantKind),
+        .fields =
+                        (const RecordField[]){
+                                        { "name", RECORD_STRING, offsetof(SavedGrantKind, name), NULL },
+                                        { "ids", RECORD_STRINGS, offsetof(SavedGrantKind, ids), NULL },
+                                        {},
+                        },
+};
+
+static const RecordType grant_type = {
+        .name = "device grant",
+        .size = sizeof(SavedGrant),
+        .fields =
+                        (const RecordField[]){
+                                        { "kinds",
+                                          RECORD_LIST,
+                                          offsetof(SavedGrant, kinds),
+                                          &grant_kind_type },
+                                        { "paths", RECORD_STRINGS, offsetof(SavedGrant, paths), NULL },
+                                        { "environment",
+                                          RECORD_STRINGS,
+                                          offsetof(SavedGrant, environment),
+                                          NULL },
+                                        { "held", RECORD_FLAG, offsetof(SavedGrant, held), NULL },
+                                        {},
+                        },
+};
+
 static const RecordType task_type = {
         .name = "task",
         .size = sizeof(SavedTask),
@@ -281,6 +311,7 @@ static const RecordType task_type = {
                                         { "leader", RECORD_LIST, offsetof(SavedTask, leader), &leader_type },
                                         { "output", RECORD_LIST, offsetof(SavedTask, output), &capture_type },
                                         { "error", RECORD_LIST, offsetof(SavedTask, error), &capture_type },
+                                        { "devices", RECORD_LIST, offsetof(SavedTask, devices), &grant_type },
                                         { "journal",
                                           RECORD_STRUCT,
                                           offsetof(SavedTask, journal),
@@ -626,6 +657,19 @@ static bool leaders_are_sound(const RecordList *list) {
                         leader->sent <= leader->pending.size;
 }
 
+/* A task holds devices from its start to its end. */
+static bool devices_are_sound(const SavedTask *task) {
+        const SavedGrant *grant = task->devices.items;
+        bool holds = task->state != TASK_QUEUED && task->state != TASK_FINISHED;
+        if (task->devices.n != 1)
+                return task->devices.n == 0 && !holds;
+        const SavedGrantKind *kinds = grant->kinds.items;
+        for (size_t i = 0; i < grant->kinds.n; i++)
+                if (!kinds[i].name || !kinds[i].ids)
+                        return false;
+        return grant->held == holds && (grant->environment || !holds);
+}
+
 static size_t count_strings(const char *const *strings) {
         size_t n = 0;
         while (strings && strings[n])
@@ -664,7 +708,7 @@ static bool task_is_sound(const SavedTask *task) {
         return in_range && spec_is_sound(&task->spec) && captures_are_sound(&task->output) &&
                         captures_are_sound(&task->error) && leaders_are_sound(&task->leader) &&
                         count_strings(task->notes) <= TASK_NOTES_MAX && phase_is_sound(task) &&
-                        is_finished == (task->finish_order > 0) &&
+                        devices_are_sound(task) && is_finished == (task->finish_order > 0) &&
                         is_finished == (task->result != TASK_RESULT_NONE);
 }
 

@@ -72,6 +72,18 @@ typedef struct SavedJournal {
         uint64_t n_lines, n_bytes, n_dropped;
 } SavedJournal;
 
+typedef struct SavedGrantKind {
+        const char *name;
+        const char **ids;
+} SavedGrantKind;
+
+/* What devices a task has, or had when it is not held any more. */
+typedef struct SavedGrant {
+        RecordList kinds; /* of SavedGrantKind */
+        const char **paths, **environment;
+        bool held;
+} SavedGrant;
+
 typedef struct SavedTask {
         SavedSpec spec;
         const char *queue; /* whose lease it came under, or NULL */
@@ -90,6 +102,7 @@ typedef struct SavedTask {
         uint64_t start_attempts;
         RecordList leader;        /* of SavedLeader, none or one */
         RecordList output, error; /* of SavedCapture, none or one */
+        RecordList devices;       /* of SavedGrant, none or one */
         SavedJournal journal;
         bool shutdown_asked;
         uint64_t timeout_usec, scope_retry_usec, slow_usec, overdue_usec, remains_usec; /* timers */

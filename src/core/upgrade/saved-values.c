@@ -179,3 +179,50 @@ void saved_histogram_to(const SavedHistogram *saved, Histogram *ret) {
         for (size_t i = 0; i <= HISTOGRAM_BUCKETS && i < saved->counts.n; i++)
                 ret->counts[i] = counts[i].count;
 }
+
+int saved_grant_from(const DeviceGrant *grant, SavedGrant *ret) {
+        *ret = (SavedGrant){ .held = grant->grants != NULL };
+        int r = saved_strings_from(grant->paths, &ret->paths);
+        if (r >= 0)
+                r = saved_strings_from(grant->environment, &ret->environment);
+        if (r >= 0)
+                r = record_list_new(&ret->kinds, grant->n_kinds, sizeof(SavedGrantKind));
+        SavedGrantKind *kinds = ret->kinds.items;
+        for (size_t i = 0; r >= 0 && i < grant->n_kinds; i++) {
+                kinds[i].name = grant->kinds[i].name;
+                r = saved_strings_from(grant->kinds[i].ids, &kinds[i].ids);
+        }
+        return r;
+}
+
+static int copy_kinds(const SavedGrant *saved, DeviceGrant *grant) {
+        const SavedGrantKind *kinds = saved->kinds.items;
+        int r = 0;
+        grant->kinds = calloc(saved->kinds.n + 1, sizeof(*grant->kinds));
+        if (!grant->kinds)
+                return -ENOMEM;
+        for (; r >= 0 && grant->n_kinds < saved->kinds.n; grant->n_kinds++) {
+                const SavedGrantKind *kind = &kinds[grant->n_kinds];
+                r = copy_string(kind->name, &grant->kinds[grant->n_kinds].name);
+                if (r >= 0)
+                        r = saved_strings_to(kind->ids, &grant->kinds[grant->n_kinds].ids);
+        }
+        return r;
+}
+
+int saved_grant_to(const SavedGrant *saved, DeviceGrants *grants, DeviceGrant **ret) {
+        _cleanup_(device_grant_freep) DeviceGrant *grant = calloc(1, sizeof(*grant));
+        if (!grant)
+                return -ENOMEM;
+        int r = copy_kinds(saved, grant);
+        if (r >= 0)
+                r = saved_strings_to(saved->paths, &grant->paths);
+        if (r >= 0)
+                r = saved_strings_to(saved->environment, &grant->environment);
+        if (r < 0)
+                return r;
+        if (saved->held)
+                device_grants_hold(grants, grant);
+        *ret = TAKE_PTR(grant);
+        return 0;
+}

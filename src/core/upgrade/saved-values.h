@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/scheduling/lease.h"
+#include "core/task/devices.h"
 #include "core/task/task-spec.h"
 #include "core/text/histogram.h"
 #include "core/upgrade/runner-state.h"
@@ -13,6 +14,8 @@
 int saved_resources_from(const Resources *resources, SavedResources *ret);
 int saved_spec_from(const TaskSpec *spec, SavedSpec *ret);
 int saved_histogram_from(const Histogram *histogram, SavedHistogram *ret);
+
+int saved_grant_from(const DeviceGrant *grant, SavedGrant *ret);
 
 /* The strings of LEASE, which must stay. */
 SavedLease saved_lease_from(const Lease *lease);
@@ -24,6 +27,7 @@ int saved_strings_from(char *const *list, const char ***ret);
  * what is not known here. SAVED is of a state that was checked. */
 void saved_resources_to(const SavedResources *saved, Resources *ret);
 int saved_spec_to(const SavedSpec *saved, TaskSpec **ret, Problem *reterr_problem);
+int saved_grant_to(const SavedGrant *saved, DeviceGrants *grants, DeviceGrant **ret);
 int saved_strings_to(const char *const *strings, char ***ret);
 void saved_lease_to(const SavedLease *saved, Lease *ret);
 void saved_histogram_to(const SavedHistogram *saved, Histogram *ret);
