@@ -135,7 +135,7 @@ int upgrade_check_state(const CommandLine *command_line) {
         const char *path = command_line->config_path;
         RunnerState state;
         Problem problem = {};
-        int r = upgrade_read_state(dup(STDIN_FILENO), &block, &state, &problem);
+        int r = upgrade_read_state(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3), &block, &state, &problem);
         if (r >= 0)
                 r = check_specs(&state, &problem);
         if (r >= 0 && runner_config_load(path, &config) < 0)
@@ -291,8 +291,8 @@ static int restore_task(Runner *runner, const SavedTask *saved, Task **ret) {
 /* In the order in which they finished, which is that in which they are forgotten. */
 static int restore_tasks(Runner *runner, const RunnerState *state) {
         const SavedTask *saved = state->tasks.items;
-        _cleanup_(freep) Task **finished = calloc(state->tasks.n + 1, sizeof(*finished));
-        _cleanup_(freep) Task **tasks = calloc(state->tasks.n + 1, sizeof(*tasks));
+        _cleanup_(freep) Task **finished = calloc(state->tasks.n + 1, sizeof(Task *));
+        _cleanup_(freep) Task **tasks = calloc(state->tasks.n + 1, sizeof(Task *));
         if (!finished || !tasks)
                 return -ENOMEM;
         for (size_t i = 0; i < state->tasks.n; i++) {

@@ -125,28 +125,31 @@ static size_t bytes_left(const Reader *reader) {
         return (size_t) (reader->end - reader->at);
 }
 
-static int take(Reader *reader, size_t size, const void **ret) {
-        if (bytes_left(reader) < size)
-                return refuse_damaged(reader);
-        *ret = reader->at;
+/* NULL, with the problem, when there are not so many bytes. */
+static const char *take(Reader *reader, size_t size) {
+        if (bytes_left(reader) < size) {
+                (void) refuse_damaged(reader);
+                return NULL;
+        }
+        const char *bytes = reader->at;
         reader->at += size;
-        return 0;
+        return bytes;
 }
 
 static int take_number(Reader *reader, void *ret) {
-        const void *bytes = NULL;
-        int r = take(reader, sizeof(uint64_t), &bytes);
-        if (r >= 0)
-                memcpy(ret, bytes, sizeof(uint64_t));
-        return r;
+        const char *bytes = take(reader, sizeof(uint64_t));
+        if (!bytes)
+                return -EEXIST;
+        memcpy(ret, bytes, sizeof(uint64_t));
+        return 0;
 }
 
 static int take_byte(Reader *reader, uint8_t *ret) {
-        const void *byte = NULL;
-        int r = take(reader, 1, &byte);
-        if (r >= 0)
-                *ret = *(const uint8_t *) byte;
-        return r;
+        const char *byte = take(reader, 1);
+        if (!byte)
+                return -EEXIST;
+        *ret = (uint8_t) *byte;
+        return 0;
 }
 
 static int read_flag(Reader *reader, bool *ret) {
@@ -257,8 +260,10 @@ static int refuse_field(
                                         type->name,
                                         field->name);
         char shown[FIELD_NAME_MAX + 1] = "";
+        memcpy(shown, name, length);
         for (size_t i = 0; i < length; i++)
-                shown[i] = name[i] >= ' ' && name[i] <= '~' ? name[i] : '?';
+                if (shown[i] < ' ' || shown[i] > '~')
+                        shown[i] = '?';
         return problem_set(
                         reader->problem,
                         409,
@@ -271,12 +276,12 @@ static int refuse_field(
 static int read_field(Reader *reader, const RecordType *type, const RecordField *field, void *record) {
         uint8_t length = 0, kind = 0;
         uint64_t size = 0;
-        const void *name = NULL, *value = NULL;
         int r = take_byte(reader, &length);
-        if (r >= 0)
-                r = take(reader, length, &name);
         if (r < 0)
                 return r;
+        const char *name = take(reader, length);
+        if (!name)
+                return -EEXIST;
         if (!has_name(field, name, length))
                 return refuse_field(reader, type, field, name, length);
         r = take_byte(reader, &kind);
@@ -284,11 +289,10 @@ static int read_field(Reader *reader, const RecordType *type, const RecordField 
                 r = take_number(reader, &size);
         if (r >= 0 && (kind != field->kind || size > bytes_left(reader)))
                 r = refuse_damaged(reader);
-        if (r >= 0)
-                r = take(reader, size, &value);
         if (r < 0)
                 return r;
-        Reader inside = { .at = value, .end = (const char *) value + size, .problem = reader->problem };
+        Reader inside = { .at = reader->at, .end = reader->at + size, .problem = reader->problem };
+        reader->at += size;
         r = read_value(&inside, field, record);
         return r >= 0 && inside.at != inside.end ? refuse_damaged(reader) : r;
 }
