@@ -197,10 +197,7 @@ static int spawner_ensure(Spawner *spawner) {
 }
 
 /* Without a connection yet. */
-static int spawner_make(sd_event *event, const char *executable, const char *socket_path, Spawner **ret) {
-        _cleanup_(spawner_freep) Spawner *spawner = calloc(1, sizeof(*spawner));
-        if (!spawner)
-                return -ENOMEM;
+static int spawner_init(Spawner *spawner, sd_event *event, const char *executable, const char *socket_path) {
         *spawner = (Spawner){
                 .event = sd_event_ref(event),
                 .executable_fd = -EBADF,
@@ -218,13 +215,14 @@ static int spawner_make(sd_event *event, const char *executable, const char *soc
                 if (spawner->executable_fd < 0)
                         return -errno;
         }
-        *ret = TAKE_PTR(spawner);
         return 0;
 }
 
 int spawner_new(sd_event *event, const char *executable, const char *socket_path, Spawner **ret) {
-        _cleanup_(spawner_freep) Spawner *spawner = NULL;
-        int r = spawner_make(event, executable, socket_path, &spawner);
+        _cleanup_(spawner_freep) Spawner *spawner = calloc(1, sizeof(*spawner));
+        if (!spawner)
+                return -ENOMEM;
+        int r = spawner_init(spawner, event, executable, socket_path);
         if (r >= 0 && socket_path)
                 r = spawner_ensure(spawner);
         if (r < 0)
@@ -253,8 +251,10 @@ int spawner_restore(
                 const char *socket_path,
                 const SavedSpawner *saved,
                 Spawner **ret) {
-        _cleanup_(spawner_freep) Spawner *spawner = NULL;
-        int r = spawner_make(event, executable, socket_path, &spawner);
+        _cleanup_(spawner_freep) Spawner *spawner = calloc(1, sizeof(*spawner));
+        if (!spawner)
+                return -ENOMEM;
+        int r = spawner_init(spawner, event, executable, socket_path);
         if (r < 0)
                 return r;
         spawner->descriptors = (struct rlimit){ saved->descriptors_soft, saved->descriptors_hard };

@@ -329,6 +329,8 @@ static void what_cannot_be_is_refused(void **state) {
         REFUSED("the runner", sound.state.lease.id = "0123456789abcdef0123456789abcdef0");
         REFUSED("the runner", sound.state.events.next_id = 2);
         REFUSED("the runner", sound.state.own_unit = NULL);
+        REFUSED("spawner of another version", sound.tasks[0].state = TASK_PARKED;
+                sound.state.spawner.protocol = "daggyr-leader 0");
         REFUSED("speak in version", sound.state.leader_protocol = LEADER_PROTOCOL + 1);
 #undef REFUSED
 }

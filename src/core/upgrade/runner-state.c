@@ -742,6 +742,14 @@ static int check_tasks(const RunnerState *state, Problem *problem) {
                 if (!task_is_sound(task) || task->sequence >= state->next_sequence ||
                     (i > 0 && task->sequence <= tasks[i - 1].sequence))
                         return refuse_unsound(problem, "task ", task->spec.task_id ?: "");
+                /* The broker puts those into scopes only whose spawner lives. */
+                if (task->state == TASK_PARKED && task->leader.n > 0 &&
+                    !streq(state->spawner.protocol, SPAWN_REQUEST))
+                        return problem_set(
+                                        problem,
+                                        409,
+                                        NULL,
+                                        "busy: a task is being started by a spawner of another version");
                 if (task->leader.n > 0 && state->leader_protocol != LEADER_PROTOCOL)
                         return problem_set(
                                         problem,
