@@ -77,6 +77,13 @@ static int print_capacity(json_object *capacity) {
                            member_number(tasks, "running"),
                            member_number(tasks, "queued"),
                            member_bool(capacity, "draining") ? ", draining" : "");
+        json_object *pressure = member(capacity, "pressure");
+        if (r >= 0 && pressure)
+                r = format(&text,
+                           "memory pressure %.4g%%, %s %.0f%%\n",
+                           member_number(pressure, "memory_percent"),
+                           member_bool(pressure, "holding") ? "tasks wait until it is below" : "at most",
+                           member_number(pressure, "memory_max_percent"));
         return r < 0 ? SHELL_STATUS_REFUSED : print_text(&text);
 }
 
