@@ -41,6 +41,8 @@ while True:
 @pytest.fixture(scope="module")
 def large_file() -> Iterator[Path]:
     """One on a disk, and not in the cache: with other files reading them is no pressure. Tasks see it, too."""
+    if run("stat", "--file-system", "--format=%T", str(PROJECT)).strip() in ("tmpfs", "ramfs"):
+        pytest.skip("the project lies in memory, and there is no disk to read from")
     with tempfile.NamedTemporaryFile(dir=PROJECT, prefix=".pressure-") as file:
         for _ in range(100):
             file.write(os.urandom(1 << 20))
@@ -82,6 +84,7 @@ def metric(runner: Runner, name: str) -> float:
     return float(next(line[1] for line in lines if line[0] == name))
 
 
+@pytest.mark.plain
 def test_tasks_wait_until_it_is_over(start_runner: Starter, large_file: Path) -> None:
     """Lost: a host, to more and more tasks that stand in one another's way."""
     runner = start_runner(CAREFUL)
@@ -118,6 +121,7 @@ def test_a_reload_ends_the_wait(start_runner: Starter, large_file: Path) -> None
     assert "daggyr_memory_pressure_ratio" not in runner.get("/metrics").text
 
 
+@pytest.mark.plain
 def test_a_queue_goes_elsewhere(start_runner: Starter, start_queue: Starter, large_file: Path) -> None:
     """Lost: the time of tasks that another worker would have run at once."""
     runner, other = start_runner(CAREFUL), start_runner({"capacity_overrides": {"cores": 2, "memory_mb": 2048}})
