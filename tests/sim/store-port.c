@@ -98,6 +98,7 @@ static void apply_change(Sim *sim, const StoreChange *change) {
                 break;
         case STORE_DELETE_TASK:
         case STORE_PUT_WORKER:
+        case STORE_DELETE_WORKER:
         case STORE_PUT_FACT:
                 break;
         }
