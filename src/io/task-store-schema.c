@@ -86,8 +86,8 @@ const SchemaStep store_schema_steps[] = {
         /* Workers come and go by requests. */
         { "ALTER TABLE workers ADD COLUMN joined INTEGER NOT NULL DEFAULT 0;"
           "ALTER TABLE workers ADD COLUMN leaving INTEGER NOT NULL DEFAULT 0;"
-          "ALTER TABLE workers ADD COLUMN moved INTEGER NOT NULL DEFAULT 0;"
           "ALTER TABLE workers ADD COLUMN url TEXT;"
+          "ALTER TABLE workers ADD COLUMN before_url TEXT;"
           "ALTER TABLE workers ADD COLUMN token TEXT;" },
 };
 

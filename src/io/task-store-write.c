@@ -34,8 +34,9 @@ static const char *const statement_texts[] = {
                           "runner_instance, place_usec, finish_usec, unanswered, attempt) "
                           "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [WRITE_OUTPUT] = "REPLACE INTO outputs (seq, number, stream, position, bytes) VALUES (?, ?, ?, ?, ?)",
-        [WRITE_WORKER] = "REPLACE INTO workers (worker_id, disabled, joined, leaving, moved, url, token) "
-                         "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [WRITE_WORKER] =
+                        "REPLACE INTO workers (worker_id, disabled, joined, leaving, url, before_url, token) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
         [WRITE_WORKER_DELETE] = "DELETE FROM workers WHERE worker_id = ?",
         [WRITE_FACT] = "REPLACE INTO facts (key, value) VALUES (?, ?)",
         /* The oldest: as many as are too old, or as are too many. */
@@ -217,8 +218,8 @@ static int put_worker(StoreWriter *writer, const StoredWorker *worker) {
         bind_number(&row, worker->disabled);
         bind_number(&row, worker->joined);
         bind_number(&row, worker->leaving);
-        bind_number(&row, worker->moved);
         bind_text(&row, worker->url);
+        bind_text(&row, worker->before_url);
         bind_text(&row, worker->token);
         return binder_run(writer, &row);
 }

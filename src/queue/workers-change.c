@@ -69,7 +69,7 @@ static bool file_has(const Workers *workers, const char *worker_id) {
 
 static int plan(const Workers *workers, const WorkerConfig *config, bool leaves, Problem *problem) {
         const QueueWorker *worker = workers_find(workers, config->id),
-                          *at_url = leaves ? NULL : workers_find_at(workers, config->url);
+                          *at_url = leaves ? NULL : workers_find_at(workers, config->url, config->id);
         PresentWorker present = { .id = config->id, .url = "", .origin = WORKER_FROM_FILE }, holder;
         bool is_present = worker || file_has(workers, config->id);
         if (worker)
@@ -119,10 +119,6 @@ static int carry_out(const WorkerChange *change, int step, QueueWorker **ret) {
                 workers_set_leaving(worker, false);
                 r = workers_configure(worker, &change->config);
         }
-        if (step == WORKER_STEP_MOVE && !worker->stored_moved) {
-                worker->stored_moved = true;
-                workers->n_moved++;
-        }
         *ret = worker;
         return r;
 }
@@ -150,7 +146,8 @@ static StoredWorker wanted_row(const Workers *workers, const WorkerConfig *confi
         const QueueWorker *worker = workers_find(workers, config->id);
         StoredWorker row = worker ? queue_worker_row(worker) : (StoredWorker){ .worker_id = config->id };
         row.leaving = step == WORKER_STEP_LEAVE;
-        row.moved |= step == WORKER_STEP_MOVE;
+        if (step == WORKER_STEP_MOVE)
+                row.before_url = row.url;
         if (row.leaving)
                 return row;
         row.joined = true;
@@ -285,20 +282,20 @@ static void go(QueueWorker *worker) {
 /* What it was sent before it moved is given up by now. */
 static void note_move_is_over(QueueWorker *worker) {
         StoreBatch *batch;
-        if (!worker->stored_moved || queue_worker_state(worker)->elsewhere_usec > 0 ||
+        if (!worker->before_url || queue_worker_state(worker)->elsewhere_usec > 0 ||
             store_batch_new(&batch) < 0)
                 return;
+        (void) workers_set_before(worker, NULL);
         StoredWorker row = queue_worker_row(worker);
         (void) store_batch_put_worker(batch, &row);
         workers_commit(worker->workers, batch);
-        worker->stored_moved = false;
-        worker->workers->n_moved--;
 }
 
 void workers_sweep(Workers *workers) {
         if (workers->n_leaving == 0 && workers->n_moved == 0)
                 return;
         usec_t now_usec = usec_now(CLOCK_BOOTTIME);
+        size_t n_moved = workers->n_moved;
         for (size_t i = 0; i < workers->n_workers; i++) {
                 QueueWorker *worker = workers->workers[i];
                 if (is_changing(workers, queue_worker_config(worker)) || worker->going)
@@ -307,4 +304,6 @@ void workers_sweep(Workers *workers) {
                 if (has_left(worker) && now_usec >= worker->again_usec)
                         go(worker);
         }
+        if (workers->n_moved < n_moved && workers->n_waiting > 0)
+                (void) workers_apply_file(workers, workers->file);
 }

@@ -36,6 +36,7 @@ int workers_read_tokens(QueueConfig *config) {
 static void row_free(WorkerRow *row) {
         free((char *) row->row.worker_id);
         free((char *) row->row.url);
+        free((char *) row->row.before_url);
         free((char *) row->row.token);
         free(row);
 }
@@ -47,8 +48,10 @@ int workers_note_row(Workers *workers, const StoredWorker *row) {
         copy->row = *row;
         copy->row.worker_id = strdup(row->worker_id);
         copy->row.url = row->url ? strdup(row->url) : NULL;
+        copy->row.before_url = row->before_url ? strdup(row->before_url) : NULL;
         copy->row.token = row->token ? strdup(row->token) : NULL;
-        if (!copy->row.worker_id || !copy->row.url != !row->url || !copy->row.token != !row->token) {
+        if (!copy->row.worker_id || !copy->row.url != !row->url || !copy->row.token != !row->token ||
+            !copy->row.before_url != !row->before_url) {
                 row_free(copy);
                 return -ENOMEM;
         }
@@ -74,14 +77,14 @@ void workers_forget_rows(Workers *workers) {
 }
 
 /* What the store knows of a worker that was not there until now. */
-static void take_row(QueueWorker *worker, const StoredWorker *row) {
+static int take_row(QueueWorker *worker, const StoredWorker *row) {
         Moment now = moment_now();
-        bool moved = row->moved || (row->url && !streq(row->url, queue_worker_config(worker)->url));
+        bool moved = row->url && !streq(row->url, queue_worker_config(worker)->url);
+        const char *before_url = moved ? row->url : row->before_url;
         scheduler_set_disabled(http_worker_scheduled(worker->http), row->disabled, now.boottime_usec);
-        if (moved)
+        if (before_url)
                 delivery_move_worker(http_worker_delivery(worker->http), &now);
-        worker->stored_moved = row->moved;
-        worker->workers->n_moved += row->moved;
+        return workers_set_before(worker, before_url);
 }
 
 static int restore_joined(Workers *workers, const StoredWorker *row) {
@@ -94,9 +97,8 @@ static int restore_joined(Workers *workers, const StoredWorker *row) {
         int r = workers_add(workers, &config, WORKER_JOINED, &worker);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot set up worker \"%s\"", config.id);
-        take_row(worker, row);
         workers_set_leaving(worker, row->leaving);
-        return 0;
+        return take_row(worker, row);
 }
 
 /* ── by the file ── */
@@ -104,9 +106,6 @@ static int restore_joined(Workers *workers, const StoredWorker *row) {
 static void put_row(QueueWorker *worker, StoreBatch *batch) {
         StoredWorker row = queue_worker_row(worker);
         (void) store_batch_put_worker(batch, &row);
-        worker->workers->n_moved += row.moved;
-        worker->workers->n_moved -= worker->stored_moved;
-        worker->stored_moved = row.moved;
 }
 
 static int add_from_file(Workers *workers, const WorkerConfig *wanted, StoreBatch *batch) {
@@ -116,11 +115,10 @@ static int add_from_file(Workers *workers, const WorkerConfig *wanted, StoreBatc
         if (r < 0)
                 return r;
         worker->in_file = true;
-        if (known)
-                take_row(worker, &known->row);
+        r = known ? take_row(worker, &known->row) : 0;
         if (!known || known->row.joined || !streq_null(known->row.url, wanted->url))
                 put_row(worker, batch);
-        return 0;
+        return r;
 }
 
 static int set_from_file(
@@ -148,18 +146,13 @@ static void wait_for_url(
                 QueueWorker *at_url,
                 StoreBatch *batch) {
         workers->n_waiting++;
-        if (!at_url) {
-                log_line(LOG_WARNING,
-                         "Worker \"%s\" is not on this host, and could not tell this queue from others by its "
-                         "address: it is used after a restart",
-                         wanted->id);
-                return;
-        }
         log_line(LOG_NOTICE,
-                 "Worker \"%s\" is used when \"%s\", which has its url, has gone",
+                 "Worker \"%s\" is used at %s when what \"%s\" has, or had, there is over",
                  wanted->id,
-                 queue_worker_config(at_url)->id);
-        if (at_url->origin != WORKER_JOINED || at_url->leaving)
+                 wanted->url,
+                 at_url ? queue_worker_config(at_url)->id : wanted->id);
+        if (!at_url || at_url->origin != WORKER_JOINED || at_url->leaving ||
+            !streq(queue_worker_config(at_url)->url, wanted->url))
                 return;
         workers_set_leaving(at_url, true);
         put_row(at_url, batch);
@@ -167,7 +160,7 @@ static void wait_for_url(
 
 static int apply(Workers *workers, const WorkerConfig *wanted, StoreBatch *batch) {
         QueueWorker *worker = workers_find(workers, wanted->id),
-                    *at_url = workers_find_at(workers, wanted->url);
+                    *at_url = workers_find_at(workers, wanted->url, wanted->id);
         PresentWorker present, holder;
         if (worker)
                 present = queue_worker_present(worker);
@@ -178,7 +171,10 @@ static int apply(Workers *workers, const WorkerConfig *wanted, StoreBatch *batch
                 worker->in_file = true;
         if ((step == WORKER_STEP_ADD || step == WORKER_STEP_MOVE) && workers->suits &&
             !workers->suits(wanted->url, workers->userdata)) {
-                wait_for_url(workers, wanted, NULL, batch);
+                log_line(LOG_WARNING,
+                         "Worker \"%s\" is not on this host, and could not tell this queue from others by its "
+                         "address: it is used after a restart",
+                         wanted->id);
                 return 0;
         }
         switch (step) {

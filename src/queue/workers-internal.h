@@ -17,6 +17,9 @@ int workers_add(Workers *workers, const WorkerConfig *config, WorkerOrigin origi
 /* WORKER is as CONFIG says from now on. With another url it moves. -ENOMEM: it is as it was. */
 int workers_configure(QueueWorker *worker, const WorkerConfig *config);
 
+/* WORKER was at URL, or at none, before. -ENOMEM. */
+int workers_set_before(QueueWorker *worker, const char *url);
+
 void workers_set_leaving(QueueWorker *worker, bool leaving);
 
 /* One that has left; frees it. */

@@ -53,6 +53,7 @@ static void worker_free(QueueWorker *worker) {
         if (worker->hh_id.tbl)
                 HASH_DELETE(hh_id, workers->by_id, worker);
         http_worker_free(worker->http);
+        free(worker->before_url);
         free(worker);
 }
 
@@ -90,8 +91,11 @@ int workers_add(Workers *workers, const WorkerConfig *config, WorkerOrigin origi
 int workers_configure(QueueWorker *worker, const WorkerConfig *config) {
         Moment now = moment_now();
         bool moves = !streq(queue_worker_config(worker)->url, config->url);
+        int r = moves ? workers_set_before(worker, queue_worker_config(worker)->url) : 0;
+        if (r < 0)
+                return r;
         take_from_url(worker);
-        int r = http_worker_configure(worker->http, config);
+        r = http_worker_configure(worker->http, config);
         if (put_at_url(worker) < 0 || r < 0)
                 return -ENOMEM;
         if (moves) {
@@ -121,6 +125,7 @@ void workers_remove(QueueWorker *worker) {
                 &workers->workers[i + 1],
                 (workers->n_workers - i) * sizeof(QueueWorker *));
         workers->n_leaving -= worker->leaving;
+        (void) workers_set_before(worker, NULL);
         if (worker->hh_id.tbl) /* its key goes with the scheduler's worker */
                 HASH_DELETE(hh_id, workers->by_id, worker);
         worker->hh_id.tbl = NULL;
@@ -134,6 +139,7 @@ void workers_done(Workers *workers) {
         HASH_CLEAR(hh_url, workers->by_url);
         for (size_t i = 0; i < workers->n_workers; i++) {
                 http_worker_free(workers->workers[i]->http);
+                free(workers->workers[i]->before_url);
                 free(workers->workers[i]);
         }
         free(workers->workers);
@@ -147,16 +153,33 @@ QueueWorker *workers_find(const Workers *workers, const char *worker_id) {
         return worker;
 }
 
-QueueWorker *workers_find_at(const Workers *workers, const char *url) {
+QueueWorker *workers_find_at(const Workers *workers, const char *url, const char *id) {
         QueueWorker *worker = NULL;
         HASH_FIND(hh_url, workers->by_url, url, strlen(url), worker);
+        for (size_t i = 0; (!worker || streq(queue_worker_config(worker)->id, id)) && workers->n_moved > 0 &&
+             i < workers->n_workers;
+             i++)
+                if (streq_null(workers->workers[i]->before_url, url))
+                        worker = workers->workers[i];
         return worker;
+}
+
+int workers_set_before(QueueWorker *worker, const char *url) {
+        char *before_url = url ? strdup(url) : NULL;
+        if (url && !before_url)
+                return -ENOMEM;
+        worker->workers->n_moved += before_url != NULL;
+        worker->workers->n_moved -= worker->before_url != NULL;
+        free(worker->before_url);
+        worker->before_url = before_url;
+        return 0;
 }
 
 PresentWorker queue_worker_present(const QueueWorker *worker) {
         return (PresentWorker){
                 .id = queue_worker_config(worker)->id,
                 .url = queue_worker_config(worker)->url,
+                .before_url = worker->before_url,
                 .origin = worker->origin,
                 .leaving = worker->leaving,
         };
@@ -171,8 +194,8 @@ StoredWorker queue_worker_row(const QueueWorker *worker) {
                 .disabled = state->disabled,
                 .joined = joined,
                 .leaving = worker->leaving,
-                .moved = state->elsewhere_usec > 0,
                 .url = config->url,
+                .before_url = worker->before_url,
                 .token = joined ? config->token : NULL, /* the file's is the file's */
         };
 }

@@ -22,7 +22,7 @@ typedef struct QueueWorker {
         bool leaving;
         bool in_file;      /* while the file is gone through */
         bool going;        /* that it is gone is being stored */
-        bool stored_moved; /* as the store has it */
+        char *before_url;  /* where it was, as the store has it too; NULL once all that was there is over */
         usec_t again_usec; /* not tried before: it could not be stored */
         UT_hash_handle hh_id, hh_url;
 } QueueWorker;
@@ -54,7 +54,9 @@ struct Workers {
 void workers_done(Workers *workers);
 
 QueueWorker *workers_find(const Workers *workers, const char *worker_id);
-QueueWorker *workers_find_at(const Workers *workers, const char *url);
+
+/* The one that is there, or was before it moved, unless that is ID itself. */
+QueueWorker *workers_find_at(const Workers *workers, const char *url, const char *id);
 
 static inline const Worker *queue_worker_state(const QueueWorker *worker) {
         return &http_worker_scheduled(worker->http)->worker;

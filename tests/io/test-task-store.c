@@ -194,13 +194,13 @@ static int write_live(const StoredTask *task, const StoredAttempt *attempt, void
 static int write_worker(const StoredWorker *worker, void *userdata) {
         return text_appendf(
                         userdata,
-                        "%s disabled=%d joined=%d leaving=%d moved=%d %s %s\n",
+                        "%s disabled=%d joined=%d leaving=%d %s %s %s\n",
                         worker->worker_id,
                         worker->disabled,
                         worker->joined,
                         worker->leaving,
-                        worker->moved,
                         worker->url ?: "-",
+                        worker->before_url ?: "-",
                         worker->token ?: "-");
 }
 
@@ -639,7 +639,7 @@ static void workers_are_kept_replaced_and_forgotten(void **state) {
                 .worker_id = "x'); DROP TABLE workers; --",
                 .joined = true,
                 .leaving = true,
-                .moved = true,
+                .before_url = "http://old'--",
                 .url = "http://10.0.0.1:2504",
                 .token = "'; DELETE FROM tasks; --",
         };
@@ -653,10 +653,10 @@ static void workers_are_kept_replaced_and_forgotten(void **state) {
         assert_int_equal(commit(fixture, batch), 0);
         reopen(fixture);
         check_workers(fixture,
-                      "linux disabled=0 joined=0 leaving=0 moved=0 - -\n"
-                      "mac1 disabled=1 joined=0 leaving=0 moved=0 - -\n"
-                      "x'); DROP TABLE workers; -- disabled=0 joined=1 leaving=1 moved=1 "
-                      "http://10.0.0.1:2504 '; DELETE FROM tasks; --\n");
+                      "linux disabled=0 joined=0 leaving=0 - - -\n"
+                      "mac1 disabled=1 joined=0 leaving=0 - - -\n"
+                      "x'); DROP TABLE workers; -- disabled=0 joined=1 leaving=1 "
+                      "http://10.0.0.1:2504 http://old'-- '; DELETE FROM tasks; --\n");
         batch = batch_new();
         assert_int_equal(store_batch_put_worker(batch, &(StoredWorker){ .worker_id = "mac1" }), 0);
         assert_int_equal(store_batch_delete_worker(batch, joined.worker_id), 0);
@@ -664,7 +664,7 @@ static void workers_are_kept_replaced_and_forgotten(void **state) {
         assert_int_equal(store_batch_delete_worker(batch, "was never there"), 0);
         assert_int_equal(commit(fixture, batch), 0);
         reopen(fixture);
-        check_workers(fixture, "mac1 disabled=0 joined=0 leaving=0 moved=0 - -\n");
+        check_workers(fixture, "mac1 disabled=0 joined=0 leaving=0 - - -\n");
 }
 
 typedef struct Order {
@@ -1239,7 +1239,7 @@ static void a_store_of_version_1_is_brought_up_to_date(void **state) {
         check_task(fixture, "old", "5 old queued p3 r2 l0 s1 11 12 13 0 {} -\n");
         check_task(fixture, "over", "7 over completed p0 r0 l0 s0 11 12 0 14 {} {}\n");
         check_live(fixture, "old queued\nsent queued\n#1 sent w sent.1 i 15 0 -\n");
-        check_workers(fixture, "w disabled=1 joined=0 leaving=0 moved=0 - -\n");
+        check_workers(fixture, "w disabled=1 joined=0 leaving=0 - - -\n");
         char output[8] = {};
         assert_int_equal(
                         task_store_read_output(

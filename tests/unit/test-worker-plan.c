@@ -5,12 +5,16 @@
 #include "core/config/worker-plan.h"
 #include "test.h"
 
-static PresentWorker of_file = { "a", "http://a", WORKER_FROM_FILE, false };
-static PresentWorker file_leaving = { "a", "http://a", WORKER_FROM_FILE, true };
-static PresentWorker joined = { "a", "http://a", WORKER_JOINED, false };
-static PresentWorker joined_leaving = { "a", "http://a", WORKER_JOINED, true };
-static PresentWorker other = { "b", "http://b", WORKER_JOINED, false };
-static PresentWorker other_leaving = { "b", "http://b", WORKER_FROM_FILE, true };
+static PresentWorker of_file = { "a", "http://a", NULL, WORKER_FROM_FILE, false };
+static PresentWorker file_leaving = { "a", "http://a", NULL, WORKER_FROM_FILE, true };
+static PresentWorker joined = { "a", "http://a", NULL, WORKER_JOINED, false };
+static PresentWorker joined_leaving = { "a", "http://a", NULL, WORKER_JOINED, true };
+static PresentWorker other = { "b", "http://b", NULL, WORKER_JOINED, false };
+static PresentWorker other_leaving = { "b", "http://b", NULL, WORKER_FROM_FILE, true };
+
+static PresentWorker just_moved = { "a", "http://a", "http://before", WORKER_JOINED, false };
+static PresentWorker just_moved_from_b = { "a", "http://a", "http://b", WORKER_JOINED, false };
+static PresentWorker other_was_there = { "b", "http://c", "http://b", WORKER_JOINED, false };
 
 static WorkerConfig same = { .id = (char *) "a", .url = (char *) "http://a" };
 static WorkerConfig moved = { .id = (char *) "a", .url = (char *) "http://b" };
@@ -34,6 +38,10 @@ static void the_file_adds_takes_over_moves_and_gives_up(void **state) {
                 { &joined_leaving, NULL, NULL, WORKER_STEP_KEEP },
                 { NULL, &moved, &other, WORKER_STEP_WAIT },
                 { &of_file, &moved, &other_leaving, WORKER_STEP_WAIT },
+                { &of_file, &moved, &other_was_there, WORKER_STEP_WAIT },
+                { &just_moved, &moved, NULL, WORKER_STEP_WAIT },
+                { &just_moved, &same, &just_moved, WORKER_STEP_SET },
+                { &just_moved_from_b, &moved, &just_moved_from_b, WORKER_STEP_MOVE },
         };
         for (FOREACH_ROW(row, rows))
                 assert_int_equal(worker_plan_file(row->present, row->wanted, row->at_url), row->step);
@@ -56,13 +64,16 @@ static void who_joins_is_added_changed_or_refused(void **state) {
                 { &of_file, &moved, NULL, -EEXIST, "/id" },
                 { NULL, &moved, &other, -EEXIST, "/url" },
                 { &joined, &moved, &other_leaving, -EEXIST, "/url" },
+                { &joined, &moved, &other_was_there, -EEXIST, "/url" },
+                { &just_moved, &moved, NULL, -EAGAIN, "" },
+                { &just_moved_from_b, &moved, &just_moved_from_b, WORKER_STEP_MOVE, "" },
         };
         for (FOREACH_ROW(row, rows)) {
                 Problem problem = {};
                 int step = worker_plan_join(row->present, row->wanted, row->at_url, &problem);
                 assert_int_equal(step, row->step);
                 assert_string_equal(problem.field, row->field);
-                assert_int_equal(problem.status, step < 0 ? 409 : 0);
+                assert_int_equal(problem.status, step == -EAGAIN ? 503 : step < 0 ? 409 : 0);
         }
 }
 

@@ -12,6 +12,12 @@ static bool is_another(const PresentWorker *worker, const WorkerConfig *wanted) 
         return worker && !streq(worker->id, wanted->id);
 }
 
+/* What it was sent at a third place could not be followed. */
+static bool has_just_moved(const PresentWorker *present, const WorkerConfig *wanted) {
+        return present && present->before_url && !streq(present->url, wanted->url) &&
+                        !streq(present->before_url, wanted->url);
+}
+
 static WorkerStep step_to(const PresentWorker *present, const WorkerConfig *wanted) {
         if (!present)
                 return WORKER_STEP_ADD;
@@ -25,7 +31,8 @@ WorkerStep worker_plan_file(
         if (!wanted)
                 return present->origin == WORKER_JOINED || present->leaving ? WORKER_STEP_KEEP :
                                                                               WORKER_STEP_LEAVE;
-        return is_another(at_url, wanted) ? WORKER_STEP_WAIT : step_to(present, wanted);
+        return is_another(at_url, wanted) || has_just_moved(present, wanted) ? WORKER_STEP_WAIT :
+                                                                               step_to(present, wanted);
 }
 
 /* The file has it, and has not just given it up. */
@@ -51,7 +58,15 @@ int worker_plan_join(
                                 "/url",
                                 "worker \"%s\" has this url%s",
                                 at_url->id,
-                                at_url->leaving ? ", and has not left yet" : "");
+                                !streq(at_url->url, wanted->url) ? ", or had it a moment ago" :
+                                                at_url->leaving  ? ", and has not left yet" :
+                                                                   "");
+        if (has_just_moved(present, wanted))
+                return problem_set_for_now(
+                                reterr_problem,
+                                503,
+                                10,
+                                "it has moved a moment ago, and what it had there may still run");
         return step_to(present, wanted);
 }
 

@@ -2,8 +2,9 @@
 
 /* What becomes of a queue's workers when the configuration file says something else, or somebody lets one
  * join or leave. The file wins: a worker that joined and is in the file is the file's from then on, and can
- * be changed there only. No two workers have the same url, since each would stop what the other one started.
- */
+ * be changed there only. No two workers have the same url, since each would stop what the other one started;
+ * nor does one get the url that another one has moved away from, as long as something that was sent there may
+ * run under a lease: that lease, which is the queue's, would be kept alive. */
 #pragma once
 
 #include "core/config/config-worker.h"
@@ -19,6 +20,7 @@ const char *worker_origin_to_string(WorkerOrigin origin);
 /* A worker that the queue has. */
 typedef struct PresentWorker {
         const char *id, *url;
+        const char *before_url; /* where it was, and something of ours may still run; or NULL */
         WorkerOrigin origin;
         bool leaving;
 } PresentWorker;
@@ -33,7 +35,7 @@ typedef enum WorkerStep {
 } WorkerStep;
 
 /* PRESENT, or NULL, is to be as the file WANTS it; NULL: the file does not have it. AT_URL is the worker that
- * has the wanted url, if there is one. */
+ * has the wanted url, or had it before, if there is one. */
 WorkerStep worker_plan_file(
                 const PresentWorker *present,
                 const WorkerConfig *wanted,

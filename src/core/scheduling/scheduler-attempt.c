@@ -401,6 +401,21 @@ void scheduler_end_stored(
         (void) forget_list_add(&scheduler->forget, attempt_id, worker, usec > now_usec ? usec : now_usec);
 }
 
+bool scheduler_take_over(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker) {
+        const Worker *state = &worker->worker;
+        scheduler_assert_idle(scheduler);
+        if ((task->state != SCHEDULED_RUNNING && task->state != SCHEDULED_UNCERTAIN) ||
+            state->identity == WORKER_UNKNOWN || !*task->instance ||
+            !streq(task->instance, state->report.instance))
+                return false;
+        usec_t elsewhere_usec = task->worker->worker.elsewhere_usec;
+        if (worker->worker.elsewhere_usec < elsewhere_usec) /* its lease is not of ours, or not only */
+                worker->worker.elsewhere_usec = elsewhere_usec;
+        worker_unlink(task);
+        worker_link(worker, task);
+        return true;
+}
+
 void scheduler_listing_stray(
                 Scheduler *scheduler,
                 ScheduledWorker *worker,

@@ -277,6 +277,10 @@ void scheduler_end_stored(
 void scheduler_listing_begin(ScheduledWorker *worker);
 void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
 
+/* TASK, which is at another worker, is in WORKER's list: the instance that has it is there now. WORKER takes
+ * it over. False: it cannot be the same instance, or a submission is under way. */
+bool scheduler_take_over(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker);
+
 /* The list has an attempt of this queue that is no task's present one: one that was given up, or whose end is
  * on disk. It is stopped, and forgotten as soon as it may be. */
 void scheduler_listing_stray(

@@ -183,13 +183,15 @@ int store_batch_append_output(
 }
 
 static int add_worker(StoreBatch *batch, StoreChangeType type, const StoredWorker *worker) {
-        size_t size = text_size(worker->worker_id) + text_size(worker->url) + text_size(worker->token);
+        size_t size = text_size(worker->worker_id) + text_size(worker->url) + text_size(worker->before_url) +
+                        text_size(worker->token);
         StoreChange *change = change_new(type, 0, size);
         if (change) {
                 char *end = change->text;
                 change->worker = *worker;
                 copy_text(&change->worker.worker_id, &end);
                 copy_text(&change->worker.url, &end);
+                copy_text(&change->worker.before_url, &end);
                 copy_text(&change->worker.token, &end);
         }
         return batch_add(batch, change, size);

@@ -76,11 +76,11 @@ typedef struct StoredAttempt {
 typedef struct StoredWorker {
         const char *worker_id;
         bool disabled;
-        bool joined;       /* it came by a request: the configuration does not have it */
-        bool leaving;      /* it goes when its last task has ended */
-        bool moved;        /* what was sent to it before may be elsewhere, at another url that it had */
-        const char *url;   /* where it was last; NULL: not known */
-        const char *token; /* of one that joined, or NULL */
+        bool joined;            /* it came by a request: the configuration does not have it */
+        bool leaving;           /* it goes when its last task has ended */
+        const char *url;        /* where it was last; NULL: not known */
+        const char *before_url; /* where it was before, and what it was sent there may still be; or NULL */
+        const char *token;      /* of one that joined, or NULL */
 } StoredWorker;
 
 typedef enum StoredStream {
