@@ -343,7 +343,9 @@ void scenario_begin(Sim *sim) {
         for (size_t i = 0; i < sim->n_queues; i++) {
                 sim->queues[i].index = i;
                 for (size_t r = 0; r < sim->n_runners; r++)
-                        sim->queues[i].views[r].runner = r;
+                        sim->queues[i].views[r] = (WorkerView){ .sim = sim,
+                                                                .queue = &sim->queues[i],
+                                                                .runner = r };
                 if (sim->n_runners > 1 && sim_chance(sim, 0.3)) /* which leaves room to move to */
                         sim->queues[i].views[sim_below(sim, sim->n_runners)].away = true;
                 begin_host(sim, &sim->queues[i].host, "q", i);
