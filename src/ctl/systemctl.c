@@ -17,7 +17,7 @@
 static int spawn(const char *const *arguments, int out_fd, pid_t *ret) {
         const char *argv[ARGUMENTS_MAX + 2] = { "systemctl" };
         posix_spawn_file_actions_t actions;
-        for (size_t i = 0; arguments[i] && i < ARGUMENTS_MAX; i++)
+        for (size_t i = 0; i < ARGUMENTS_MAX && arguments[i]; i++)
                 argv[i + 1] = arguments[i];
         int error = posix_spawn_file_actions_init(&actions);
         if (error != 0)
