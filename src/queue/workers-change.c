@@ -200,7 +200,7 @@ static int change(
         if (step < 0)
                 return step;
         if (step == WORKER_STEP_ADD && workers->n_workers + count_changes(workers) >= QUEUE_WORKERS_MAX)
-                return problem_set_for_now(problem, 429, 60, "this queue has as many workers as it may have");
+                return problem_set_for_now(problem, 503, 60, "this queue has as many workers as it may have");
         if ((step == WORKER_STEP_ADD || step == WORKER_STEP_MOVE) &&
             !workers->suits(config->url, workers->userdata))
                 return problem_set(

@@ -285,6 +285,9 @@ def test_another_runner_at_the_id_runs_nothing_again_too_early(
     id = queue.submit(["sh", "-c", f"date +%s.%N >> {folder}/runs; sleep 60"], timeout=90)
     await_that((folder / "runs").exists)
     moved(queue, "request", second.url)
+    refused = join(queue, "moves", "http://127.0.0.1:9")  # which would be a third place
+    assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0
+    assert join(queue, "other", first.url).status_code == 409  # whose lease would keep the first one's alive
     if restart:
         queue.kill9()
         queue.start()
