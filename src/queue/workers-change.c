@@ -43,7 +43,8 @@ void workers_drop_changes(Workers *workers) {
 
 static bool is_changing(const Workers *workers, const WorkerConfig *config) {
         for (const WorkerChange *change = workers->changes; change; change = change->next)
-                if (streq(change->config.id, config->id) || streq_null(change->config.url, config->url))
+                if (streq(change->config.id, config->id) ||
+                    (config->url && streq_null(change->config.url, config->url)))
                         return true;
         return false;
 }
