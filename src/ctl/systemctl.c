@@ -40,7 +40,7 @@ static int await(pid_t pid) {
 }
 
 int systemctl_run(const char *const *arguments) {
-        pid_t pid;
+        pid_t pid = -1;
         int r = spawn(arguments, -1, &pid);
         return r < 0 ? r : await(pid);
 }
@@ -49,7 +49,7 @@ int systemctl_read(const char *const *arguments, Text *ret) {
         int fds[2];
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return -errno;
-        pid_t pid;
+        pid_t pid = -1;
         _cleanup_(fd_close) int out_fd = fds[0];
         int r = spawn(arguments, fds[1], &pid);
         (void) close(fds[1]);

@@ -149,7 +149,7 @@ void route_worker_set(void *userdata, HttpRequest *request, const RequestContext
                 r = request_parse_switch(request, "disabled", &disabled, &problem);
         if (r >= 0 && workers_is_changing(&queue->workers, worker_id))
                 r = problem_set_for_now(&problem, 503, 1, "another request is changing this worker");
-        if (r < 0) {
+        if (r < 0 || !worker) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }

@@ -279,9 +279,12 @@ static void calm(Sim *sim, void *data) {
         }
 }
 
-/* After what was still on its way to queues that had stood still. */
+/* After what was still on its way to queues that had stood still; and again, for workers that come back late,
+ * because something of others may still run where they are to be. */
 static void share_last(Sim *sim, void *data) {
         share_out(sim, true);
+        if (sim->now_usec < sim->calm_usec + 1000 * SEC)
+                sim_at(sim, sim->now_usec + 200 * SEC, NULL, share_last, NULL);
 }
 
 /* ── the beginning ── */
