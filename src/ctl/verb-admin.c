@@ -199,6 +199,8 @@ static int add_worker(Table *table, json_object *worker) {
                                       running,
                                       cores,
                                       memory,
+                                      member_bool(worker, "leaving") ? "leaving" :
+                                                                       member_text(worker, "source"),
                                       member_text(worker, "url") };
         return table_add(table, cells);
 }
@@ -207,7 +209,7 @@ static int add_worker(Table *table, json_object *worker) {
 
 int verb_workers(Session *session, char **arguments) {
         static const char *const headers[] = { "ID",     "STATE", "PERMITTED", "LEASE", ">RUNNING",
-                                               ">CORES", ">MB",   "URL",       NULL };
+                                               ">CORES", ">MB",   "FROM",      "URL",   NULL };
         _cleanup_(answer_done) Answer answer = {};
         _cleanup_(table_freep) Table *table = NULL;
         int status = get_of_one(session, "/api/v1/workers", NOT_A_QUEUE, &answer);
