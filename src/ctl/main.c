@@ -66,6 +66,14 @@ static const Verb verbs[] = {
         { "lease", verb_lease, 0, 0, 0, "", "who holds this runner" },
         { "workers", verb_workers, 0, 0, 0, "", "list a queue's runners" },
         { "worker", verb_worker, 0, 2, 2, "enable|disable ID", "have a queue use a runner or not" },
+        { "join",
+          verb_join,
+          BIT(ID) | BIT(URL),
+          1,
+          1,
+          "[--id ID] [--url URL] QUEUE",
+          "let a queue use this host's runner" },
+        { "leave", verb_leave, 0, 0, 1, "[QUEUE]", "undo that, when its tasks here have ended" },
         { "queues", verb_queues, 0, 0, 0, "", "list the queues that share runners" },
 };
 

@@ -51,6 +51,7 @@ static const struct {
         [OPTION_STATE] = { "--state", 's', true },
         [OPTION_STDERR] = { "--stderr", 'e', false },
         [OPTION_FOLLOW] = { "--follow", 'f', false },
+        [OPTION_URL] = { "--url", 0, true },
 };
 static_assert(sizeof(rows) / sizeof(rows[0]) == _OPTION_MAX, "each option has a row");
 

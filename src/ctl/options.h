@@ -42,6 +42,7 @@ typedef enum OptionId {
         OPTION_STATE,
         OPTION_STDERR,
         OPTION_FOLLOW,
+        OPTION_URL,
         _OPTION_MAX,
 } OptionId;
 

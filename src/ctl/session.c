@@ -48,6 +48,21 @@ void session_done(Session *session) {
         target_done(&session->target);
 }
 
+int session_turn_to(Session *session, const char *host, bool is_queue, bool with_token) {
+        Options options = session->options;
+        options.given &= ~(OPTION_BIT(OPTION_HOST) | OPTION_BIT(OPTION_QUEUE));
+        options.n = 0;
+        for (unsigned i = 0; i < session->options.n; i++)
+                if (session->options.list[i].id != OPTION_HOST &&
+                    (with_token || session->options.list[i].id != OPTION_TOKEN_FILE))
+                        options.list[options.n++] = session->options.list[i];
+        if (is_queue)
+                options.given |= OPTION_BIT(OPTION_QUEUE);
+        target_done(&session->target);
+        session->connected = false;
+        return target_resolve_at(&options, host, with_token, &session->target);
+}
+
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
         Session *session = userdata;
         if (session->n_interrupts++ == 0)

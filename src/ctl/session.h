@@ -33,6 +33,10 @@ typedef struct Session {
 int session_start(Session *session);
 void session_done(Session *session);
 
+/* What is asked from now on is asked of the daemon at HOST, as --host has it, a queue with IS_QUEUE; NULL: of
+ * the one on this host. WITH_TOKEN: it is shown the token that --token-file names. Negative errno, said. */
+int session_turn_to(Session *session, const char *host, bool is_queue, bool with_token);
+
 /* From now on SIGINT, SIGTERM and SIGHUP call HANDLER the first time, and end what is waited for the second
  * time. -errno. */
 int session_catch_signals(Session *session, void (*handler)(void *userdata), void *userdata);

@@ -83,8 +83,7 @@ static int set_by_default(Target *target) {
         return set_url(target, "http://127.0.0.1:%d", RUNNER_PORT);
 }
 
-static int set_place(Target *target, const Options *options) {
-        const char *host = options_get(options, OPTION_HOST) ?: getenv("DAGGYCTL_HOST");
+static int set_place(Target *target, const Options *options, const char *host) {
         bool is_queue = options_has(options, OPTION_QUEUE);
         if (host && !*host)
                 host = NULL;
@@ -119,17 +118,22 @@ static int read_token(const char *path, char **ret) {
         return 0;
 }
 
-int target_resolve(const Options *options, Target *ret) {
+int target_resolve_at(const Options *options, const char *host, bool with_token, Target *ret) {
         const char *token_file = options_get(options, OPTION_TOKEN_FILE) ?: getenv("DAGGYCTL_TOKEN_FILE");
         ret->tls = (HttpClientTls){ .ca_file = options_get(options, OPTION_CACERT),
                                     .cert_file = options_get(options, OPTION_CERT),
                                     .key_file = options_get(options, OPTION_KEY) };
         ret->has_tls = ret->tls.ca_file || ret->tls.cert_file || ret->tls.key_file;
-        int r = set_place(ret, options);
+        int r = set_place(ret, options, host);
         if (r < 0) {
                 say("%s", strerror(-r));
                 return r;
         }
         ret->name = ret->unix_path ?: ret->url;
-        return token_file && *token_file ? read_token(token_file, &ret->token) : 0;
+        return with_token && token_file && *token_file ? read_token(token_file, &ret->token) : 0;
+}
+
+int target_resolve(const Options *options, Target *ret) {
+        const char *host = options_get(options, OPTION_HOST) ?: getenv("DAGGYCTL_HOST");
+        return target_resolve_at(options, host, true, ret);
 }

@@ -24,3 +24,6 @@ void target_done(Target *target);
  *
  * Zero-initialise *ret. Negative errno, said on stderr. */
 int target_resolve(const Options *options, Target *ret);
+
+/* The same with HOST, or NULL, in place of --host and $DAGGYCTL_HOST, and with a token only if WITH_TOKEN. */
+int target_resolve_at(const Options *options, const char *host, bool with_token, Target *ret);

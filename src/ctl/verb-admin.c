@@ -77,6 +77,13 @@ static int print_capacity(json_object *capacity) {
                            member_number(tasks, "running"),
                            member_number(tasks, "queued"),
                            member_bool(capacity, "draining") ? ", draining" : "");
+        json_object *pressure = member(capacity, "pressure");
+        if (r >= 0 && pressure)
+                r = format(&text,
+                           "memory pressure %.4g%%, %s %.0f%%\n",
+                           member_number(pressure, "memory_percent"),
+                           member_bool(pressure, "holding") ? "tasks wait until it is below" : "at most",
+                           member_number(pressure, "memory_max_percent"));
         return r < 0 ? SHELL_STATUS_REFUSED : print_text(&text);
 }
 
@@ -212,6 +219,8 @@ static int add_worker(Table *table, json_object *worker) {
                                       running,
                                       cores,
                                       memory,
+                                      member_bool(worker, "leaving") ? "leaving" :
+                                                                       member_text(worker, "source"),
                                       member_text(worker, "url") };
         return table_add(table, cells);
 }
@@ -220,7 +229,7 @@ static int add_worker(Table *table, json_object *worker) {
 
 int verb_workers(Session *session, char **arguments) {
         static const char *const headers[] = { "ID",     "STATE", "PERMITTED", "LEASE", ">RUNNING",
-                                               ">CORES", ">MB",   "URL",       NULL };
+                                               ">CORES", ">MB",   "FROM",      "URL",   NULL };
         _cleanup_(answer_done) Answer answer = {};
         _cleanup_(table_freep) Table *table = NULL;
         int status = get_of_one(session, "/api/v1/workers", NOT_A_QUEUE, &answer);

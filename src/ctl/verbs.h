@@ -25,4 +25,6 @@ int verb_upgrade(Session *session, char **arguments);
 int verb_lease(Session *session, char **arguments);
 int verb_workers(Session *session, char **arguments);
 int verb_worker(Session *session, char **arguments);
+int verb_join(Session *session, char **arguments);
+int verb_leave(Session *session, char **arguments);
 int verb_queues(Session *session, char **arguments);

@@ -37,9 +37,9 @@ struct Delivery {
         TaskTable tasks;
         DeadlineHeap task_deadlines, worker_deadlines; /* what is to be done again */
         DeliveryWorker **workers;
-        size_t n_workers;
-        DeliveryWorker *first_touched; /* whose events may be wanted, or not, since the last turn */
-        EndedAttempt *first_ended;     /* all whose end is not on disk */
+        size_t n_workers, n_unconfigured; /* of them without a port */
+        DeliveryWorker *first_touched;    /* whose events may be wanted, or not, since the last turn */
+        EndedAttempt *first_ended;        /* all whose end is not on disk */
         size_t n_uncommitted;
         usec_t output_patience_usec; /* for a worker that does not send what it has */
 };
@@ -47,7 +47,8 @@ struct Delivery {
 struct DeliveryWorker {
         Delivery *delivery; /* weak */
         ScheduledWorker *scheduled;
-        void *port; /* NULL: not configured any more, and only in the books for what it had */
+        void *port;    /* NULL: not configured any more, and only in the books for what it had */
+        size_t n_uses; /* by tasks, attempts whose end is not on disk, and readers of output */
         bool touched;
         DeliveryWorker *next_touched;
 
@@ -72,6 +73,9 @@ DeliveryWorker *delivery_find_worker(const Delivery *delivery, const char *id);
 
 /* The worker's events may be wanted now, or not any more. */
 void worker_touch(DeliveryWorker *worker);
+
+/* TASK is with WORKER from now on; NULL: with none. */
+void task_set_worker(Task *task, DeliveryWorker *worker);
 
 /* Has STEP done at WHEN_USEC (CLOCK_BOOTTIME), once, in place of an earlier one. */
 void task_again(Task *task, TaskStep step, usec_t when_usec);

@@ -57,51 +57,12 @@ Scheduler *delivery_scheduler(const Delivery *delivery) {
         return delivery->scheduler;
 }
 
-int delivery_add_worker(
-                Delivery *delivery,
-                const char *id,
-                void *port,
-                const Moment *now,
-                DeliveryWorker **ret) {
-        int r = deadline_heap_reserve(&delivery->worker_deadlines, delivery->n_workers + 1);
-        if (r < 0)
-                return r;
-        DeliveryWorker **workers = reallocarray(
-                        delivery->workers, delivery->n_workers + 1, sizeof(DeliveryWorker *));
-        if (!workers)
-                return -ENOMEM;
-        delivery->workers = workers;
-        _cleanup_(freep) DeliveryWorker *worker = calloc(1, sizeof(*worker));
-        if (!worker)
-                return -ENOMEM;
-        r = scheduler_add_worker(delivery->scheduler, id, now->boottime_usec, &worker->scheduled);
-        if (r < 0)
-                return r;
-        worker->delivery = delivery;
-        worker->port = port;
-        worker->scheduled->userdata = worker;
-        workers[delivery->n_workers++] = worker;
-        *ret = TAKE_PTR(worker);
-        return 0;
-}
-
-ScheduledWorker *delivery_worker_scheduled(const DeliveryWorker *worker) {
-        return worker->scheduled;
-}
-
-void *delivery_worker_port(const DeliveryWorker *worker) {
-        return worker->port;
-}
-
-const char *delivery_worker_id(const DeliveryWorker *worker) {
-        return worker->scheduled->worker.id;
-}
-
-DeliveryWorker *delivery_find_worker(const Delivery *delivery, const char *id) {
-        for (size_t i = 0; i < delivery->n_workers; i++)
-                if (streq(delivery_worker_id(delivery->workers[i]), id))
-                        return delivery->workers[i];
-        return NULL;
+void task_set_worker(Task *task, DeliveryWorker *worker) {
+        if (task->worker)
+                task->worker->n_uses--;
+        task->worker = worker;
+        if (worker)
+                worker->n_uses++;
 }
 
 void delivery_wake(const Delivery *delivery) {

@@ -56,7 +56,8 @@ typedef struct DeliveryListener {
         void (*running)(Task *task, void *userdata);
 
         /* The attempt is over and not the last one. True: somebody still reads its output at the worker, and
-         * says so by delivery_release_attempt() when that is over. Called only where it has a result. */
+         * says so by delivery_release_attempt(), once, when that is over. Called only where it has a result.
+         */
         bool (*attempt_ended)(Task *task, void *userdata);
 
         /* The attempt is over, and there is nothing to be read of it. */
@@ -152,13 +153,27 @@ DEFINE_POINTER_CLEANUP(Delivery, delivery_free)
 
 Scheduler *delivery_scheduler(const Delivery *delivery);
 
-/* A worker that may be used; PORT is what the worker port knows it by. -ENOMEM, -ENAMETOOLONG. */
+/* A worker that may be used; PORT is what the worker port knows it by. One of that id that was only in the
+ * books, for what an earlier run had sent there, is that one. -ENOMEM, -ENAMETOOLONG. */
 int delivery_add_worker(
                 Delivery *delivery,
                 const char *id,
                 void *port,
                 const Moment *now,
                 DeliveryWorker **ret);
+
+/* Its port reaches it at another address from now on, or may as well reach another one there. What it was
+ * asked before may still be answered, but for calls of the scheduler and listings, which are made again. */
+void delivery_move_worker(DeliveryWorker *worker, const Moment *now);
+
+/* Nothing new goes there, and it is given back when its last task has ended; or it is used again. */
+void delivery_set_leaving(DeliveryWorker *worker, bool leaving, const Moment *now);
+
+/* Whether one that is leaving is done with: nothing here needs it, or its port, any more. */
+bool delivery_worker_has_left(const DeliveryWorker *worker);
+
+/* Forgets a worker that has left; its port is the caller's to free. */
+void delivery_remove_worker(DeliveryWorker *worker);
 
 ScheduledWorker *delivery_worker_scheduled(const DeliveryWorker *worker);
 void *delivery_worker_port(const DeliveryWorker *worker); /* NULL: it is not configured any more */

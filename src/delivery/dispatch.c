@@ -47,6 +47,7 @@ static void ended_free(Delivery *delivery, EndedAttempt *ended) {
         *(ended->previous_all ? &ended->previous_all->next_all : &delivery->first_ended) = ended->next_all;
         if (ended->next_all)
                 ended->next_all->previous_all = ended->previous_all;
+        ended->worker->n_uses--;
         free(ended->attempt_json);
         free(ended);
 }
@@ -186,7 +187,7 @@ static void drop_refused(Task *task) {
 
 static void take_place(const SchedulerAction *action, const Moment *now) {
         Task *task = action_task(action);
-        task->worker = action_worker(action);
+        task_set_worker(task, action_worker(action));
         task->work.finish_seen = false;
         if (task->scheduled->reason != REASON_REFUSED || task->attempt_number == 0)
                 task->attempt_number++;
@@ -229,6 +230,7 @@ void delivery_release_attempt(
                 const Moment *now) {
         Delivery *delivery = worker->delivery;
         const Task *task = delivery_find_task(delivery, task_id);
+        worker->n_uses--;
         for (EndedAttempt *ended = task ? task->work.ended : NULL; ended; ended = ended->next)
                 if (streq(ended->attempt_id, attempt_id)) {
                         ended->keep = false;
@@ -322,6 +324,7 @@ static int note_ended(Task *task, const Moment *now) {
         };
         memcpy(ended->attempt_id, task->attempt_id, size);
         task->work.ended = ended;
+        ended->worker->n_uses++;
         if (ended->next_all)
                 ended->next_all->previous_all = ended;
         task->delivery->first_ended = ended;
@@ -344,6 +347,15 @@ static void log_requeue(const Task *task) {
                      delivery_worker_id(task->worker));
 }
 
+/* Somebody may still read its output. */
+static void keep_attempt(Task *task) {
+        const Delivery *delivery = task->delivery;
+        EndedAttempt *ended = task->work.ended;
+        ended->keep = delivery->listener->attempt_ended(task, delivery->listener_userdata);
+        if (ended->keep)
+                ended->worker->n_uses++;
+}
+
 static void take_requeue(const SchedulerAction *action, const Moment *now) {
         Task *task = action_task(action);
         Delivery *delivery = task->delivery;
@@ -355,7 +367,7 @@ static void take_requeue(const SchedulerAction *action, const Moment *now) {
         }
         int r = task->attempt_id ? store_requeue(task, now) : 0;
         if (reason == REASON_RETRY && task->work.ended)
-                task->work.ended->keep = listener->attempt_ended(task, delivery->listener_userdata);
+                keep_attempt(task);
         else if (reason != REASON_REFUSED)
                 listener->attempt_gone(task, delivery->listener_userdata);
         worker_touch(task->worker);

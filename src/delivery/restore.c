@@ -47,9 +47,12 @@ static int restore_attempt(
                 const StoredAttempt *attempt,
                 const Moment *now) {
         Delivery *delivery = task->delivery;
-        int r = find_worker(delivery, attempt->worker_id, now, &task->worker);
-        if (r >= 0)
-                r = task_table_set_attempt(&delivery->tasks, task, attempt->runner_task_id);
+        DeliveryWorker *worker;
+        int r = find_worker(delivery, attempt->worker_id, now, &worker);
+        if (r < 0)
+                return r;
+        task_set_worker(task, worker);
+        r = task_table_set_attempt(&delivery->tasks, task, attempt->runner_task_id);
         if (r >= 0)
                 r = task_take_spec(task, row->spec); /* while it is at hand */
         if (r < 0)

@@ -32,6 +32,7 @@ void task_free(Task *task) {
         task_fetch_free(task->work.fetch);
         deadline_clear(&delivery->task_deadlines, &task->work.deadline);
         task_ended_free(task);
+        task_set_worker(task, NULL);
         free(task->work.result);
         free(task->task_id);
         free(task->spec_text);
@@ -48,7 +49,7 @@ void task_leave_worker(Task *task) {
         task->work.again = NULL;
         deadline_clear(&task->delivery->task_deadlines, &task->work.deadline);
         (void) task_table_set_attempt(&task->delivery->tasks, task, NULL);
-        task->worker = NULL;
+        task_set_worker(task, NULL);
         free(TAKE_PTR(task->unit));
         task_drop_spec(task);
 }

@@ -75,6 +75,21 @@ void worker_call(DeliveryWorker *worker, WorkerCall call, const Moment *now) {
 
 /* ── an attempt that the worker has ── */
 
+/* Workers have changed places: what was asked where the attempt was before is asked here. As long as it is
+ * being submitted there, that is to be waited for. */
+static bool take_over(DeliveryWorker *worker, Task *task, const Moment *now) {
+        if (!scheduler_take_over(worker->delivery->scheduler, task->scheduled, worker->scheduled)) {
+                worker_list(worker, now);
+                return false;
+        }
+        worker_touch(task->worker);
+        task_set_worker(task, worker);
+        task->work.fetch = task_fetch_free(task->work.fetch);
+        task->work.again = NULL; /* which was about the fetch */
+        deadline_clear(&task->delivery->task_deadlines, &task->work.deadline);
+        return true;
+}
+
 static void attempt_seen(
                 DeliveryWorker *worker,
                 const RunnerTask *seen,
@@ -85,6 +100,8 @@ static void attempt_seen(
         Task *task = task_table_find_attempt(&delivery->tasks, seen->task_id);
         if (task && task->scheduled->state == SCHEDULED_ENDED)
                 return; /* its result is on the way to the disk */
+        if (task && task->worker != worker && !(listed && take_over(worker, task, now)))
+                return;
         if (!task || task->scheduled->worker != worker->scheduled) {
                 /* It has our label: one that was given up, or whose end is on disk, or about to be. */
                 if (listed && !delivery_has_ended(delivery, seen->task_id))

@@ -4,11 +4,16 @@
 #pragma once
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/text.h"
 
 /* Appends all of the file at PATH. -EFBIG when it is larger than SIZE_MAX_BYTES, -EISDIR and so on. */
 int file_read_all(const char *path, size_t size_max_bytes, Text *ret);
+
+/* Makes the file at PATH, or replaces it, with MODE: a reader sees all of CONTENT or what was there before,
+ * and so does who comes after a crash. Negative errno. */
+int file_replace(const char *path, mode_t mode, const char *content, size_t size);
 
 /* The same of what is left to read at FD, which stays the caller's. */
 int file_read_rest(int fd, size_t size_max_bytes, Text *ret);

@@ -14,6 +14,7 @@
 #define CGROUP_ROOT          "/sys/fs/cgroup"
 #define EVENTS_SIZE_MAX      4096
 #define CONTROLLERS_SIZE_MAX 4096
+#define PRESSURE_SIZE_MAX    4096
 
 #define DAGGYR_APPLICATION_ID SD_ID128_MAKE(5d, 0e, 7c, 86, f1, 4b, 4c, 0a, 9b, 6e, 35, c5, 3c, 2e, 9d, 71)
 
@@ -81,4 +82,17 @@ int host_slice_oom_kills(const char *control_group, const char *slice, uint64_t 
         const char *line = strstr(events.data ?: "", "\noom_kill ");
         *ret = line ? strtoull(line + strlen("\noom_kill "), NULL, 10) : 0;
         return 0;
+}
+
+int host_slice_memory_pressure(const char *control_group, const char *slice, Text *ret) {
+        const char *mount = access(CGROUP_ROOT "/cgroup.controllers", F_OK) < 0 ? "/unified" : "";
+        _cleanup_(text_done) Text managers = {}, slices = {};
+        int r = text_appendf(&managers, CGROUP_ROOT "%s%s/memory.pressure", mount, control_group);
+        if (r >= 0)
+                r = text_appendf(&slices, CGROUP_ROOT "%s%s/%s/memory.pressure", mount, control_group, slice);
+        if (r >= 0)
+                r = file_read_all(slices.data, PRESSURE_SIZE_MAX, ret);
+        if (r == -ENOENT)
+                return access(managers.data, F_OK) < 0 ? -EOPNOTSUPP : 0;
+        return r;
 }

@@ -27,3 +27,8 @@ int host_controllers(const char *control_group, bool is_users, Text *ret);
  * for memory since the slice was made, those in units that are gone among them. -EOPNOTSUPP with cgroup v1,
  * which does not count them; -ENOENT without a slice or its memory controller. */
 int host_slice_oom_kills(const char *control_group, const char *slice, uint64_t *ret);
+
+/* Appends what the kernel says of the memory pressure in SLICE, a slice as above, with either version of
+ * cgroups; of a slice that is not there yet, nothing. -EOPNOTSUPP: this kernel does not watch it, or there is
+ * no hierarchy of v2 at all. */
+int host_slice_memory_pressure(const char *control_group, const char *slice, Text *ret);

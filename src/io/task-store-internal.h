@@ -25,6 +25,7 @@ typedef enum WriteStatement {
         WRITE_ATTEMPT,
         WRITE_OUTPUT,
         WRITE_WORKER,
+        WRITE_WORKER_DELETE,
         WRITE_FACT,
         WRITE_PRUNE_FIND,
         _WRITE_STATEMENT_MAX,

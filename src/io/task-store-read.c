@@ -26,7 +26,7 @@ static const char *const statement_texts[] = {
                       "LEFT JOIN attempts a ON a.seq = t.seq AND a.number = "
                       "(SELECT max(number) FROM attempts WHERE seq = t.seq) "
                       "WHERE +t.state IN ('queued', 'running') ORDER BY t.seq",
-        [READ_WORKERS] = "SELECT worker_id, disabled FROM workers "
+        [READ_WORKERS] = "SELECT worker_id, disabled, joined, leaving, url, before_url, token FROM workers "
                          "ORDER BY worker_id",
         [READ_TASK] = "SELECT " TASK_COLUMNS " FROM tasks t LEFT JOIN specs s ON s.seq = t.seq "
                       "WHERE t.task_id = ?",
@@ -170,6 +170,11 @@ int task_store_load_workers(TaskStore *store, StoredWorkerHandler handler, void 
                 const StoredWorker worker = {
                         .worker_id = column_text(statement, 0),
                         .disabled = sqlite3_column_int(statement, 1) != 0,
+                        .joined = sqlite3_column_int(statement, 2) != 0,
+                        .leaving = sqlite3_column_int(statement, 3) != 0,
+                        .url = column_text(statement, 4),
+                        .before_url = column_text(statement, 5),
+                        .token = column_text(statement, 6),
                 };
                 r = worker.worker_id ? handler(&worker, userdata) : -ENOMEM;
                 if (r < 0)

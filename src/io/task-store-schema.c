@@ -83,6 +83,12 @@ const SchemaStep store_schema_steps[] = {
           "ALTER TABLE workers DROP COLUMN lease_id;"
           "ALTER TABLE workers DROP COLUMN runner_instance;"
           "ALTER TABLE workers DROP COLUMN lease_expires_usec;" },
+        /* Workers come and go by requests. */
+        { "ALTER TABLE workers ADD COLUMN joined INTEGER NOT NULL DEFAULT 0;"
+          "ALTER TABLE workers ADD COLUMN leaving INTEGER NOT NULL DEFAULT 0;"
+          "ALTER TABLE workers ADD COLUMN url TEXT;"
+          "ALTER TABLE workers ADD COLUMN before_url TEXT;"
+          "ALTER TABLE workers ADD COLUMN token TEXT;" },
 };
 
 const size_t store_n_schema_steps = sizeof(store_schema_steps) / sizeof(*store_schema_steps);

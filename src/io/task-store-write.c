@@ -34,7 +34,10 @@ static const char *const statement_texts[] = {
                           "runner_instance, place_usec, finish_usec, unanswered, attempt) "
                           "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [WRITE_OUTPUT] = "REPLACE INTO outputs (seq, number, stream, position, bytes) VALUES (?, ?, ?, ?, ?)",
-        [WRITE_WORKER] = "REPLACE INTO workers (worker_id, disabled) VALUES (?, ?)",
+        [WRITE_WORKER] =
+                        "REPLACE INTO workers (worker_id, disabled, joined, leaving, url, before_url, token) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [WRITE_WORKER_DELETE] = "DELETE FROM workers WHERE worker_id = ?",
         [WRITE_FACT] = "REPLACE INTO facts (key, value) VALUES (?, ?)",
         /* The oldest: as many as are too old, or as are too many. */
         [WRITE_PRUNE_FIND] = "SELECT seq FROM tasks WHERE finish_usec > 0 ORDER BY finish_usec, seq "
@@ -213,6 +216,17 @@ static int put_worker(StoreWriter *writer, const StoredWorker *worker) {
         Binder row = binder(writer, WRITE_WORKER);
         bind_text(&row, worker->worker_id);
         bind_number(&row, worker->disabled);
+        bind_number(&row, worker->joined);
+        bind_number(&row, worker->leaving);
+        bind_text(&row, worker->url);
+        bind_text(&row, worker->before_url);
+        bind_text(&row, worker->token);
+        return binder_run(writer, &row);
+}
+
+static int delete_worker(StoreWriter *writer, const char *worker_id) {
+        Binder row = binder(writer, WRITE_WORKER_DELETE);
+        bind_text(&row, worker_id);
         return binder_run(writer, &row);
 }
 
@@ -249,6 +263,8 @@ static int change_run(StoreWriter *writer, const StoreChange *change) {
                 return append_output(writer, change);
         case STORE_PUT_WORKER:
                 return put_worker(writer, &change->worker);
+        case STORE_DELETE_WORKER:
+                return delete_worker(writer, change->worker.worker_id);
         case STORE_PUT_FACT:
                 return put_fact(writer, change);
         }

@@ -183,6 +183,11 @@ bool http_sharing_permits(const HttpSharing *http, const char *worker_id) {
         return worker_set_has(sharing_share(http->sharing), worker_id);
 }
 
+void http_sharing_set_configured(HttpSharing *http, WorkerSet *configured) {
+        Moment now = moment_now();
+        sharing_set_configured(http->sharing, configured, &now);
+}
+
 void http_sharing_toggle(HttpSharing *http, bool enabled) {
         Moment now = moment_now();
         sharing_toggle(http->sharing, enabled, &now);
@@ -193,15 +198,6 @@ const Sharing *http_sharing_state(const HttpSharing *http) {
 }
 
 /* ── set-up ── */
-
-static int configured_set(const QueueConfig *config, WorkerSet **ret) {
-        _cleanup_(freep) const char **ids = calloc(config->n_workers + 1, sizeof(char *));
-        if (!ids)
-                return -ENOMEM;
-        for (size_t i = 0; i < config->n_workers; i++)
-                ids[i] = config->workers[i].id;
-        return worker_set_new(ids, config->n_workers, ret);
-}
 
 static int make_identity(HttpSharing *http) {
         sd_id128_t id;
@@ -220,13 +216,9 @@ static int make_identity(HttpSharing *http) {
 
 static int make_sharing(HttpSharing *http) {
         const QueueConfig *config = http->options.config;
-        _cleanup_(worker_set_unrefp) WorkerSet *configured = NULL;
-        int r = configured_set(config, &configured);
-        if (r < 0)
-                return r;
         SharingOptions options = {
                 .address = http->options.address,
-                .configured = configured,
+                .configured = http->options.configured,
                 .enabled = config->sharing.enabled,
                 .strict = config->sharing.strict,
                 .poll_interval_usec = config->sharing.poll_interval_usec,

@@ -22,6 +22,7 @@ typedef struct HttpSharingOptions {
         HttpClient *client;
         const Access *access;
         const QueueConfig *config;
+        WorkerSet *configured;         /* this queue's workers; gets a reference */
         const char *address, *version; /* of this queue */
 
         /* Whether this queue takes no tasks now. */
@@ -39,6 +40,9 @@ DEFINE_POINTER_CLEANUP(HttpSharing, http_sharing_free)
 
 /* Whether this queue may use the worker now. */
 bool http_sharing_permits(const HttpSharing *http, const char *worker_id);
+
+/* This queue's workers are CONFIGURED (gets a reference) from now on. */
+void http_sharing_set_configured(HttpSharing *http, WorkerSet *configured);
 
 void http_sharing_toggle(HttpSharing *http, bool enabled);
 

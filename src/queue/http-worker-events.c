@@ -98,6 +98,13 @@ static void open_stream(HttpWorker *worker) {
         (void) http_call_new(worker->shared->streams, &options, &worker->stream);
 }
 
+/* What was tried in vain before may be tried at once where it is now. */
+void http_worker_listen_anew(HttpWorker *worker) {
+        http_worker_stop_listening(worker);
+        event_source_dropp(&worker->retry_source);
+        open_stream(worker);
+}
+
 void http_worker_listen(void *userdata_worker, bool wanted) {
         HttpWorker *worker = userdata_worker;
         worker->listening = wanted;

@@ -27,10 +27,9 @@ struct PortCall {
 
 struct HttpWorker {
         const HttpWorkers *shared;
-        const WorkerConfig *config;
+        WorkerConfig config;
         DeliveryWorker *delivery;
-        HttpClientTls tls;
-        char *token;
+        HttpClientTls tls; /* points into the configuration */
         PortCall *calls;
         bool mute; /* what is wrong with it was logged, and it has not answered since */
 

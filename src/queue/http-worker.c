@@ -8,8 +8,6 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/http/token.h"
-#include "io/file.h"
 #include "io/loop.h"
 #include "queue/http-worker-internal.h"
 
@@ -17,15 +15,20 @@
 #define CONNECT_USEC     (5 * USEC_PER_SEC)
 #define ANSWER_BYTES_MAX (1024 * 1024)
 
-static int read_token(const WorkerConfig *config, char **ret) {
-        _cleanup_(text_done) Text text = {};
-        if (!config->token_file)
-                return 0;
-        int r = file_read_all(config->token_file, TOKEN_MAX + 1, &text);
-        if (r >= 0)
-                r = token_parse(text.data, text.size, ret);
-        if (r < 0)
-                return log_errno(LOG_ERR, r, "Cannot use the token file %s", config->token_file);
+int http_worker_configure(HttpWorker *worker, const WorkerConfig *config) {
+        WorkerConfig copy;
+        if (worker_config_copy(config, &copy) < 0) {
+                worker_config_done(&copy);
+                return -ENOMEM;
+        }
+        worker_config_done(&worker->config);
+        worker->config = copy;
+        worker->tls = (HttpClientTls){
+                .ca_file = copy.ca_file,
+                .cert_file = copy.cert_file,
+                .key_file = copy.key_file,
+        };
+        worker->mute = false;
         return 0;
 }
 
@@ -34,15 +37,8 @@ int http_worker_new(const HttpWorkers *shared, const WorkerConfig *config, HttpW
         if (!worker)
                 return log_errno(LOG_ERR, ENOMEM, "Cannot set up worker \"%s\"", config->id);
         worker->shared = shared;
-        worker->config = config;
-        worker->tls = (HttpClientTls){
-                .ca_file = config->ca_file,
-                .cert_file = config->cert_file,
-                .key_file = config->key_file,
-        };
-        int r = read_token(config, &worker->token);
-        if (r < 0)
-                return r;
+        if (http_worker_configure(worker, config) < 0)
+                return log_errno(LOG_ERR, ENOMEM, "Cannot set up worker \"%s\"", config->id);
         *ret = TAKE_PTR(worker);
         return 0;
 }
@@ -54,9 +50,13 @@ HttpWorker *http_worker_free(HttpWorker *worker) {
         event_source_dropp(&worker->retry_source);
         while (worker->calls)
                 port_call_free(worker->calls);
-        free(worker->token);
+        worker_config_done(&worker->config);
         free(worker);
         return NULL;
+}
+
+bool http_worker_is_idle(const HttpWorker *worker) {
+        return !worker->calls;
 }
 
 void http_worker_set_delivery(HttpWorker *worker, DeliveryWorker *delivery_worker) {
@@ -72,7 +72,7 @@ ScheduledWorker *http_worker_scheduled(const HttpWorker *worker) {
 }
 
 const WorkerConfig *http_worker_config(const HttpWorker *worker) {
-        return worker->config;
+        return &worker->config;
 }
 
 int http_worker_prepare(
@@ -81,13 +81,13 @@ int http_worker_prepare(
                 const char *path,
                 HttpCallOptions *ret_options,
                 char **ret_url) {
-        if (text_format(ret_url, "%s%s", worker->config->url, path) < 0)
+        if (text_format(ret_url, "%s%s", worker->config.url, path) < 0)
                 return -ENOMEM;
         *ret_options = (HttpCallOptions){
                 .method = method,
                 .url = *ret_url,
                 .tls = &worker->tls,
-                .token = worker->token,
+                .token = worker->config.token,
                 .total_usec = CALL_USEC,
                 .connect_usec = CONNECT_USEC,
                 .answer_bytes_max = ANSWER_BYTES_MAX,
@@ -111,13 +111,13 @@ void http_worker_log_strange(HttpWorker *worker, const char *what, const HttpOut
         if (outcome->error < 0)
                 log_line(LOG_NOTICE,
                          "Worker \"%s\" does not answer (%s): %s",
-                         worker->config->id,
+                         worker->config.id,
                          what,
                          *outcome->error_text ? outcome->error_text : strerror(-outcome->error));
         else
                 log_line(LOG_WARNING,
                          "Worker \"%s\" answers %s with status %d, which it should not",
-                         worker->config->id,
+                         worker->config.id,
                          what,
                          outcome->status);
 }

@@ -27,8 +27,18 @@ typedef struct HttpWorkers {
 
 extern const WorkerPort http_worker_port;
 
-/* CONFIG and SHARED are weak. A negative errno, logged. */
+/* CONFIG is copied, SHARED is weak. A negative errno, logged. */
 int http_worker_new(const HttpWorkers *shared, const WorkerConfig *config, HttpWorker **ret);
+
+/* Goes by CONFIG (copied) from now on; requests under way go on as they were made. -ENOMEM: nothing has
+ * changed. */
+int http_worker_configure(HttpWorker *worker, const WorkerConfig *config);
+
+/* Its events come from where it is now. */
+void http_worker_listen_anew(HttpWorker *worker);
+
+/* Whether nothing is under way to it. */
+bool http_worker_is_idle(const HttpWorker *worker);
 
 /* Its calls are dropped without calling back. */
 HttpWorker *http_worker_free(HttpWorker *worker);

@@ -90,7 +90,7 @@ static int format_tasks(const Metrics *metrics, const Scheduler *scheduler, Text
 static int format_workers(const Metrics *metrics, const Workers *workers, Text *text) {
         size_t n_states[_WORKER_STATE_MAX] = {}, n_leased = 0;
         for (size_t i = 0; i < workers->n_workers; i++) {
-                const Worker *worker = &http_worker_scheduled(workers->workers[i])->worker;
+                const Worker *worker = queue_worker_state(workers->workers[i]);
                 n_states[worker_state(worker)]++;
                 n_leased += *worker->lease_id != 0;
         }

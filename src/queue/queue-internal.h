@@ -20,3 +20,6 @@ extern const DeliveryListener queue_delivery_listener;
 
 /* queue-listen.c: listens, and finds the address out. A negative errno, logged. */
 int queue_listen(Queue *queue);
+
+/* Whether the worker at URL can tell this Queue, USERDATA, from others by its address. */
+bool queue_address_suits(const char *url, const void *userdata);

@@ -41,23 +41,31 @@ static bool is_loopback_name(const char *host) {
 
 /* Workers know queues by their address: two on different hosts that both call themselves 127.0.0.1 would have
  * one lease, and use a worker at the same time. */
-static bool ip_tells_hosts_apart(const char *ip, const QueueConfig *config) {
+static bool is_local(const char *url) {
+        const char *host = strstr(url, "://") + strlen("://");
+        return is_loopback_name(host) || text_after(host, "[::1]");
+}
+
+static bool ip_tells_hosts_apart(const char *ip, const Workers *workers) {
         if (streq(ip, "0.0.0.0") || strchr(ip, ':')) /* "host:port" of Emcee knows no IPv6 */
                 return false;
         bool local = is_loopback_name(ip);
-        for (size_t i = 0; i < config->n_workers && local; i++) {
-                const char *host = strstr(config->workers[i].url, "://") + strlen("://");
-                if (!is_loopback_name(host) && !text_after(host, "[::1]"))
+        for (size_t i = 0; i < workers->n_workers && local; i++)
+                if (!is_local(queue_worker_config(workers->workers[i])->url))
                         return false;
-        }
         return true;
+}
+
+bool queue_address_suits(const char *url, const void *userdata) {
+        const Queue *queue = userdata;
+        return queue->config->advertise || !is_loopback_name(queue->address) || is_local(url);
 }
 
 static int find_address(Queue *queue) {
         const QueueConfig *config = queue->config;
         const Daemon *daemon = &queue->daemon;
         const char *ip = daemon->config.ip;
-        const char *host = ip_tells_hosts_apart(ip, config) ? ip : daemon->host_name;
+        const char *host = ip_tells_hosts_apart(ip, &queue->workers) ? ip : daemon->host_name;
         if (config->advertise)
                 queue->address = strdup(config->advertise);
         else

@@ -54,12 +54,13 @@ static int on_newest_result(usec_t finish_usec, void *userdata) {
 }
 
 static int on_worker_row(const StoredWorker *row, void *userdata) {
-        const Queue *queue = userdata;
-        const HttpWorker *worker = workers_find(&queue->workers, row->worker_id);
-        if (worker)
-                scheduler_set_disabled(
-                                http_worker_scheduled(worker), row->disabled, usec_now(CLOCK_BOOTTIME));
-        return 0;
+        Queue *queue = userdata;
+        return workers_note_row(&queue->workers, row);
+}
+
+/* When all rows of workers were read, and before the first one of a task. */
+static int start_workers(Queue *queue) {
+        return queue->workers.file ? 0 : workers_start(&queue->workers, queue->config);
 }
 
 static int on_task_row(
@@ -68,11 +69,14 @@ static int on_task_row(
                 const Moment *now,
                 void *userdata) {
         Queue *queue = userdata;
-        return delivery_restore(queue->delivery, row, attempt, now);
+        int r = start_workers(queue);
+        return r < 0 ? r : delivery_restore(queue->delivery, row, attempt, now);
 }
 
 static void on_loaded(int r, const Moment *now, void *userdata) {
         Queue *queue = userdata;
+        if (r >= 0)
+                r = start_workers(queue);
         queue->loaded = r < 0 ? r : 1;
 }
 

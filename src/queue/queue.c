@@ -61,7 +61,22 @@ static int init_delivery(Queue *queue) {
         return r < 0 ? log_errno(LOG_ERR, r, "Cannot set up") : 0;
 }
 
-static int init_workers(Queue *queue) {
+static void on_workers_changed(void *userdata) {
+        Queue *queue = userdata;
+        _cleanup_(worker_set_unrefp) WorkerSet *set = NULL;
+        if (!queue->sharing) /* it has not begun */
+                return;
+        if (workers_to_set(&queue->workers, &set) >= 0)
+                http_sharing_set_configured(queue->sharing, set);
+        queue_update_permissions(queue);
+}
+
+static void init_workers(Queue *queue) {
+        queue->workers.delivery = queue->delivery;
+        queue->workers.store_port = queue->store_port;
+        queue->workers.store = queue->store;
+        queue->workers.changed = on_workers_changed;
+        queue->workers.userdata = queue;
         queue->workers.shared = (HttpWorkers){
                 .event = queue->daemon.event,
                 .client = queue->client,
@@ -72,7 +87,6 @@ static int init_workers(Queue *queue) {
                 .version = queue_version(queue),
                 .lease_ttl_usec = queue->config->lease_ttl_usec,
         };
-        return workers_init(&queue->workers, queue->config, queue->delivery);
 }
 
 static void init_sources(Queue *queue) {
@@ -112,7 +126,8 @@ static int queue_init(Queue *queue, sd_event *event, const char *config_path, bo
         if (r < 0)
                 return r;
         init_sources(queue);
-        r = init_workers(queue);
+        init_workers(queue);
+        r = workers_read_tokens(queue->config);
         return r < 0 ? r : queue_restore(queue);
 }
 
@@ -138,12 +153,17 @@ static void on_share_changed(void *userdata) {
 }
 
 static int init_sharing(Queue *queue) {
+        _cleanup_(worker_set_unrefp) WorkerSet *configured = NULL;
+        int r = workers_to_set(&queue->workers, &configured);
+        if (r < 0)
+                return r;
         return http_sharing_new(
                         &(HttpSharingOptions){
                                         .event = queue->daemon.event,
                                         .client = queue->client,
                                         .access = &queue->daemon.access,
                                         .config = queue->config,
+                                        .configured = configured,
                                         .address = queue->address,
                                         .version = queue_version(queue),
                                         .is_draining = on_is_draining,
@@ -157,6 +177,7 @@ int queue_start(Queue *queue) {
         int r = queue_listen(queue);
         if (r < 0)
                 return r;
+        queue->workers.suits = queue_address_suits;
         r = init_sharing(queue);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot set up worker sharing");
@@ -177,6 +198,7 @@ static int on_run(sd_event_source *source, void *userdata) {
         Queue *queue = userdata;
         Moment now = moment_now();
         delivery_run(queue->delivery, &now);
+        workers_sweep(&queue->workers);
         if (queue->daemon.stopping && !workers_hold_leases(&queue->workers))
                 return sd_event_exit(queue->daemon.event, 0);
         daemon_status_changed(&queue->daemon);
@@ -201,10 +223,10 @@ bool queue_is_draining(const Queue *queue) {
 void queue_update_permissions(Queue *queue) {
         usec_t now_usec = usec_now(CLOCK_BOOTTIME);
         for (size_t i = 0; i < queue->workers.n_workers; i++) {
-                const HttpWorker *worker = queue->workers.workers[i];
+                const QueueWorker *worker = queue->workers.workers[i];
                 bool permitted = !queue_is_draining(queue) &&
-                                http_sharing_permits(queue->sharing, http_worker_config(worker)->id);
-                scheduler_set_permitted(http_worker_scheduled(worker), permitted, now_usec);
+                                http_sharing_permits(queue->sharing, queue_worker_config(worker)->id);
+                scheduler_set_permitted(http_worker_scheduled(worker->http), permitted, now_usec);
         }
         queue_run_soon(queue);
 }
@@ -261,11 +283,23 @@ static int format_metrics(const void *userdata, Text *text) {
 
 /* ── reload ── */
 
-/* Workers, sharing and what listens stay as they are until a restart. */
+/* The new configuration's workers, in place of the old one's. */
+static void swap_workers(QueueConfig *a, QueueConfig *b) {
+        WorkerConfig *workers = a->workers;
+        size_t n = a->n_workers;
+        a->workers = b->workers;
+        a->n_workers = b->n_workers;
+        b->workers = workers;
+        b->n_workers = n;
+}
+
+/* Sharing and what listens stay as they are until a restart. */
 static int reload(void *userdata) {
         Queue *queue = userdata;
         _cleanup_(queue_config_freep) QueueConfig *config = NULL;
         int r = queue_config_load(queue->daemon.config_path, &config);
+        if (r >= 0)
+                r = workers_read_tokens(config);
         if (r >= 0)
                 r = daemon_reconfigure(&queue->daemon, &config->service);
         if (r < 0)
@@ -274,7 +308,8 @@ static int reload(void *userdata) {
         queue->config->results_max = config->results_max;
         queue->config->result_ttl_usec = config->result_ttl_usec;
         queue->config->inline_output_bytes = config->inline_output_bytes;
-        return 0;
+        swap_workers(queue->config, config);
+        return workers_apply_file(&queue->workers, queue->config);
 }
 
 /* ── stop ── */

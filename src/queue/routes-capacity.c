@@ -13,7 +13,7 @@ static void sum_workers(const Queue *queue, Resources *ret_total, Resources *ret
         usec_t now_usec = usec_now(CLOCK_BOOTTIME);
         *ret_n = 0;
         for (size_t i = 0; i < queue->workers.n_workers; i++) {
-                const Worker *worker = &http_worker_scheduled(queue->workers.workers[i])->worker;
+                const Worker *worker = queue_worker_state(queue->workers.workers[i]);
                 if (!worker_is_usable(worker, now_usec))
                         continue;
                 (*ret_n)++;

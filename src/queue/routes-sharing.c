@@ -149,7 +149,7 @@ void route_worker_status(void *userdata, HttpRequest *request, const RequestCont
         EmceeWorkerStatus *status = calloc(queue->workers.n_workers + 1, sizeof(*status));
         int r = status ? 0 : -ENOMEM;
         for (size_t i = 0; r >= 0 && i < queue->workers.n_workers; i++) {
-                const ScheduledWorker *worker = http_worker_scheduled(queue->workers.workers[i]);
+                const ScheduledWorker *worker = http_worker_scheduled(queue->workers.workers[i]->http);
                 r = status_of(&worker->worker, &status[i]);
                 if (r >= 0)
                         r = add_buckets(worker, &status[i]);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <string.h>
+
 #include "base/text.h"
 #include "core/json/json.h"
 #include "queue/queue.h"
@@ -33,12 +35,16 @@ static int add_lease(json_object *object, const Queue *queue, const Worker *work
         return r < 0 ? r : json_add_bool(lease, "own", *worker->lease_id != 0);
 }
 
-static json_object *worker_json(const Queue *queue, const HttpWorker *link) {
+static json_object *worker_json(const Queue *queue, const QueueWorker *link) {
         _cleanup_(json_putp) json_object *object = json_object_new_object();
-        const Worker *worker = &http_worker_scheduled(link)->worker;
+        const Worker *worker = queue_worker_state(link);
         int r = object ? json_add_string(object, "id", worker->id) : -ENOMEM;
         if (r >= 0)
-                r = json_add_string(object, "url", http_worker_config(link)->url);
+                r = json_add_string(object, "url", queue_worker_config(link)->url);
+        if (r >= 0)
+                r = json_add_string(object, "source", worker_origin_to_string(link->origin));
+        if (r >= 0)
+                r = json_add_bool(object, "leaving", link->leaving);
         if (r >= 0)
                 r = json_add_string(object, "state", worker_state_to_string(worker_state(worker)));
         if (r >= 0)
@@ -67,7 +73,8 @@ void route_workers(void *userdata, HttpRequest *request, const RequestContext *c
 typedef struct PendingChange {
         Queue *queue;         /* weak */
         HttpRequest *request; /* NULL: the client is gone */
-        HttpWorker *worker;   /* weak */
+        int status;           /* of the answer when all is well */
+        char worker_id[WORKER_ID_MAX + 1];
 } PendingChange;
 
 static void on_change_hangup(HttpRequest *request, void *userdata) {
@@ -75,57 +82,129 @@ static void on_change_hangup(HttpRequest *request, void *userdata) {
         pending->request = NULL;
 }
 
-static void on_changed(int r, const Moment *now, void *userdata) {
-        PendingChange *pending = userdata;
-        if (pending->request) {
-                http_request_on_hangup(pending->request, NULL, NULL);
-                if (r < 0) {
-                        Problem problem = {};
-                        (void) problem_from_errno(&problem, r);
-                        http_request_answer_problem(pending->request, &problem, NULL);
-                } else
-                        http_request_answer_json(
-                                        pending->request, 200, worker_json(pending->queue, pending->worker));
+/* A worker may be gone by the time that a change of it is on disk. */
+static void answer_change(PendingChange *pending, const Problem *problem, const QueueWorker *worker) {
+        HttpRequest *request = pending->request;
+        Problem gone = {};
+        if (request)
+                http_request_on_hangup(request, NULL, NULL);
+        if (!problem && !worker) {
+                (void) problem_set(&gone, 404, NULL, "there is no worker of this id any more");
+                problem = &gone;
         }
+        if (request && problem)
+                http_request_answer_problem(request, problem, NULL);
+        else if (request)
+                http_request_answer_json(request, pending->status, worker_json(pending->queue, worker));
         free(pending);
 }
 
-static int store_disabled(Queue *queue, const Worker *worker, PendingChange *pending) {
+static PendingChange *pending_new(Queue *queue, HttpRequest *request, const char *worker_id, int status) {
+        PendingChange *pending = calloc(1, sizeof(*pending));
+        if (!pending)
+                return NULL;
+        *pending = (PendingChange){ .queue = queue, .request = request, .status = status };
+        (void) strncpy(pending->worker_id, worker_id, WORKER_ID_MAX);
+        http_request_on_hangup(request, on_change_hangup, pending);
+        return pending;
+}
+
+/* It was not begun. */
+static void pending_refuse(PendingChange *pending, HttpRequest *request, const Problem *problem) {
+        free(pending);
+        http_request_on_hangup(request, NULL, NULL);
+        http_request_answer_problem(request, problem, NULL);
+}
+
+/* ── disabled, or not ── */
+
+static void on_disabled_stored(int r, const Moment *now, void *userdata) {
+        PendingChange *pending = userdata;
+        Problem problem = {};
+        if (r < 0)
+                (void) problem_from_errno(&problem, r);
+        answer_change(pending,
+                      r < 0 ? &problem : NULL,
+                      workers_find(&pending->queue->workers, pending->worker_id));
+}
+
+static int store_disabled(Queue *queue, const QueueWorker *worker, PendingChange *pending) {
         StoreBatch *batch;
         int r = store_batch_new(&batch);
         if (r < 0)
                 return r;
-        (void) store_batch_put_worker(
-                        batch, &(StoredWorker){ .worker_id = worker->id, .disabled = worker->disabled });
-        return queue->store_port->commit(queue->store, batch, on_changed, pending);
+        StoredWorker row = queue_worker_row(worker);
+        (void) store_batch_put_worker(batch, &row);
+        return queue->store_port->commit(queue->store, batch, on_disabled_stored, pending);
 }
 
 void route_worker_set(void *userdata, HttpRequest *request, const RequestContext *context) {
         Queue *queue = userdata;
         Problem problem = {};
         bool disabled = false;
-        HttpWorker *link = workers_find(&queue->workers, context->match.parameters[0]);
-        int r = link ? 0 : problem_set(&problem, 404, NULL, "there is no worker of this id");
+        const char *worker_id = context->match.parameters[0];
+        QueueWorker *worker = workers_find(&queue->workers, worker_id);
+        int r = worker ? 0 : problem_set(&problem, 404, NULL, "there is no worker of this id");
         if (r >= 0)
                 r = request_parse_switch(request, "disabled", &disabled, &problem);
-        if (r < 0) {
+        if (r >= 0 && workers_is_changing(&queue->workers, worker_id))
+                r = problem_set_for_now(&problem, 503, 1, "another request is changing this worker");
+        if (r < 0 || !worker) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
-        ScheduledWorker *worker = http_worker_scheduled(link);
-        scheduler_set_disabled(worker, disabled, usec_now(CLOCK_BOOTTIME));
+        scheduler_set_disabled(http_worker_scheduled(worker->http), disabled, usec_now(CLOCK_BOOTTIME));
         queue_run_soon(queue);
-        PendingChange *pending = malloc(sizeof(*pending));
-        r = -ENOMEM;
-        if (pending) {
-                *pending = (PendingChange){ .queue = queue, .request = request, .worker = link };
-                http_request_on_hangup(request, on_change_hangup, pending);
-                r = store_disabled(queue, &worker->worker, pending);
-        }
+        PendingChange *pending = pending_new(queue, request, worker_id, 200);
+        r = pending ? store_disabled(queue, worker, pending) : -ENOMEM;
         if (r >= 0)
                 return;
-        free(pending);
-        http_request_on_hangup(request, NULL, NULL);
         (void) problem_from_errno(&problem, r);
+        pending_refuse(pending, request, &problem);
+}
+
+/* ── those that come and go by themselves ── */
+
+static void on_changed(const Problem *problem, const QueueWorker *worker, bool created, void *userdata) {
+        PendingChange *pending = userdata;
+        if (created)
+                pending->status = 201;
+        answer_change(pending, problem, worker);
+}
+
+static int join(Queue *queue, HttpRequest *request, WorkerConfig *config, Problem *problem) {
+        PendingChange *pending = pending_new(queue, request, config->id, 200);
+        if (!pending)
+                return problem_from_errno(problem, -ENOMEM);
+        int r = workers_join(&queue->workers, config, on_changed, pending, problem);
+        if (r < 0)
+                free(pending);
+        return r;
+}
+
+void route_worker_join(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Queue *queue = userdata;
+        Problem problem = {};
+        _cleanup_(worker_config_done) WorkerConfig config = {};
+        _cleanup_(json_putp) json_object *body = NULL;
+        int r = request_parse_body(request, &body, &problem);
+        if (r >= 0)
+                r = worker_config_read_joining(body, &config, &problem);
+        if (r >= 0)
+                r = join(queue, request, &config, &problem);
+        if (r >= 0)
+                return;
+        http_request_on_hangup(request, NULL, NULL);
         http_request_answer_problem(request, &problem, NULL);
+}
+
+void route_worker_leave(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Queue *queue = userdata;
+        Problem problem = {};
+        const char *worker_id = context->match.parameters[0];
+        PendingChange *pending = pending_new(queue, request, worker_id, 202);
+        int r = pending ? workers_leave(&queue->workers, worker_id, on_changed, pending, &problem) :
+                          problem_from_errno(&problem, -ENOMEM);
+        if (r < 0)
+                pending_refuse(pending, request, &problem);
 }

@@ -20,6 +20,8 @@ const Endpoint queue_endpoints[] = {
         { "GET", "/api/v1/tasks", ACCESS_READ, route_tasks_list, tasks_list_query, tasks_list_repeatable },
         { "POST", "/api/v1/tasks", ACCESS_SUBMIT, route_tasks_submit },
         { "GET", "/api/v1/workers", ACCESS_READ, route_workers },
+        { "POST", "/api/v1/workers", ACCESS_MANAGE, route_worker_join },
+        { "DELETE", "/api/v1/workers/{worker_id}", ACCESS_MANAGE, route_worker_leave },
         { "PUT", "/api/v1/workers/{worker_id}", ACCESS_MANAGE, route_worker_set },
         { "GET", "/api/v1/queues", ACCESS_READ, route_queues },
         /* With or without a slash at the end. */

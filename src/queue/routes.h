@@ -42,4 +42,6 @@ void route_worker_status(void *userdata, HttpRequest *request, const RequestCont
 
 /* routes-workers.c */
 void route_workers(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_worker_join(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_worker_leave(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_worker_set(void *userdata, HttpRequest *request, const RequestContext *context);

@@ -91,6 +91,24 @@ static int format_tasks(const Runner *runner, Text *text) {
         return r;
 }
 
+static int format_pressure(const MemoryPressure *pressure, Text *text) {
+        int r = 0;
+        if (pressure->is_known)
+                r = metrics_text_single(
+                                text,
+                                "daggyr_memory_pressure_ratio",
+                                "gauge",
+                                "Share of the last 10 s in which a task stood still for memory.",
+                                pressure->percent / 100);
+        return r < 0 ? r :
+                       metrics_text_single(
+                                       text,
+                                       "daggyr_starts_held",
+                                       "gauge",
+                                       "1 while tasks wait for the memory pressure to go down.",
+                                       pressure->is_holding);
+}
+
 static int format_durations(const Metrics *metrics, Text *text) {
         int r = metrics_text_head(
                         text, "daggyr_task_start_seconds", "histogram", "Time from submission to execution.");
@@ -162,6 +180,8 @@ int metrics_format(const Runner *runner, Text *text) {
                 r = format_resources(text, "daggyr_capacity", "What the runner has.", &runner->pool.total);
         if (r >= 0)
                 r = format_resources(text, "daggyr_capacity_free", "What of it no task has.", &free_amounts);
+        if (r >= 0)
+                r = format_pressure(&runner->pressure_watch.pressure, text);
         if (r >= 0)
                 r = format_durations(&runner->metrics, text);
         return r < 0 ? r : format_process(runner, text);

@@ -15,6 +15,8 @@ static int capacity_members(const Runner *runner, json_object *object) {
         };
         capacity_pool_free_amounts(&runner->pool, &view.free_amounts);
         int r = capacity_view_add(object, &view);
+        if (r >= 0)
+                r = memory_pressure_add(object, &runner->pressure_watch.pressure);
         return r < 0 ? r : json_add_u64(object, "revision", runner->pool.revision);
 }
 

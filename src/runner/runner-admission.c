@@ -79,7 +79,7 @@ void runner_admit(Runner *runner) {
             usec_now(CLOCK_BOOTTIME) < runner->shortage_until_usec)
                 return;
         release_held(&runner->waiting);
-        for (;;) {
+        while (!pressure_watch_holds(runner)) {
                 AdmissionEntry *entry = admission_list_next(
                                 &runner->waiting, &runner->pool, usec_now(CLOCK_BOOTTIME));
                 if (!entry)

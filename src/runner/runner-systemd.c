@@ -18,6 +18,7 @@ static void on_capacity(const SliceLimits *limits, void *userdata) {
 static void ready(Runner *runner) {
         bool first = runner->on_ready != NULL;
         runner->systemd_ready = runner->has_been_ready = true;
+        pressure_watch_update(runner);
         http_server_accept(runner->daemon.http);
         runner_admit_soon(runner);
         daemon_status_changed(&runner->daemon);

@@ -188,10 +188,11 @@ static void tell_status(void *userdata) {
         Runner *runner = userdata;
         Resources free_amounts;
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
-        const char *state = runner->daemon.stopping ? "stopping: " :
-                        runner_is_draining(runner)  ? "draining: " :
-                        !runner->systemd_ready      ? "no connection to systemd: " :
-                                                      "";
+        const char *state = runner->daemon.stopping                ? "stopping: " :
+                        runner_is_draining(runner)                 ? "draining: " :
+                        !runner->systemd_ready                     ? "no connection to systemd: " :
+                        runner->pressure_watch.pressure.is_holding ? "short of memory: " :
+                                                                     "";
         (void) sd_notifyf(
                         false,
                         "STATUS=%s%zu running, %zu waiting, %.1f of %.1f cores free",
@@ -264,6 +265,7 @@ static int take_config(Runner *runner, RunnerConfig *new_config) {
         runner->config = TAKE_PTR(config);
         apply_limits(runner);
         runner_update_capacity(runner);
+        pressure_watch_update(runner);
         runner_admit_soon(runner);
         return 0;
 }
@@ -355,6 +357,7 @@ Runner *runner_free(Runner *runner) {
         event_source_dropp(&runner->expiry_source);
         event_source_dropp(&runner->accept_source);
         event_source_dropp(&runner->lease_source);
+        pressure_watch_done(&runner->pressure_watch);
         lease_journal_done(&runner->lease_journal);
         account_done(&runner->daemon_account);
         spawner_free(runner->spawner);

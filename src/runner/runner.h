@@ -23,6 +23,7 @@
 #include "runner/metrics.h"
 #include "runner/oom-watch.h"
 #include "runner/own-unit.h"
+#include "runner/pressure-watch.h"
 #include "runner/stale-scopes.h"
 #include "runner/task-accounts.h"
 #include "runner/task-table.h"
@@ -57,6 +58,7 @@ struct Runner {
         CapacityPool pool;
         DeviceGrants devices_in_use;
         OomWatch oom_watch;
+        PressureWatch pressure_watch;
         AdmissionList waiting;
         TaskTable tasks;
         Lease lease;

@@ -192,7 +192,16 @@ static int write_live(const StoredTask *task, const StoredAttempt *attempt, void
 }
 
 static int write_worker(const StoredWorker *worker, void *userdata) {
-        return text_appendf(userdata, "%s %d\n", worker->worker_id, worker->disabled);
+        return text_appendf(
+                        userdata,
+                        "%s disabled=%d joined=%d leaving=%d %s %s %s\n",
+                        worker->worker_id,
+                        worker->disabled,
+                        worker->joined,
+                        worker->leaving,
+                        worker->url ?: "-",
+                        worker->before_url ?: "-",
+                        worker->token ?: "-");
 }
 
 static void check_task(Fixture *fixture, const char *task_id, const char *wanted) {
@@ -616,19 +625,46 @@ static void finished_tasks_are_forgotten_step_by_step(void **state) {
         assert_int_equal(count_rows(fixture, "specs"), 5);
 }
 
-static void workers_are_kept(void **state) {
+static void check_workers(Fixture *fixture, const char *wanted) {
+        Text seen = {};
+        assert_int_equal(text_append(&seen, ""), 0);
+        assert_int_equal(task_store_load_workers(fixture->store, write_worker, &seen), 0);
+        assert_string_equal(seen.data, wanted);
+        text_done(&seen);
+}
+
+static void workers_are_kept_replaced_and_forgotten(void **state) {
         Fixture *fixture = *state;
-        StoredWorker worker = { .worker_id = "mac1", .disabled = true };
+        static const StoredWorker joined = {
+                .worker_id = "x'); DROP TABLE workers; --",
+                .joined = true,
+                .leaving = true,
+                .before_url = "http://old'--",
+                .url = "http://10.0.0.1:2504",
+                .token = "'; DELETE FROM tasks; --",
+        };
         StoreBatch *batch = batch_new();
-        assert_int_equal(store_batch_put_worker(batch, &worker), 0);
-        worker = (StoredWorker){ .worker_id = "linux" };
-        assert_int_equal(store_batch_put_worker(batch, &worker), 0);
+        assert_int_equal(
+                        store_batch_put_worker(
+                                        batch, &(StoredWorker){ .worker_id = "mac1", .disabled = true }),
+                        0);
+        assert_int_equal(store_batch_put_worker(batch, &(StoredWorker){ .worker_id = "linux" }), 0);
+        assert_int_equal(store_batch_put_worker(batch, &joined), 0);
         assert_int_equal(commit(fixture, batch), 0);
         reopen(fixture);
-        Text seen = {};
-        assert_int_equal(task_store_load_workers(fixture->store, write_worker, &seen), 0);
-        assert_string_equal(seen.data, "linux 0\nmac1 1\n");
-        text_done(&seen);
+        check_workers(fixture,
+                      "linux disabled=0 joined=0 leaving=0 - - -\n"
+                      "mac1 disabled=1 joined=0 leaving=0 - - -\n"
+                      "x'); DROP TABLE workers; -- disabled=0 joined=1 leaving=1 "
+                      "http://10.0.0.1:2504 http://old'-- '; DELETE FROM tasks; --\n");
+        batch = batch_new();
+        assert_int_equal(store_batch_put_worker(batch, &(StoredWorker){ .worker_id = "mac1" }), 0);
+        assert_int_equal(store_batch_delete_worker(batch, joined.worker_id), 0);
+        assert_int_equal(store_batch_delete_worker(batch, "linux"), 0);
+        assert_int_equal(store_batch_delete_worker(batch, "was never there"), 0);
+        assert_int_equal(commit(fixture, batch), 0);
+        reopen(fixture);
+        check_workers(fixture, "mac1 disabled=0 joined=0 leaving=0 - - -\n");
 }
 
 typedef struct Order {
@@ -1203,10 +1239,7 @@ static void a_store_of_version_1_is_brought_up_to_date(void **state) {
         check_task(fixture, "old", "5 old queued p3 r2 l0 s1 11 12 13 0 {} -\n");
         check_task(fixture, "over", "7 over completed p0 r0 l0 s0 11 12 0 14 {} {}\n");
         check_live(fixture, "old queued\nsent queued\n#1 sent w sent.1 i 15 0 -\n");
-        Text seen = {};
-        assert_int_equal(task_store_load_workers(fixture->store, write_worker, &seen), 0);
-        assert_string_equal(seen.data, "w 1\n");
-        text_done(&seen);
+        check_workers(fixture, "w disabled=1 joined=0 leaving=0 - - -\n");
         char output[8] = {};
         assert_int_equal(
                         task_store_read_output(
@@ -1343,7 +1376,7 @@ int main(void) {
                 TEST(a_rare_state_among_many_of_a_label_is_found_page_by_page),
                 TEST(a_reader_may_stop_and_must_not_nest),
                 TEST(finished_tasks_are_forgotten_step_by_step),
-                TEST(workers_are_kept),
+                TEST(workers_are_kept_replaced_and_forgotten),
                 TEST(facts_are_kept),
                 TEST(callbacks_come_in_order),
                 TEST(closing_waits_for_what_was_handed_over),

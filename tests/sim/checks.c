@@ -146,6 +146,15 @@ void check_forget(Sim *sim, uint32_t id) {
                               id);
 }
 
+/* WORKER has left. */
+void check_gone(Sim *sim, const Queue *queue, size_t worker) {
+        for (size_t i = 0; i < sim->n_tasks; i++) {
+                const Task *task = delivery_find_task(queue->delivery, sim->tasks[i].id);
+                if (task && task->worker == queue->views[worker].worker)
+                        sim_violation(sim, "%s is at a worker that is gone", task->task_id);
+        }
+}
+
 void check_told(Sim *sim, SimTask *task) {
         task->n_told++;
         if (!task->disk.finished)

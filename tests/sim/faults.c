@@ -25,6 +25,8 @@ typedef enum Fault {
         FAULT_ISOLATION,
         FAULT_EVICTION,
         FAULT_STOP,
+        FAULT_WORKER_LEAVES,
+        FAULT_WORKER_MOVES,
         _FAULT_MAX,
 } Fault;
 
@@ -43,7 +45,10 @@ static Change *change_new(size_t queue, size_t runner, bool value) {
 
 static void permission_arrives(Sim *sim, void *data) {
         const Change *change = data;
-        queue_set_permitted(sim, &sim->queues[change->queue], change->runner, change->value);
+        Queue *queue = &sim->queues[change->queue];
+        for (size_t v = 0; v < sim->n_runners; v++) /* workers that nobody has may be used when they come */
+                if (queue->views[v].runner == change->runner)
+                        queue_set_permitted(sim, queue, v, change->value);
 }
 
 /* Disjoint as the master sees it; each queue hears of it in its own time, so that their views overlap. */
@@ -177,6 +182,21 @@ static void evict(Sim *sim, uint32_t id) {
         }
 }
 
+static void worker_comes(Sim *sim, void *data) {
+        const Change *change = data;
+        queue_worker_comes(sim, &sim->queues[change->queue], change->runner);
+}
+
+/* For longer than what it runs takes, or only for a moment. */
+static void worker_leaves(Sim *sim, size_t q, size_t worker) {
+        queue_worker_leaves(sim, &sim->queues[q], worker);
+        sim_at_any_life(sim,
+                        soon(sim, 120 * SEC),
+                        &sim->queues[q].host,
+                        worker_comes,
+                        change_new(q, worker, true));
+}
+
 static void go_wrong(Sim *sim, Fault fault) {
         size_t q = sim_below(sim, sim->n_queues), r = sim_below(sim, sim->n_runners);
         usec_t until_usec = soon(sim, 100 * SEC);
@@ -207,6 +227,12 @@ static void go_wrong(Sim *sim, Fault fault) {
         case FAULT_EVICTION:
                 if (sim->n_attempts > 0)
                         evict(sim, (uint32_t) sim_below(sim, sim->n_attempts));
+                break;
+        case FAULT_WORKER_LEAVES:
+                worker_leaves(sim, q, r);
+                break;
+        case FAULT_WORKER_MOVES:
+                queue_worker_moves(sim, &sim->queues[q], r, sim_below(sim, sim->n_runners));
                 break;
         case FAULT_STOP:
                 stop(sim, sim_below(sim, sim->n_tasks));
@@ -249,12 +275,16 @@ static void calm(Sim *sim, void *data) {
                 sim->queues[q].full_until_usec = sim->queues[q].slow_until_usec = 0;
                 if (!sim->queues[q].host.up)
                         queue_start(sim, &sim->queues[q]);
+                queue_workers_come_back(sim, &sim->queues[q]);
         }
 }
 
-/* After what was still on its way to queues that had stood still. */
+/* After what was still on its way to queues that had stood still; and again, for workers that come back late,
+ * because something of others may still run where they are to be. */
 static void share_last(Sim *sim, void *data) {
         share_out(sim, true);
+        if (sim->now_usec < sim->calm_usec + 1000 * SEC)
+                sim_at(sim, sim->now_usec + 200 * SEC, NULL, share_last, NULL);
 }
 
 /* ── the beginning ── */
@@ -315,6 +345,12 @@ void scenario_begin(Sim *sim) {
         }
         for (size_t i = 0; i < sim->n_queues; i++) {
                 sim->queues[i].index = i;
+                for (size_t r = 0; r < sim->n_runners; r++)
+                        sim->queues[i].views[r] = (WorkerView){ .sim = sim,
+                                                                .queue = &sim->queues[i],
+                                                                .runner = r };
+                if (sim->n_runners > 1 && sim_chance(sim, 0.3)) /* which leaves room to move to */
+                        sim->queues[i].views[sim_below(sim, sim->n_runners)].away = true;
                 begin_host(sim, &sim->queues[i].host, "q", i);
                 queue_start(sim, &sim->queues[i]);
         }

@@ -11,14 +11,15 @@
 
 #define TIMEOUT_USEC (5 * USEC_PER_SEC)
 
-Rpc *rpc_new(Sim *sim, Queue *queue, size_t runner, RpcType type) {
+Rpc *rpc_new(Sim *sim, const WorkerView *view, RpcType type) {
         Rpc *rpc = sim_allocate(sizeof(*rpc));
         *rpc = (Rpc){
                 .type = type,
-                .queue = queue->index,
-                .runner = runner,
+                .queue = view->queue->index,
+                .view = (size_t) (view - view->queue->views),
+                .runner = view->runner,
                 .attempt = NO_ATTEMPT,
-                .life = queue->host.life,
+                .life = view->queue->host.life,
                 .next = sim->rpcs,
         };
         sim->rpcs = rpc;

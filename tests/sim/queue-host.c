@@ -12,9 +12,10 @@
 #include "core/json/json.h"
 #include "sim.h"
 
-#define REALTIME_USEC  (1000000 * USEC_PER_SEC)
-#define LARGE_BYTES    5000 /* more than is kept in memory */
-#define ASK_AGAIN_USEC (5 * USEC_PER_SEC)
+#define REALTIME_USEC   (1000000 * USEC_PER_SEC)
+#define LARGE_BYTES     5000 /* more than is kept in memory */
+#define ASK_AGAIN_USEC  (5 * USEC_PER_SEC)
+#define COME_AGAIN_USEC (10 * USEC_PER_SEC)
 
 Moment queue_moment(const Queue *queue) {
         return (Moment){
@@ -38,11 +39,51 @@ static void timer_fires(Sim *sim, void *data) {
 
 static void plant_defects(const Sim *sim, const Queue *queue) {
         for (size_t i = 0; i < sim->n_runners; i++) {
+                if (queue->views[i].away)
+                        continue;
                 Worker *worker = &delivery_worker_scheduled(queue->views[i].worker)->worker;
                 if (sim->defect == DEFECT_NO_LOST_BOUND)
                         worker->lease_maybe_usec = 0;
+                if (sim->defect == DEFECT_MOVE_IS_RESTART)
+                        worker->elsewhere_usec = 0;
                 if (sim->defect == DEFECT_ANY_REPORT && worker->identity != WORKER_UNKNOWN)
                         worker->identity = WORKER_KNOWN;
+        }
+}
+
+/* What is on its way to it may arrive, but nobody hears of it. */
+static void drop_requests(Sim *sim, const WorkerView *view) {
+        for (Rpc *rpc = sim->rpcs; rpc; rpc = rpc->next)
+                if (rpc->queue == view->queue->index && &view->queue->views[rpc->view] == view)
+                        rpc->done = true;
+}
+
+static bool has_left(const Sim *sim, const WorkerView *view) {
+        const Worker *worker = &delivery_worker_scheduled(view->worker)->worker;
+        bool early = sim->defect == DEFECT_GO_EARLY && worker->n_attempts > 0;
+        return view->leaving && (early || delivery_worker_has_left(view->worker));
+}
+
+static void let_go(Sim *sim, Queue *queue) {
+        for (size_t i = 0; i < sim->n_runners; i++) {
+                WorkerView *view = &queue->views[i];
+                if (view->away)
+                        continue;
+                view->moved &= delivery_worker_scheduled(view->worker)->worker.elsewhere_usec > 0;
+                if (!has_left(sim, view))
+                        continue;
+                sim_log(sim, "%s is without %s", queue->host.name, sim->runners[i].host.name);
+                sim->n_left++;
+                check_gone(sim, queue, i);
+                if (*sim->violation)
+                        return;
+                delivery_remove_worker(view->worker);
+                drop_requests(sim, view);
+                view->worker = NULL;
+                view->away = true;
+                view->listening = view->connecting = view->retrying = false;
+                view->runner_life = 0;
+                view->stay++;
         }
 }
 
@@ -53,6 +94,7 @@ void queue_settle(Queue *queue) {
         plant_defects(sim, queue);
         Moment now = queue_moment(queue);
         delivery_run(queue->delivery, &now);
+        let_go(sim, queue);
         usec_t deadline_usec = delivery_deadline(queue->delivery, &now);
         if (deadline_usec == USEC_INFINITY)
                 return;
@@ -132,6 +174,7 @@ uint32_t attempt_copy(Sim *sim, uint32_t id) {
         copy->known = true;
         copy->task = attempt->task;
         copy->queue = attempt->queue;
+        copy->view = attempt->view;
         copy->runner = attempt->runner;
         (void) snprintf(copy->id,
                         sizeof(copy->id),
@@ -166,21 +209,30 @@ static const DeliveryListener listener = {
 
 /* ── start and end ── */
 
+static void add_worker(Sim *sim, Queue *queue, size_t i, const Moment *now) {
+        WorkerView *view = &queue->views[i];
+        *view = (WorkerView){
+                .sim = sim,
+                .queue = queue,
+                .runner = view->runner,
+                .leaving = view->leaving,
+                .before = view->before,
+                .moved = view->moved,
+                .permitted = view->permitted,
+                .stay = view->stay + 1,
+        };
+        if (delivery_add_worker(queue->delivery, sim->runners[i].host.name, view, now, &view->worker) < 0)
+                abort();
+        if (view->moved)
+                delivery_move_worker(view->worker, now);
+        delivery_set_leaving(view->worker, view->leaving, now);
+        scheduler_set_permitted(delivery_worker_scheduled(view->worker), view->permitted, now->boottime_usec);
+}
+
 static void add_workers(Sim *sim, Queue *queue, const Moment *now) {
-        for (size_t i = 0; i < sim->n_runners; i++) {
-                WorkerView *view = &queue->views[i];
-                *view = (WorkerView){
-                        .sim = sim,
-                        .queue = queue,
-                        .runner = i,
-                        .permitted = view->permitted,
-                };
-                if (delivery_add_worker(
-                                    queue->delivery, sim->runners[i].host.name, view, now, &view->worker) < 0)
-                        abort();
-                scheduler_set_permitted(
-                                delivery_worker_scheduled(view->worker), view->permitted, now->boottime_usec);
-        }
+        for (size_t i = 0; i < sim->n_runners; i++)
+                if (!queue->views[i].away)
+                        add_worker(sim, queue, i, now);
 }
 
 static void restore(const Sim *sim, const Queue *queue, const SimTask *task, const Moment *now) {
@@ -192,7 +244,7 @@ static void restore(const Sim *sim, const Queue *queue, const SimTask *task, con
                 attempt = (StoredAttempt){
                         .number = task->n_attempts,
                         .state = row->state,
-                        .worker_id = sim->runners[sim->attempts[row->attempt].runner].host.name,
+                        .worker_id = sim->runners[sim->attempts[row->attempt].view].host.name,
                         .runner_task_id = sim->attempts[row->attempt].id,
                         .runner_instance = row->instance,
                         .unanswered = row->unanswered,
@@ -346,7 +398,7 @@ void queue_stop_task(Sim *sim, size_t i) {
 
 void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted) {
         queue->views[runner].permitted = permitted;
-        if (!queue->host.up)
+        if (!queue->host.up || queue->views[runner].away)
                 return;
         sim_log(sim,
                 "%s %s use %s",
@@ -358,4 +410,101 @@ void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted) 
                         permitted,
                         host_clock(sim, &queue->host));
         queue_settle(queue);
+}
+
+/* ── its workers ── */
+
+void queue_worker_leaves(Sim *sim, Queue *queue, size_t worker) {
+        WorkerView *view = &queue->views[worker];
+        if (!queue->host.up || view->away || view->leaving)
+                return;
+        sim_log(sim, "%s is to do without %s", queue->host.name, sim->runners[worker].host.name);
+        Moment now = queue_moment(queue);
+        view->leaving = true;
+        delivery_set_leaving(view->worker, true, &now);
+        queue_settle(queue);
+}
+
+/* By another one that is there, or has moved away so lately that something of it may still run there. */
+static bool is_taken(const Sim *sim, const Queue *queue, size_t worker, size_t runner) {
+        for (size_t i = 0; i < sim->n_runners; i++) {
+                const WorkerView *view = &queue->views[i];
+                if (i != worker && !view->away &&
+                    (view->runner == runner || (view->moved && view->before == runner)))
+                        return true;
+        }
+        return false;
+}
+
+static void come_again(Sim *sim, void *data) {
+        const WorkerView *view = *(WorkerView **) data;
+        queue_worker_comes(sim, view->queue, (size_t) (view - view->queue->views));
+}
+
+static void come_later(Sim *sim, WorkerView *view) {
+        WorkerView **data = sim_allocate(sizeof(WorkerView *));
+        *data = view;
+        sim_at_any_life(sim, sim->now_usec + COME_AGAIN_USEC, &view->queue->host, come_again, data);
+}
+
+/* Where it was, or at the next runner where none is. */
+static bool find_place(const Sim *sim, const Queue *queue, size_t worker, size_t *runner) {
+        for (size_t i = 0; i < sim->n_runners; i++, *runner = (*runner + 1) % sim->n_runners)
+                if (!is_taken(sim, queue, worker, *runner))
+                        return true;
+        return false;
+}
+
+void queue_worker_comes(Sim *sim, Queue *queue, size_t worker) {
+        WorkerView *view = &queue->views[worker];
+        if (!queue->host.up || (!view->away && !view->leaving))
+                return;
+        Moment now = queue_moment(queue);
+        if (view->away && !find_place(sim, queue, worker, &view->runner)) {
+                come_later(sim, view);
+                return;
+        }
+        view->leaving = false;
+        if (view->away) {
+                view->away = view->moved = false;
+                add_worker(sim, queue, worker, &now);
+        } else
+                delivery_set_leaving(view->worker, false, &now);
+        sim_log(sim,
+                "%s has %s, which is %s",
+                queue->host.name,
+                sim->runners[worker].host.name,
+                sim->runners[view->runner].host.name);
+        queue_settle(queue);
+}
+
+static void move(Sim *sim, WorkerView *view, size_t runner, const Moment *now) {
+        sim->n_moved++;
+        view->before = view->runner;
+        view->runner = runner;
+        view->moved = true;
+        view->connecting = view->retrying = false;
+        view->runner_life = 0;
+        view->stay++;
+        delivery_move_worker(view->worker, now);
+        sim_log(sim,
+                "%s finds %s at %s now",
+                view->queue->host.name,
+                sim->runners[view - view->queue->views].host.name,
+                sim->runners[runner].host.name);
+}
+
+void queue_worker_moves(Sim *sim, Queue *queue, size_t worker, size_t runner) {
+        WorkerView *view = &queue->views[worker];
+        bool just_moved = view->moved && runner != view->before && runner != view->runner;
+        if (!queue->host.up || view->away || just_moved || is_taken(sim, queue, worker, runner))
+                return;
+        Moment now = queue_moment(queue);
+        move(sim, view, runner, &now);
+        queue_settle(queue);
+}
+
+void queue_workers_come_back(Sim *sim, Queue *queue) {
+        for (size_t i = 0; i < sim->n_runners; i++)
+                queue_worker_comes(sim, queue, i);
 }

@@ -101,10 +101,16 @@ void runner_report(const Runner *runner, WorkerReport *ret) {
         ret->draining = runner->draining;
 }
 
+/* What it has is not what another runner has, where its queue may have looked for it before. */
+static bool has(const Sim *sim, const Rpc *rpc) {
+        const Attempt *attempt = &sim->attempts[rpc->attempt];
+        return attempt->kept && attempt->runner == rpc->runner;
+}
+
 static int submit(Sim *sim, Runner *runner, const Rpc *rpc) {
         Attempt *attempt = &sim->attempts[rpc->attempt];
         Problem problem = {};
-        if (attempt->kept)
+        if (has(sim, rpc))
                 return 200;
         if (sim->defect != DEFECT_NO_LEASES &&
             lease_check(&runner->lease,
@@ -116,6 +122,8 @@ static int submit(Sim *sim, Runner *runner, const Rpc *rpc) {
         if (runner->draining)
                 return 503;
         const SimTask *task = &sim->tasks[attempt->task];
+        if (attempt->runner != rpc->runner)
+                sim_violation(sim, "%s is sent to two runners as one attempt", task->id);
         if (!resources_fit(&task->want, &runner->pool.total))
                 return 422;
         if (capacity_charge(&runner->pool, &task->want, &attempt->charge) < 0)
@@ -158,12 +166,12 @@ static int get(const Sim *sim, const Rpc *rpc, Answer *answer) {
         const Attempt *attempt = &sim->attempts[rpc->attempt];
         answer->done = attempt->state == ATTEMPT_DONE;
         answer->end = attempt->end;
-        return attempt->kept ? 200 : 404;
+        return has(sim, rpc) ? 200 : 404;
 }
 
 static int delete (Sim *sim, Runner *runner, const Rpc *rpc) {
         const Attempt *attempt = &sim->attempts[rpc->attempt];
-        if (!attempt->kept)
+        if (!has(sim, rpc))
                 return 404;
         if (attempt->state == ATTEMPT_DONE) {
                 if (rpc->type == RPC_DELETE) {

@@ -31,6 +31,8 @@ static const char *const defect_names[] = {
         [DEFECT_FORGET_EARLY] = "forget-early",
         [DEFECT_FORGET_LISTED] = "forget-listed",
         [DEFECT_FORGET_UNSTORED] = "forget-unstored",
+        [DEFECT_GO_EARLY] = "go-early",
+        [DEFECT_MOVE_IS_RESTART] = "move-is-restart",
         [DEFECT_ANSWER_INSIDE] = "answer-inside",
 };
 

@@ -45,6 +45,8 @@ typedef enum Defect {
         DEFECT_FORGET_EARLY,       /* a result is forgotten although a submission may still arrive */
         DEFECT_FORGET_LISTED,      /* the same of what a listing shows */
         DEFECT_FORGET_UNSTORED,    /* a result is forgotten as soon as it was fetched */
+        DEFECT_GO_EARLY,           /* a worker is gone although something of the queue's is there */
+        DEFECT_MOVE_IS_RESTART,    /* one that has moved counts as started again */
         DEFECT_ANSWER_INSIDE,      /* a call fails from within the function that makes it */
         _DEFECT_MAX,
 } Defect;
@@ -82,7 +84,7 @@ typedef struct Attempt {
         char id[48];
         bool known; /* the queue has said whose it is */
         bool sent;
-        size_t task, queue, runner;
+        size_t task, queue, view, runner; /* at which worker of the queue, and where that was then */
         AttemptState state;
         AttemptEnd end;
         bool kept;    /* the runner has it in its table */
@@ -152,13 +154,18 @@ typedef struct Link {
 
 typedef struct Queue Queue;
 
-/* A worker as its queue's port knows it. */
+/* A worker as its queue's port knows it. What the queue's disk has of it survives the queue's process. */
 typedef struct WorkerView {
         Sim *sim;
         Queue *queue;
-        size_t runner;
-        DeliveryWorker *worker;
-        bool permitted; /* as far as the queue has heard */
+        size_t runner;          /* on disk: where it is; no two of a queue are at the same one */
+        size_t before;          /* on disk: where it was before it moved */
+        bool away;              /* on disk: it has left */
+        bool leaving;           /* on disk */
+        bool moved;             /* on disk: what it was sent may be elsewhere */
+        DeliveryWorker *worker; /* NULL while it is away */
+        bool permitted;         /* as far as the queue has heard */
+        uint64_t stay;          /* counts how often it came and moved: streams of before end */
 
         bool listening; /* the queue wants its events */
         bool connecting, retrying;
@@ -212,7 +219,7 @@ typedef enum RpcType {
 typedef struct PortCall Rpc;
 struct PortCall {
         RpcType type;
-        size_t queue, runner;
+        size_t queue, view, runner;
         uint32_t attempt;
         char lease_id[LEASE_ID_SIZE];
         uint64_t life; /* of the queue's process */
@@ -268,6 +275,7 @@ struct Sim {
         size_t n_attempts, n_attempts_allocated;
         Rpc *rpcs;
 
+        uint64_t n_left, n_moved;
         uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_writes, n_forgotten;
         char violation[256]; /* "" as long as all is well */
 };
@@ -286,7 +294,7 @@ void *sim_allocate(size_t size);
 void sim_done(Sim *sim);
 
 /* network.c */
-Rpc *rpc_new(Sim *sim, Queue *queue, size_t runner, RpcType type);
+Rpc *rpc_new(Sim *sim, const WorkerView *view, RpcType type);
 void rpc_send(Sim *sim, Rpc *rpc);
 
 /* runner-model.c */
@@ -321,6 +329,13 @@ void queue_take_task(Sim *sim, size_t task);
 void queue_stop_task(Sim *sim, size_t task);
 void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted);
 
+/* The worker begins to leave, and goes when it has left; comes (back), to any runner where none is; or moves
+ * to RUNNER, where it may be already. */
+void queue_worker_leaves(Sim *sim, Queue *queue, size_t worker);
+void queue_worker_comes(Sim *sim, Queue *queue, size_t worker);
+void queue_worker_moves(Sim *sim, Queue *queue, size_t worker, size_t runner);
+void queue_workers_come_back(Sim *sim, Queue *queue);
+
 /* faults.c */
 void scenario_begin(Sim *sim);
 
@@ -330,6 +345,7 @@ void check_start(Sim *sim, uint32_t attempt);
 void check_commit(Sim *sim, const SimTask *task, const Record *record);
 void check_forget(Sim *sim, uint32_t attempt); /* by request of its queue */
 void check_told(Sim *sim, SimTask *task);
+void check_gone(Sim *sim, const Queue *queue, size_t worker);
 void check_step(Sim *sim);
 void check_end(Sim *sim);
 bool sim_is_over(const Sim *sim);

@@ -98,6 +98,7 @@ static void apply_change(Sim *sim, const StoreChange *change) {
                 break;
         case STORE_DELETE_TASK:
         case STORE_PUT_WORKER:
+        case STORE_DELETE_WORKER:
         case STORE_PUT_FACT:
                 break;
         }
@@ -272,7 +273,8 @@ static void note_attempts(Sim *sim, const Queue *queue, const StoreBatch *batch)
                 attempt->queue = queue->index;
                 for (size_t i = 0; i < sim->n_runners; i++)
                         if (streq(sim->runners[i].host.name, change->attempt.worker_id))
-                                attempt->runner = i;
+                                attempt->view = i;
+                attempt->runner = queue->views[attempt->view].runner;
         }
 }
 

@@ -76,7 +76,7 @@ static bool fails_now(const WorkerView *view) {
 }
 
 static Rpc *request(const WorkerView *view, RpcType type, const char *attempt_id, void *userdata) {
-        Rpc *rpc = rpc_new(view->sim, view->queue, view->runner, type);
+        Rpc *rpc = rpc_new(view->sim, view, type);
         if (attempt_id)
                 rpc->attempt = attempt_find(view->sim, attempt_id);
         rpc->userdata = userdata;
@@ -333,7 +333,7 @@ static void output_came(const WorkerView *view, const Answer *answer, const Mome
 void queue_answer(Sim *sim, const Answer *answer) {
         const Rpc *rpc = answer->rpc;
         Queue *queue = &sim->queues[rpc->queue];
-        const WorkerView *view = &queue->views[rpc->runner];
+        const WorkerView *view = &queue->views[rpc->view];
         Moment now = queue_moment(queue);
         switch (rpc->type) {
         case RPC_PROBE:
@@ -367,6 +367,7 @@ void queue_answer(Sim *sim, const Answer *answer) {
 
 typedef struct StreamEvent {
         WorkerView *view;
+        uint64_t stay;
         uint64_t runner_life;
         uint32_t attempt;
         bool done, whole;
@@ -378,13 +379,21 @@ static void open_stream(WorkerView *view);
 static StreamEvent *event_new(WorkerView *view) {
         StreamEvent *event = sim_allocate(sizeof(*event));
         event->view = view;
+        event->stay = view->stay;
         event->runner_life = view->runner_life;
         event->attempt = NO_ATTEMPT;
         return event;
 }
 
+/* Of a worker that is not there any more, or elsewhere. */
+static bool is_over(const StreamEvent *event) {
+        return event->stay != event->view->stay;
+}
+
 static void retry(Sim *sim, void *data) {
         WorkerView *view = ((const StreamEvent *) data)->view;
+        if (is_over(data))
+                return;
         view->retrying = false;
         open_stream(view);
         queue_settle(view->queue);
@@ -392,6 +401,8 @@ static void retry(Sim *sim, void *data) {
 
 static void disconnects(Sim *sim, void *data) {
         WorkerView *view = ((const StreamEvent *) data)->view;
+        if (is_over(data))
+                return;
         Moment now = queue_moment(view->queue);
         sim_log(sim, "%s hears no more of %s", view->queue->host.name, sim->runners[view->runner].host.name);
         view->connecting = false;
@@ -404,6 +415,8 @@ static void disconnects(Sim *sim, void *data) {
 
 static void connects(Sim *sim, void *data) {
         WorkerView *view = ((const StreamEvent *) data)->view;
+        if (is_over(data))
+                return;
         const Runner *runner = &sim->runners[view->runner];
         const Link *link = &view->queue->links[view->runner];
         if (!runner->host.up || link->in_until_usec > sim->now_usec || link->out_until_usec > sim->now_usec) {
@@ -443,7 +456,7 @@ static void port_listen(void *worker, bool wanted) {
 static void event_comes(Sim *sim, void *data) {
         const StreamEvent *event = data;
         WorkerView *view = event->view;
-        if (view->runner_life != event->runner_life)
+        if (is_over(event) || view->runner_life != event->runner_life)
                 return;
         Moment now = queue_moment(view->queue);
         if (event->attempt == NO_ATTEMPT) {
@@ -472,37 +485,39 @@ static void break_stream(Sim *sim, WorkerView *view) {
 }
 
 static bool hears(const WorkerView *view, const Runner *runner) {
-        return view->queue && view->queue->host.up && view->runner_life == runner->host.life;
+        return view->queue && view->worker && view->queue->host.up &&
+                        &view->sim->runners[view->runner] == runner && view->runner_life == runner->host.life;
+}
+
+static void tell(Sim *sim, WorkerView *view, const Runner *runner, uint32_t attempt) {
+        if (view->queue->links[view->runner].in_until_usec > sim->now_usec ||
+            sim_chance(sim, sim->loss / 4)) {
+                break_stream(sim, view);
+                return;
+        }
+        StreamEvent *event = event_new(view);
+        event->attempt = attempt;
+        event->done = attempt != NO_ATTEMPT && sim->attempts[attempt].state == ATTEMPT_DONE;
+        event->whole = event->done && sim_chance(sim, 0.5);
+        runner_report(runner, &event->report);
+        usec_t when_usec = sim->now_usec + sim_between(sim, 100, 20 * USEC_PER_MSEC);
+        if (view->last_event_usec < when_usec)
+                view->last_event_usec = when_usec;
+        sim_at(sim, view->last_event_usec, &view->queue->host, event_comes, event);
 }
 
 void runner_tell(Sim *sim, Runner *runner, uint32_t attempt) {
-        size_t r = (size_t) (runner - sim->runners);
-        for (size_t q = 0; q < sim->n_queues; q++) {
-                WorkerView *view = &sim->queues[q].views[r];
-                if (!hears(view, runner))
-                        continue;
-                if (sim->queues[q].links[r].in_until_usec > sim->now_usec || sim_chance(sim, sim->loss / 4)) {
-                        break_stream(sim, view);
-                        continue;
-                }
-                StreamEvent *event = event_new(view);
-                event->attempt = attempt;
-                event->done = attempt != NO_ATTEMPT && sim->attempts[attempt].state == ATTEMPT_DONE;
-                event->whole = event->done && sim_chance(sim, 0.5);
-                runner_report(runner, &event->report);
-                usec_t when_usec = sim->now_usec + sim_between(sim, 100, 20 * USEC_PER_MSEC);
-                if (view->last_event_usec < when_usec)
-                        view->last_event_usec = when_usec;
-                sim_at(sim, view->last_event_usec, &view->queue->host, event_comes, event);
-        }
+        for (size_t q = 0; q < sim->n_queues; q++)
+                for (size_t v = 0; v < sim->n_runners; v++)
+                        if (hears(&sim->queues[q].views[v], runner))
+                                tell(sim, &sim->queues[q].views[v], runner, attempt);
 }
 
 void streams_break(Sim *sim, const Runner *runner) {
-        for (size_t q = 0; q < sim->n_queues; q++) {
-                WorkerView *view = &sim->queues[q].views[runner - sim->runners];
-                if (hears(view, runner))
-                        break_stream(sim, view);
-        }
+        for (size_t q = 0; q < sim->n_queues; q++)
+                for (size_t v = 0; v < sim->n_runners; v++)
+                        if (hears(&sim->queues[q].views[v], runner))
+                                break_stream(sim, &sim->queues[q].views[v]);
 }
 
 const WorkerPort sim_worker_port = {

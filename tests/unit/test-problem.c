@@ -113,6 +113,21 @@ static void problems_are_written_as_rfc9457_says(void **state) {
                    "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"detail\":\"no such task\"}");
 }
 
+static void further_members_are_taken_over(void **state) {
+        _cleanup_(json_putp) json_object *object = NULL;
+        json_object *extra = json_object_new_object();
+        Problem problem;
+
+        assert_int_equal(json_add_null(extra, "nothing"), 0);
+        assert_int_equal(json_add_u64(extra, "n", 1), 0);
+        (void) problem_set(&problem, 409, NULL, "full");
+        assert_int_equal(problem_to_json(&problem, extra, &object), 0);
+        check_json("with members",
+                   object,
+                   "{\"type\":\"about:blank\",\"title\":\"Conflict\",\"status\":409,\"detail\":\"full\","
+                   "\"nothing\":null,\"n\":1}");
+}
+
 static int try_to_json(void *userdata) {
         _cleanup_(json_putp) json_object *object = NULL;
         Problem problem;
@@ -137,6 +152,7 @@ int main(void) {
                 cmocka_unit_test(failures_of_ours_ask_to_try_again),
                 cmocka_unit_test(what_is_full_says_when_to_try_again),
                 cmocka_unit_test(problems_are_written_as_rfc9457_says),
+                cmocka_unit_test(further_members_are_taken_over),
                 cmocka_unit_test(failing_allocations_are_reported),
         };
 

@@ -28,6 +28,26 @@ static void a_capacity_is_read(void **state) {
         assert_false(report.draining);
 }
 
+static void a_runner_that_holds_starts_has_nothing_free(void **state) {
+        static const struct {
+                const char *text;
+                uint64_t free_mb;
+        } rows[] = {
+                { "{\"total\":{\"memory_mb\":9},\"free\":{\"memory_mb\":7},\"pressure\":{\"holding\":true}}",
+                  0 },
+                { "{\"total\":{\"memory_mb\":9},\"free\":{\"memory_mb\":7},\"pressure\":{\"holding\":false}}",
+                  7 },
+                { "{\"total\":{\"memory_mb\":9},\"free\":{\"memory_mb\":7},\"pressure\":null}", 7 },
+        };
+
+        for (FOREACH_ROW(row, rows)) {
+                WorkerReport report = {};
+                check_int(row->text, runner_capacity_parse(row->text, strlen(row->text), &report), 0);
+                check_true(row->text, report.free_amounts.memory_mb == row->free_mb);
+                check_true(row->text, report.total.memory_mb == 9);
+        }
+}
+
 static void a_strange_capacity_changes_nothing(void **state) {
         static const char *const rows[] = {
                 "",
@@ -142,9 +162,13 @@ static void only_what_is_exactly_there_is_raw(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_capacity_is_read), cmocka_unit_test(a_strange_capacity_changes_nothing),
-                cmocka_unit_test(a_lease_is_read),    cmocka_unit_test(problems_are_read),
-                cmocka_unit_test(results_are_read),   cmocka_unit_test(only_what_is_exactly_there_is_raw),
+                cmocka_unit_test(a_capacity_is_read),
+                cmocka_unit_test(a_runner_that_holds_starts_has_nothing_free),
+                cmocka_unit_test(a_strange_capacity_changes_nothing),
+                cmocka_unit_test(a_lease_is_read),
+                cmocka_unit_test(problems_are_read),
+                cmocka_unit_test(results_are_read),
+                cmocka_unit_test(only_what_is_exactly_there_is_raw),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,6 +162,30 @@ static void one_scan_serves_all_who_ask_meanwhile(void **state) {
         assert_string_equal(share, "wb");
 }
 
+static void who_has_other_workers_than_were_split_is_a_reason_to_look(void **state) {
+        static const Row before[] = { { "a:1", "1", "0123", "wa" }, {} };
+        static const Row after[] = { { "a:1", "1", "0123", "wb" }, {} };
+        static const Row emcee[] = { { "a:1", "1", NULL, "wb" }, {} };
+        _cleanup_(sharing_cache_done) SharingCache cache = { .ttl_usec = 30 * SEC, .strict = true };
+        char share[32];
+        assert_int_equal(ask(&cache, &before[0], 100, 100, share), SHARING_ANSWER_SCAN);
+        finish(&cache, before);
+        assert_int_equal(ask(&cache, &before[0], 101, 101, share), SHARING_ANSWER_SHARE);
+        assert_int_equal(ask(&cache, &after[0], 102, 102, share), SHARING_ANSWER_SCAN);
+        assert_int_equal(ask(&cache, &after[0], 103, 103, share), SHARING_ANSWER_WAIT);
+        finish(&cache, after);
+        assert_int_equal(ask(&cache, &after[0], 102, 104, share), SHARING_ANSWER_SHARE);
+        assert_string_equal(share, "wb");
+        assert_int_equal(ask(&cache, &before[0], 101, 104, share), SHARING_ANSWER_SHARE); /* once only */
+
+        sharing_cache_done(&cache);
+        cache = (SharingCache){ .ttl_usec = 30 * SEC };
+        assert_int_equal(ask(&cache, &row_a, 100, 100, share), SHARING_ANSWER_SCAN);
+        finish(&cache, only_a);
+        assert_int_equal(ask(&cache, &emcee[0], 101, 101, share), SHARING_ANSWER_SHARE);
+        assert_string_equal(share, "wa");
+}
+
 static void a_split_is_valid_from_the_beginning_of_its_scan(void **state) {
         _cleanup_(sharing_cache_done) SharingCache cache = { .ttl_usec = 30 * SEC, .strict = true };
         char share[32];
@@ -279,6 +303,7 @@ int main(void) {
                 cmocka_unit_test(an_asker_is_found_by_id_or_by_its_exact_name),
                 cmocka_unit_test(turns_last_until_a_share_has_arrived_everywhere),
                 cmocka_unit_test(one_scan_serves_all_who_ask_meanwhile),
+                cmocka_unit_test(who_has_other_workers_than_were_split_is_a_reason_to_look),
                 cmocka_unit_test(a_split_is_valid_from_the_beginning_of_its_scan),
                 cmocka_unit_test(a_new_queue_renews_the_split_and_an_unknown_one_does_so_once),
                 cmocka_unit_test(who_came_while_the_scan_went_on_gets_another),

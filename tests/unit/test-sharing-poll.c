@@ -77,6 +77,30 @@ static void only_what_is_configured_is_permitted(void **state) {
         assert_true(worker_set_has(bed.poll.permitted, "w2"));
 }
 
+static void with_other_workers_it_drops_what_it_lost_and_asks_at_once(void **state) {
+        _cleanup_(bed_done) Bed bed = bed_new(true);
+        unsigned question = sharing_poll_start(&bed.poll, 100 * SEC);
+        assert_int_equal(sharing_poll_finish(&bed.poll, question, bed.configured, 100 * SEC), 1);
+        assert_int_equal(sharing_poll_configure(&bed.poll, bed.other, 101 * SEC), 1); /* w2, w3 */
+        assert_int_equal(bed.poll.permitted->n_ids, 1);
+        assert_string_equal(bed.poll.permitted->ids[0], "w2");
+        question = sharing_poll_start(&bed.poll, 101 * SEC);
+        assert_int_not_equal(question, 0);
+        assert_int_equal(sharing_poll_configure(&bed.poll, bed.configured, 102 * SEC), 0);
+        assert_int_equal(sharing_poll_finish(&bed.poll, question, bed.other, 103 * SEC), 0);
+        assert_int_equal(bed.poll.next_usec, 103 * SEC); /* that was asked with the others */
+        question = sharing_poll_start(&bed.poll, 103 * SEC);
+        assert_int_equal(sharing_poll_finish(&bed.poll, question, bed.configured, 103 * SEC), 1);
+        assert_int_equal(bed.poll.next_usec, 113 * SEC);
+}
+
+static void without_sharing_it_may_use_new_workers_at_once(void **state) {
+        _cleanup_(bed_done) Bed bed = bed_new(false);
+        assert_int_equal(sharing_poll_configure(&bed.poll, bed.other, 101 * SEC), 1);
+        assert_true(worker_set_equal(bed.poll.permitted, bed.other));
+        assert_int_equal(bed.poll.next_usec, USEC_INFINITY);
+}
+
 static void switched_off_it_may_use_all_and_asks_nobody(void **state) {
         _cleanup_(bed_done) Bed bed = bed_new(false);
         assert_true(worker_set_equal(bed.poll.permitted, bed.configured));
@@ -126,6 +150,8 @@ int main(void) {
                 cmocka_unit_test(it_starts_with_none_and_asks_at_once),
                 cmocka_unit_test(no_answer_changes_nothing),
                 cmocka_unit_test(only_what_is_configured_is_permitted),
+                cmocka_unit_test(with_other_workers_it_drops_what_it_lost_and_asks_at_once),
+                cmocka_unit_test(without_sharing_it_may_use_new_workers_at_once),
                 cmocka_unit_test(switched_off_it_may_use_all_and_asks_nobody),
                 cmocka_unit_test(an_answer_from_before_it_was_switched_off_counts_for_nothing),
                 cmocka_unit_test(running_out_of_memory_leaves_what_was_there),

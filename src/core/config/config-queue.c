@@ -7,19 +7,9 @@
 
 #include "base/text.h"
 #include "core/json/json.h"
-#include "core/scheduling/worker.h"
+#include "core/scheduling/lease.h"
 
-#define URL_SIZE_MAX   1024
 #define RESULT_TTL_MAX (365.0 * 24 * 3600)
-
-static void worker_config_done(WorkerConfig *worker) {
-        free(worker->id);
-        free(worker->url);
-        free(worker->token_file);
-        free(worker->ca_file);
-        free(worker->cert_file);
-        free(worker->key_file);
-}
 
 QueueConfig *queue_config_free(QueueConfig *config) {
         if (!config)
@@ -56,53 +46,6 @@ static int field_port_range(
         return 0;
 }
 
-/* What goes into URLs of requests is put behind it, so it ends with the port or the host. */
-static int field_url(
-                json_object *value,
-                const JsonField *field,
-                const char *field_path,
-                void *target,
-                Problem *reterr_problem) {
-        int r = json_field_string(value, field, field_path, target, reterr_problem);
-        if (r < 0)
-                return r;
-        char *url = *(char **) target;
-        const char *host = text_after(url, "http://") ?: text_after(url, "https://");
-        size_t size = host ? strlen(host) : 0;
-        if (size > 0 && host[size - 1] == '/')
-                url[strlen(url) - 1] = '\0';
-        if (!host || !*host || strpbrk(host, "/?#@ \t\r\n"))
-                return problem_set(
-                                reterr_problem,
-                                400,
-                                field_path,
-                                "must be http://host:port or https://host:port");
-        return 0;
-}
-
-static int worker_parse(json_object *value, const char *path, WorkerConfig *worker, Problem *problem) {
-        static const JsonField fields[] = {
-                { "id", json_field_string, offsetof(WorkerConfig, id), true, 1, WORKER_ID_MAX },
-                { "url", field_url, offsetof(WorkerConfig, url), true, 1, URL_SIZE_MAX },
-                { "token_file",
-                  json_field_string,
-                  offsetof(WorkerConfig, token_file),
-                  false,
-                  1,
-                  PATH_SIZE_MAX },
-                { "ca_file", json_field_string, offsetof(WorkerConfig, ca_file), false, 1, PATH_SIZE_MAX },
-                { "cert_file",
-                  json_field_string,
-                  offsetof(WorkerConfig, cert_file),
-                  false,
-                  1,
-                  PATH_SIZE_MAX },
-                { "key_file", json_field_string, offsetof(WorkerConfig, key_file), false, 1, PATH_SIZE_MAX },
-                {},
-        };
-        return json_dispatch(value, fields, JSON_UNKNOWN_REFUSED, path, worker, problem);
-}
-
 static int check_worker_is_new(const QueueConfig *config, const char *path, Problem *problem) {
         const WorkerConfig *last = &config->workers[config->n_workers - 1];
         for (const WorkerConfig *worker = config->workers; worker < last; worker++)
@@ -136,7 +79,7 @@ static int field_workers(
                 (void) snprintf(index, sizeof(index), "%zu", i);
                 json_pointer_join(path, field_path, index);
                 WorkerConfig *worker = &config->workers[config->n_workers++];
-                int r = worker_parse(json_object_array_get_idx(value, i), path, worker, reterr_problem);
+                int r = worker_config_read(json_object_array_get_idx(value, i), path, worker, reterr_problem);
                 if (r >= 0)
                         r = check_worker_is_new(config, path, reterr_problem);
                 if (r < 0)

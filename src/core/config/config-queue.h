@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/usec.h"
 #include "core/config/config-service.h"
+#include "core/config/config-worker.h"
 #include "core/task/resources.h"
 
 #define QUEUE_PORT           2503
@@ -19,13 +20,6 @@
 typedef struct PortRange {
         uint64_t from, to; /* both included; from 0: none */
 } PortRange;
-
-typedef struct WorkerConfig {
-        char *id;
-        char *url;                            /* "http://10.0.0.1:2504", without a slash at its end */
-        char *token_file;                     /* or NULL */
-        char *ca_file, *cert_file, *key_file; /* for https; or NULL */
-} WorkerConfig;
 
 typedef struct SharingConfig {
         bool enabled;

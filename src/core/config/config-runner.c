@@ -74,6 +74,7 @@ static int field_overrides(
 static const JsonField config_fields[] = {
         { .included = service_config_fields, .offset = AT(service) },
         { "capacity_overrides", field_overrides, AT(capacity_overrides) },
+        { "memory_pressure_max_percent", json_field_u64, AT(memory_pressure_max_percent), .max = 100 },
         { "default_resources", resources_field_request, AT(default_resources) },
         { "devices", config_field_devices, AT(devices) },
         { "task_user", json_field_string, AT(task_user), .min = 1, .max = USER_NAME_MAX },

@@ -20,6 +20,7 @@ typedef struct RunnerConfig {
         CapacityOverrides capacity_overrides;
         Resources default_resources;
         Devices devices;
+        uint64_t memory_pressure_max_percent; /* 0…100; 0: no start waits for it */
         char *task_user;
         char **allowed_users; /* NULL-terminated, never NULL */
         char **pass_environment;

@@ -105,7 +105,7 @@ static int add_members(json_object *object, json_object *extra) {
         if (!extra)
                 return 0;
         json_object_object_foreach(extra, key, value) {
-                int r = json_add(object, key, json_object_get(value));
+                int r = value ? json_add(object, key, json_object_get(value)) : json_add_null(object, key);
                 if (r < 0)
                         return r;
         }

@@ -51,6 +51,17 @@ int forget_list_add(ForgetList *list, const char *attempt_id, void *where, usec_
         return 1;
 }
 
+void forget_list_drop(ForgetList *list, const void *where) {
+        ForgetEntry *entry = NULL, *next = NULL;
+        HASH_ITER(hh, list->by_id, entry, next) {
+                if (entry->where != where)
+                        continue;
+                HASH_DELETE(hh, list->by_id, entry);
+                deadline_clear(&list->heap, &entry->deadline);
+                free(entry);
+        }
+}
+
 usec_t forget_list_due(const ForgetList *list) {
         const Deadline *first = deadline_first(&list->heap);
         return first ? first->when_usec : USEC_INFINITY;

@@ -23,6 +23,9 @@ void forget_list_done(ForgetList *list);
 /* WHERE is the caller's, and weak. 1 when it is new, 0 when it was in already and stays as it is; -ENOMEM. */
 int forget_list_add(ForgetList *list, const char *attempt_id, void *where, usec_t not_before_usec);
 
+/* Takes out all that are at WHERE. */
+void forget_list_drop(ForgetList *list, const void *where);
+
 /* When the first one is due; USEC_INFINITY: there is none. */
 usec_t forget_list_due(const ForgetList *list);
 

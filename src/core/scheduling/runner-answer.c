@@ -80,6 +80,9 @@ int runner_capacity_parse(const char *text, size_t size, WorkerReport *ret) {
                 r = read_amounts(get(object, "free", json_type_object), &report.free_amounts);
         if (r < 0)
                 return r;
+        json_object *pressure = get(object, "pressure", json_type_object);
+        if (pressure && get_bool(pressure, "holding"))
+                report.free_amounts = (Resources){}; /* what is sent there would wait */
         report.draining = get_bool(object, "draining");
         read_instance(object, report.instance);
         *ret = report;

@@ -94,6 +94,11 @@ bool attempt_is_of_other_instance(const ScheduledTask *task) {
         return *present && *task->instance && !streq(task->instance, present);
 }
 
+/* The instance that it was sent to is not there any more, nor can it be elsewhere under a live lease. */
+bool attempt_is_outlived(const ScheduledTask *task, usec_t now_usec) {
+        return attempt_is_of_other_instance(task) && now_usec >= task->worker->worker.elsewhere_usec;
+}
+
 void attempt_begin(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker, usec_t now_usec) {
         assert(task->state == SCHEDULED_WAITING);
 
@@ -153,13 +158,14 @@ static void attempt_choose_lease(ScheduledTask *task) {
         memcpy(task->lease_id, LEASE_OF_NOBODY, sizeof(task->lease_id));
 }
 
-/* A silent worker is asked again when it answers; until then there is nothing to gain. */
+/* A silent worker is asked again when it answers, and another instance than the one that may have it is not
+ * asked at all; until then there is nothing to gain. */
 void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
         assert(task->state == SCHEDULED_UNCERTAIN);
 
         touch_worker(task->worker);
         Worker *worker = &task->worker->worker;
-        if (worker_is_out_of_reach(worker)) {
+        if (worker_is_out_of_reach(worker) || attempt_is_of_other_instance(task)) {
                 deadline_set(&scheduler->deadlines, &task->deadline, usec_add(now_usec, RESUBMIT_USEC));
                 return;
         }
@@ -205,6 +211,15 @@ void attempt_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec)
                 task_finish(scheduler, task, REASON_CANCELED);
         else
                 task_requeue(scheduler, task, REASON_REFUSED, now_usec);
+}
+
+/* What was not found says nothing any more: it was looked for elsewhere. */
+void attempt_unmiss(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        if (!task->missing)
+                return;
+        task->missing = false;
+        if (task->state == SCHEDULED_UNCERTAIN)
+                deadline_set(&scheduler->deadlines, &task->deadline, now_usec);
 }
 
 /* The worker says no, and means every submission of this attempt. But an earlier one may have been taken by
@@ -291,7 +306,7 @@ void scheduler_submit_done(
         Worker *worker = &task->worker->worker;
         if (outcome != SUBMIT_UNSENT && outcome != SUBMIT_UNKNOWN)
                 worker->last_answer_usec = now_usec;
-        if (attempt_is_of_other_instance(task)) {
+        if (attempt_is_outlived(task, now_usec)) {
                 submission_outlived(scheduler, task, outcome, now_usec);
                 return;
         }
@@ -384,6 +399,21 @@ void scheduler_end_stored(
         scheduler_assert_idle(scheduler);
         usec_t usec = task->forget_after_usec;
         (void) forget_list_add(&scheduler->forget, attempt_id, worker, usec > now_usec ? usec : now_usec);
+}
+
+bool scheduler_take_over(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker) {
+        const Worker *state = &worker->worker;
+        scheduler_assert_idle(scheduler);
+        if ((task->state != SCHEDULED_RUNNING && task->state != SCHEDULED_UNCERTAIN) ||
+            state->identity == WORKER_UNKNOWN || !*task->instance ||
+            !streq(task->instance, state->report.instance))
+                return false;
+        usec_t elsewhere_usec = task->worker->worker.elsewhere_usec;
+        if (worker->worker.elsewhere_usec < elsewhere_usec) /* its lease is not of ours, or not only */
+                worker->worker.elsewhere_usec = elsewhere_usec;
+        worker_unlink(task);
+        worker_link(worker, task);
+        return true;
 }
 
 void scheduler_listing_stray(

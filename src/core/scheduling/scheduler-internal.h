@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What the scheduler's sources share. scheduler.c: tasks and actions; scheduler-attempt.c: one attempt from
- * placement to end; scheduler-worker.c: what is heard of workers; scheduler-touch.c: whose state has changed;
- * scheduler-place.c: which task goes where. */
+ * placement to end; scheduler-worker.c: what is heard of workers, and how they come and go;
+ * scheduler-touch.c: whose state has changed; scheduler-place.c: which task goes where. */
 #pragma once
 
 #include "core/scheduling/scheduler.h"
@@ -55,6 +55,8 @@ void attempt_refused(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec)
 void attempt_forgotten(Scheduler *scheduler, ScheduledTask *task);
 void attempt_lost(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
 bool attempt_is_of_other_instance(const ScheduledTask *task);
+void attempt_unmiss(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+bool attempt_is_outlived(const ScheduledTask *task, usec_t now_usec);
 void attempt_resubmit(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
 void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, usec_t now_usec);
 
@@ -62,11 +64,13 @@ void task_wait(Scheduler *scheduler, ScheduledTask *task, usec_t since_usec, use
 void worker_doubt(Worker *worker, usec_t now_usec);
 bool worker_is_to_be_released(const Worker *worker);
 void workers_tick(Scheduler *scheduler, usec_t now_usec);
+void workers_forget_call(Scheduler *scheduler, ScheduledWorker *worker);
 bool workers_next_call(Scheduler *scheduler, SchedulerAction *ret);
 
 /* scheduler-touch.c */
 int touch_add_worker(Scheduler *scheduler, ScheduledWorker *worker);
 void touch_worker(ScheduledWorker *worker);
+void touch_remove_worker(ScheduledWorker *worker);
 void touch_refresh(Scheduler *scheduler, usec_t now_usec);
 void touch_refresh_worker(ScheduledWorker *worker, usec_t now_usec);
 

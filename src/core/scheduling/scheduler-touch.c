@@ -25,6 +25,18 @@ void touch_worker(ScheduledWorker *worker) {
         worker->scheduler->touched = worker;
 }
 
+/* It is in no list and no heap afterwards. */
+void touch_remove_worker(ScheduledWorker *worker) {
+        Scheduler *scheduler = worker->scheduler;
+        for (ScheduledWorker **place = &scheduler->touched; *place; place = &(*place)->next_touched)
+                if (*place == worker) {
+                        *place = worker->next_touched;
+                        break;
+                }
+        deadline_clear(&scheduler->dues, &worker->due);
+        worker_index_remove(&scheduler->index, &worker->worker);
+}
+
 static usec_t earlier(usec_t a, usec_t b) {
         return a < b ? a : b;
 }
@@ -38,7 +50,7 @@ static usec_t next_tick_usec(const ScheduledWorker *worker) {
         /* What is on its way has its own deadline. */
         if (state->n_attempts > state->n_sending && worker_is_out_of_reach(state))
                 usec = earlier(usec, worker_lost_usec(state, worker->scheduler->config.lost_after_usec));
-        return usec;
+        return state->elsewhere_usec > 0 ? earlier(usec, state->elsewhere_usec) : usec;
 }
 
 /* When it begins, or ceases, to be usable by itself. */

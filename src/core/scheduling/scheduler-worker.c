@@ -68,16 +68,18 @@ void worker_doubt(Worker *worker, usec_t now_usec) {
         ask_who_it_is(worker, WORKER_IDENTITY_DOUBT, now_usec);
 }
 
-/* What was sent to an earlier start of the worker died with it; what this one was found not to have, it had
- * once. */
+/* What was sent to an earlier start of the worker died with it, unless the worker has moved: then the other
+ * instance may go on elsewhere. What this one was found not to have, it had once. */
 static void settle_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
         bool is_known = worker->worker.identity == WORKER_KNOWN;
         for (ScheduledTask *task = worker->attempts, *next; task; task = next) {
                 next = task->next_at_worker;
                 if (task->state == SCHEDULED_SENDING)
                         continue;
-                if (attempt_is_of_other_instance(task))
+                if (attempt_is_outlived(task, now_usec))
                         attempt_lost(scheduler, task, now_usec);
+                else if (attempt_is_of_other_instance(task))
+                        continue;
                 else if (task->missing && is_known && task->state == SCHEDULED_RUNNING)
                         attempt_forgotten(scheduler, task);
                 else if (task->missing && is_known)
@@ -275,6 +277,35 @@ void scheduler_set_disabled(ScheduledWorker *worker, bool disabled, usec_t now_u
         call_at_once(&worker->worker, now_usec);
 }
 
+void scheduler_set_leaving(ScheduledWorker *worker, bool leaving, usec_t now_usec) {
+        if (worker->worker.leaving == leaving)
+                return;
+        touch_worker(worker);
+        worker->worker.leaving = leaving;
+        call_at_once(&worker->worker, now_usec);
+}
+
+/* Silent until the other address answers, so that nothing is sent there before it has said who it is. */
+void scheduler_move_worker(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
+        Worker *state = &worker->worker;
+        assert(state->call_phase != WORKER_CALL_UNDER_WAY);
+
+        touch_worker(worker);
+        for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker)
+                attempt_unmiss(scheduler, task, now_usec);
+        state->elsewhere_usec = worker_lost_usec(state, scheduler->config.lost_after_usec);
+        state->silent = true;
+        worker_doubt(state, now_usec);
+}
+
+/* A lease of one that does not answer ends by itself. */
+bool scheduler_worker_has_left(const ScheduledWorker *worker) {
+        const Worker *state = &worker->worker;
+        return state->leaving && state->n_attempts == 0 && state->call_phase != WORKER_CALL_UNDER_WAY &&
+                        (!*state->lease_id || state->silent);
+}
+
 /* Nothing is left there that would have to be finished first. */
 bool worker_is_to_be_released(const Worker *worker) {
         return *worker->lease_id && !worker->silent && !worker_is_wanted(worker) && worker->n_attempts == 0;
@@ -294,6 +325,19 @@ static void begin_call(ScheduledWorker *worker, usec_t now_usec) {
         worker->next_call = NULL;
         *(scheduler->last_call ? &scheduler->last_call->next_call : &scheduler->first_call) = worker;
         scheduler->last_call = worker;
+}
+
+void workers_forget_call(Scheduler *scheduler, ScheduledWorker *worker) {
+        ScheduledWorker *last = NULL;
+        for (ScheduledWorker **place = &scheduler->first_call; *place; place = &(*place)->next_call) {
+                if (*place == worker) {
+                        *place = worker->next_call;
+                        if (scheduler->last_call == worker)
+                                scheduler->last_call = last;
+                        return;
+                }
+                last = *place;
+        }
 }
 
 bool workers_next_call(Scheduler *scheduler, SchedulerAction *ret) {
@@ -329,8 +373,17 @@ static void lose_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_t 
         }
 }
 
+/* From now on what another instance was sent counts as with any worker that was started again. */
+static void end_move(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
+        worker->worker.elsewhere_usec = 0;
+        if (!worker_is_out_of_reach(&worker->worker))
+                settle_attempts(scheduler, worker, now_usec);
+}
+
 static void worker_tick(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec) {
         Worker *state = &worker->worker;
+        if (state->elsewhere_usec > 0 && now_usec >= state->elsewhere_usec)
+                end_move(scheduler, worker, now_usec);
         if (is_given_up(scheduler, state, now_usec))
                 lose_attempts(scheduler, worker, now_usec);
         if (state->call_phase != WORKER_CALL_UNDER_WAY &&

@@ -104,6 +104,26 @@ int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, 
         return 0;
 }
 
+void scheduler_remove_worker(Scheduler *scheduler, ScheduledWorker *worker) {
+        scheduler_assert_idle(scheduler);
+        assert(scheduler_worker_has_left(worker));
+
+        size_t i = 0;
+        while (scheduler->workers[i] != worker)
+                i++;
+        scheduler->workers[i] = scheduler->workers[--scheduler->n_workers];
+        for (ScheduledWorker **place = &scheduler->reserved; *place; place = &(*place)->next_reserved)
+                if (*place == worker) {
+                        *place = worker->next_reserved;
+                        break;
+                }
+        workers_forget_call(scheduler, worker);
+        touch_remove_worker(worker);
+        forget_list_drop(&scheduler->forget, worker);
+        forget_list_drop(&scheduler->strays, worker);
+        free(worker);
+}
+
 size_t scheduler_n_workers(const Scheduler *scheduler) {
         return scheduler->n_workers;
 }

@@ -179,6 +179,21 @@ DEFINE_POINTER_CLEANUP(Scheduler, scheduler_free)
 /* -ENOMEM, -ENAMETOOLONG. It is not permitted and not yet called. */
 int scheduler_add_worker(Scheduler *scheduler, const char *id, usec_t now_usec, ScheduledWorker **ret);
 
+/* The worker is at another address from now on, where it may be the same instance as before, or not. No call
+ * to it is under way: one that was is reported as failed before. What it has stays with it: if the same
+ * instance answers, nothing has happened; if another does, what the first one was sent may go on running
+ * where nobody asks any more, and is given up when no lease can be live there. */
+void scheduler_move_worker(Scheduler *scheduler, ScheduledWorker *worker, usec_t now_usec);
+
+/* Whether it is LEAVING: nothing new goes there, and it is given back when its last attempt is over. */
+void scheduler_set_leaving(ScheduledWorker *worker, bool leaving, usec_t now_usec);
+
+/* Whether one that is leaving has nothing of ours any more, and is asked nothing. */
+bool scheduler_worker_has_left(const ScheduledWorker *worker);
+
+/* Forgets a worker that has left. What it still remembers of our attempts it forgets by itself in time. */
+void scheduler_remove_worker(Scheduler *scheduler, ScheduledWorker *worker);
+
 size_t scheduler_n_workers(const Scheduler *scheduler);
 ScheduledWorker *scheduler_worker(const Scheduler *scheduler, size_t i);
 
@@ -261,6 +276,10 @@ void scheduler_end_stored(
  * has not after every submission was answered, it never had. LISTED_USEC: when the list was asked for. */
 void scheduler_listing_begin(ScheduledWorker *worker);
 void scheduler_listing_has(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+
+/* TASK, which is at another worker, is in WORKER's list: the instance that has it is there now. WORKER takes
+ * it over. False: it cannot be the same instance, or a submission is under way. */
+bool scheduler_take_over(Scheduler *scheduler, ScheduledTask *task, ScheduledWorker *worker);
 
 /* The list has an attempt of this queue that is no task's present one: one that was given up, or whose end is
  * on disk. It is stopped, and forgotten as soon as it may be. */

@@ -61,6 +61,14 @@ int worker_index_add(WorkerIndex *index, Worker *worker) {
         return 0;
 }
 
+void worker_index_remove(WorkerIndex *index, const Worker *worker) {
+        size_t i = 0;
+        while (index->workers[i] != worker)
+                i++;
+        index->workers[i] = index->workers[--index->n_workers];
+        index->is_stale = true;
+}
+
 static size_t name_find(const WorkerIndex *index, const char *name) {
         size_t i = 0;
         while (i < index->n_names && !streq(index->names[i], name))

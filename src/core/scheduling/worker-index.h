@@ -37,7 +37,7 @@
 typedef struct WorkerIndex {
         Worker **workers; /* weak; by place */
         size_t n_workers, n_allocated;
-        bool is_stale; /* workers were added; their places are not found yet */
+        bool is_stale; /* workers came or went; the places of all are not found yet */
         char names[WORKER_INDEX_NAMES_MAX][RESOURCE_NAME_MAX + 1];
         size_t n_names;
         bool has_more_names;
@@ -53,6 +53,9 @@ void worker_index_done(WorkerIndex *index);
 
 /* Adds a worker that is open for nothing. It must stay where it is as long as the index. -ENOMEM. */
 int worker_index_add(WorkerIndex *index, Worker *worker);
+
+/* Takes WORKER out. */
+void worker_index_remove(WorkerIndex *index, const Worker *worker);
 
 /* Takes over what WORKER has free and in all, and what it is open for. */
 void worker_index_update(WorkerIndex *index, Worker *worker, WorkerOpenness openness);

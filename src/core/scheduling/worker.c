@@ -115,7 +115,7 @@ const char *worker_state_to_string(WorkerState state) {
 }
 
 bool worker_is_wanted(const Worker *worker) {
-        return worker->permitted && !worker->disabled;
+        return worker->permitted && !worker->disabled && !worker->leaving;
 }
 
 bool worker_is_usable(const Worker *worker, usec_t now_usec) {
@@ -139,5 +139,6 @@ WorkerCall worker_due_call(const Worker *worker) {
 
 usec_t worker_lost_usec(const Worker *worker, usec_t lost_after_usec) {
         usec_t patience_usec = usec_add(worker->last_answer_usec, lost_after_usec);
-        return patience_usec > worker->lease_maybe_usec ? patience_usec : worker->lease_maybe_usec;
+        usec_t usec = patience_usec > worker->lease_maybe_usec ? patience_usec : worker->lease_maybe_usec;
+        return usec > worker->elsewhere_usec ? usec : worker->elsewhere_usec;
 }

@@ -88,6 +88,7 @@ typedef struct Worker {
 
         bool permitted; /* the queue's share has it */
         bool disabled;  /* by an administrator */
+        bool leaving;   /* the queue is to do without it, once what it has there is over */
 
         bool silent; /* the last call failed */
         WorkerIdentity identity;
@@ -105,6 +106,8 @@ typedef struct Worker {
                                     arrived although no answer did */
         usec_t late_call_usec;   /* until then calls that were given up may still arrive */
         unsigned n_late_calls;
+        usec_t elsewhere_usec;     /* it has moved: until then what another instance than the present one
+                                      was sent may still run there, under a lease that is live; 0: it has not */
         usec_t renew_usec;         /* when the lease is to be renewed */
         bool probe_before_renewal; /* what is free is to be asked for first; a matter of time alone, and
                                       so independent of identity and call */
@@ -161,5 +164,6 @@ bool worker_is_usable(const Worker *worker, usec_t now_usec);
 WorkerCall worker_due_call(const Worker *worker);
 
 /* When what runs there must be given up unless the worker is heard before: LOST_AFTER_USEC after it last
- * was, but not while a lease of ours may still be live, because its tasks may be, too. */
+ * was, but not while a lease of ours may still be live, because its tasks may be, too; be it where the worker
+ * was before it moved. */
 usec_t worker_lost_usec(const Worker *worker, usec_t lost_after_usec);

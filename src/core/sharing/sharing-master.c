@@ -152,6 +152,12 @@ static int answer_scan(SharingCache *cache, usec_t now_usec) {
         return sharing_cache_start_scan(cache, now_usec) ? SHARING_ANSWER_SCAN : SHARING_ANSWER_WAIT;
 }
 
+/* Emcee's queues never do. */
+static bool has_other_workers(const SharingQueue *asker, const SharingQueue *known) {
+        return *asker->id && asker->workers && known->workers &&
+                        !worker_set_equal(asker->workers, known->workers);
+}
+
 int sharing_cache_ask(
                 SharingCache *cache,
                 const SharingQueue *asker,
@@ -165,6 +171,8 @@ int sharing_cache_ask(
 
         size_t index;
         if (sharing_queue_find(cache->queues, cache->n_queues, asker, &index) >= 0) {
+                if (!is_fresh && has_other_workers(asker, &cache->queues[index]))
+                        return answer_scan(cache, now_usec);
                 int r = share_of(cache, asker, cache->shares[index], ret_share);
                 return r < 0 ? r : SHARING_ANSWER_SHARE;
         }

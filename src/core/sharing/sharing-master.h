@@ -80,8 +80,9 @@ void sharing_cache_done(SharingCache *cache);
  * however long it took.
  *
  * However many ask, one scan at a time is under way, and none is started for an asker that was not found in
- * one that began after it asked, until the cache is renewed anyway. Does nothing but note such askers and,
- * for SHARING_ANSWER_SCAN, that the scan begins.
+ * one that began after it asked, until the cache is renewed anyway. A queue with an id that has other workers
+ * than the split was made with is a reason for a scan, too: workers come and go while it runs. Does nothing
+ * but note such askers and, for SHARING_ANSWER_SCAN, that the scan begins.
  *
  * *RET_SHARE is set for …_SHARE and …_LOST, with a reference for the caller: for those that were not found
  * and those without workers, nothing when strict, and otherwise what they said they have, as Emcee does.
@@ -98,8 +99,8 @@ int sharing_cache_ask(
 bool sharing_cache_start_scan(SharingCache *cache, usec_t now_usec);
 
 /* What QUEUE said in the last scan it has configured, or NULL: for a queue that is there (/queueVersion) but
- * does not answer /workerIds this time. That set never changes while a queue runs, and to leave the queue out
- * would give its workers to others while it goes on using them. The reference stays the cache's. */
+ * does not answer /workerIds this time. To leave the queue out would give its workers to others while it goes
+ * on using them. The reference stays the cache's. */
 WorkerSet *sharing_cache_workers(const SharingCache *cache, const SharingQueue *queue);
 
 /* The scan has ended and found the N QUEUES, which are tidied up and split. Takes them over in any case. On

@@ -48,8 +48,9 @@ int sharing_poll_finish(SharingPoll *poll, unsigned question, const WorkerSet *s
                 return 0;
         poll->question = 0;
         poll->next_usec = usec_add(poll->asked_usec, poll->interval_usec);
-        if (poll->next_usec < now_usec)
+        if (poll->next_usec < now_usec || poll->is_outdated)
                 poll->next_usec = now_usec;
+        poll->is_outdated = false;
 
         WorkerSet *permitted;
         if (!share)
@@ -61,6 +62,20 @@ int sharing_poll_finish(SharingPoll *poll, unsigned question, const WorkerSet *s
 void sharing_poll_hurry(SharingPoll *poll, usec_t now_usec) {
         if (poll->is_enabled && poll->question == 0)
                 poll->next_usec = now_usec;
+}
+
+/* Without memory for it, what it may use stays for now: the next answer sets it right. */
+int sharing_poll_configure(SharingPoll *poll, WorkerSet *configured, usec_t now_usec) {
+        WorkerSet *permitted = NULL;
+        worker_set_unref(poll->configured);
+        poll->configured = worker_set_ref(configured);
+        poll->is_outdated = poll->question != 0;
+        sharing_poll_hurry(poll, now_usec);
+        if (!poll->is_enabled)
+                permitted = worker_set_ref(configured);
+        else if (worker_set_intersect(poll->permitted, configured, &permitted) < 0)
+                return 0;
+        return permit(poll, permitted);
 }
 
 int sharing_poll_toggle(SharingPoll *poll, bool enabled, usec_t now_usec) {

@@ -20,6 +20,7 @@ typedef struct SharingPoll {
         usec_t asked_usec;     /* when it last did */
         unsigned question;     /* the one under way; 0 when none is */
         unsigned n_questions;  /* how many there were */
+        bool is_outdated;      /* the one under way was asked with another set configured */
         WorkerSet *configured; /* what it ever may use */
         WorkerSet *permitted;  /* what it may use now, of those */
 } SharingPoll;
@@ -41,6 +42,11 @@ unsigned sharing_poll_start(SharingPoll *poll, usec_t now_usec);
  * than that under way (sharing was switched off and on meanwhile) counts for nothing. Returns 1 when
  * permitted is another set now, else 0; -ENOMEM counts as no answer. */
 int sharing_poll_finish(SharingPoll *poll, unsigned question, const WorkerSet *share, usec_t now_usec);
+
+/* CONFIGURED (gets a reference) is what it ever may use from now on. What it may use now and has no more goes
+ * at once; what is new is asked for at once, or as soon as the question under way is answered. Returns like
+ * sharing_poll_toggle(). */
+int sharing_poll_configure(SharingPoll *poll, WorkerSet *configured, usec_t now_usec);
 
 /* There is another master: it is time to ask, unless that is under way. */
 void sharing_poll_hurry(SharingPoll *poll, usec_t now_usec);

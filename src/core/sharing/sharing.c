@@ -159,6 +159,17 @@ void sharing_toggle(Sharing *sharing, bool enabled, const Moment *now) {
         deadline_changed(sharing);
 }
 
+void sharing_set_configured(Sharing *sharing, WorkerSet *configured, const Moment *now) {
+        WorkerSet *before = sharing->options.configured;
+        if (worker_set_equal(before, configured))
+                return;
+        sharing->options.configured = worker_set_ref(configured);
+        worker_set_unref(before);
+        if (sharing_poll_configure(&sharing->poll, configured, now->boottime_usec) > 0)
+                share_changed(sharing);
+        deadline_changed(sharing);
+}
+
 /* ── the master's side ── */
 
 static void asker_free(Sharing *sharing, SharingAsker *asker) {

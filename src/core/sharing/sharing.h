@@ -101,6 +101,9 @@ int sharing_ask(Sharing *sharing, void *whom, SharingQueue *queue, const Moment 
 /* WHOM waits no longer. */
 void sharing_forget_asker(Sharing *sharing, const void *whom);
 
+/* The workers that this queue has are others now: it asks anew. */
+void sharing_set_configured(Sharing *sharing, WorkerSet *configured, const Moment *now);
+
 void sharing_toggle(Sharing *sharing, bool enabled, const Moment *now);
 
 /* The workers that this queue may use now. */

@@ -182,15 +182,27 @@ int store_batch_append_output(
         return batch_add(batch, change, size);
 }
 
-int store_batch_put_worker(StoreBatch *batch, const StoredWorker *worker) {
-        size_t size = text_size(worker->worker_id);
-        StoreChange *change = change_new(STORE_PUT_WORKER, 0, size);
+static int add_worker(StoreBatch *batch, StoreChangeType type, const StoredWorker *worker) {
+        size_t size = text_size(worker->worker_id) + text_size(worker->url) + text_size(worker->before_url) +
+                        text_size(worker->token);
+        StoreChange *change = change_new(type, 0, size);
         if (change) {
                 char *end = change->text;
                 change->worker = *worker;
                 copy_text(&change->worker.worker_id, &end);
+                copy_text(&change->worker.url, &end);
+                copy_text(&change->worker.before_url, &end);
+                copy_text(&change->worker.token, &end);
         }
         return batch_add(batch, change, size);
+}
+
+int store_batch_put_worker(StoreBatch *batch, const StoredWorker *worker) {
+        return add_worker(batch, STORE_PUT_WORKER, worker);
+}
+
+int store_batch_delete_worker(StoreBatch *batch, const char *worker_id) {
+        return add_worker(batch, STORE_DELETE_WORKER, &(StoredWorker){ .worker_id = worker_id });
 }
 
 int store_batch_put_fact(StoreBatch *batch, const char *key, const char *value) {

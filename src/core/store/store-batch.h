@@ -16,7 +16,8 @@ typedef enum StoreChangeType {
         STORE_DELETE_TASK,   /* with its labels, attempts and outputs */
         STORE_PUT_ATTEMPT,   /* replaces the one of that number */
         STORE_APPEND_OUTPUT, /* replaces what is there at that place, cut in the same pieces */
-        STORE_PUT_WORKER,
+        STORE_PUT_WORKER,    /* replaces the one of that id */
+        STORE_DELETE_WORKER, /* if there is one */
         STORE_PUT_FACT,
 } StoreChangeType;
 
@@ -82,4 +83,5 @@ int store_batch_append_output(
                 const void *data,
                 size_t size);
 int store_batch_put_worker(StoreBatch *batch, const StoredWorker *worker);
+int store_batch_delete_worker(StoreBatch *batch, const char *worker_id);
 int store_batch_put_fact(StoreBatch *batch, const char *key, const char *value);

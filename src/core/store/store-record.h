@@ -72,9 +72,15 @@ typedef struct StoredAttempt {
         const char *attempt; /* JSON as the runner gave it, without output; NULL: none yet */
 } StoredAttempt;
 
+/* What is to be remembered of a worker beyond its configuration, or instead of one. */
 typedef struct StoredWorker {
         const char *worker_id;
         bool disabled;
+        bool joined;            /* it came by a request: the configuration does not have it */
+        bool leaving;           /* it goes when its last task has ended */
+        const char *url;        /* where it was last; NULL: not known */
+        const char *before_url; /* where it was before, and what it was sent there may still be; or NULL */
+        const char *token;      /* of one that joined, or NULL */
 } StoredWorker;
 
 typedef enum StoredStream {

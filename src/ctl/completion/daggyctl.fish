@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # fish completion for daggyctl(1)
 
-set -l verbs run submit list show wait output stop forget events capacity impact drain upgrade lease workers worker queues
+set -l verbs run submit list show wait output stop forget events capacity impact drain upgrade lease workers worker join leave queues
 set -l before "not __fish_seen_subcommand_from $verbs"
 set -l task '__fish_seen_subcommand_from run submit'
 set -l resources '__fish_seen_subcommand_from run submit impact'
@@ -28,6 +28,8 @@ complete -c daggyctl -n $before -a upgrade -d 'Have the installed runner take ov
 complete -c daggyctl -n $before -a lease -d 'Print which queue holds this runner'
 complete -c daggyctl -n $before -a workers -d 'List the runners of a queue'
 complete -c daggyctl -n $before -a worker -d 'Have a queue use a runner or not'
+complete -c daggyctl -n $before -a join -d 'Let a queue use this host\'s runner'
+complete -c daggyctl -n $before -a leave -d 'Undo that'
 complete -c daggyctl -n $before -a queues -d 'List the queues that share runners'
 
 complete -c daggyctl -s H -l host -x -d 'Whom to ask'
@@ -43,7 +45,8 @@ complete -c daggyctl -s V -l version -d 'Print the version'
 complete -c daggyctl -n $resources -s c -l cores -x -d 'Cores, fractions allowed'
 complete -c daggyctl -n $resources -s m -l memory -x -d 'Megabytes, or with a unit'
 complete -c daggyctl -n $resources -s r -l resource -x -d 'Another capacity'
-complete -c daggyctl -n $task -l id -x -d 'Its id'
+complete -c daggyctl -n "$task join" -l id -x -d 'Its id'
+complete -c daggyctl -n '__fish_seen_subcommand_from join' -l url -x -d 'Where the queue reaches it'
 complete -c daggyctl -n "$task wait" -s t -l timeout -x -d 'Only so long'
 complete -c daggyctl -n $task -l grace -x -d 'Between SIGTERM and SIGKILL'
 complete -c daggyctl -n $task -s E -l env -x -d 'A variable of its environment'
