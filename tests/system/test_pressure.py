@@ -18,7 +18,9 @@ from bedlib import PYTHON, ROOMY, SLOWNESS, Queue, Runner, await_that, open_fold
 
 Starter = Callable[..., Any]
 
-PROJECT = Path(__file__).parents[2]
+ON_DISK = Path(os.environ.get("DAGGYR_BUILD", "/var/lib"))
+"""A folder that is not in memory, and of which no package is made meanwhile."""
+
 FILES = [Path("/sys/fs/cgroup", name, "memory.pressure") for name in ("", "unified")]
 
 pytestmark = [
@@ -41,9 +43,9 @@ while True:
 @pytest.fixture(scope="module")
 def large_file() -> Iterator[Path]:
     """One on a disk, which tasks see, too."""
-    if run("stat", "--file-system", "--format=%T", str(PROJECT)).strip() in ("tmpfs", "ramfs"):
-        pytest.skip("the project lies in memory, and there is no disk to read from")
-    with tempfile.NamedTemporaryFile(dir=PROJECT, prefix=".pressure-") as file:
+    if run("stat", "--file-system", "--format=%T", str(ON_DISK)).strip() in ("tmpfs", "ramfs"):
+        pytest.skip("there is no disk to read from")
+    with tempfile.NamedTemporaryFile(dir=ON_DISK, prefix=".pressure-") as file:
         for _ in range(100):
             file.write(os.urandom(1 << 20))
         file.flush()
