@@ -80,8 +80,8 @@ typedef struct StorePort {
                    void *userdata);
 
         /* One page in order of arrival, each with its attempts while it is not finished, and then without its
-         * specification. A page may hold less than the limit and yet not be the last. -EINVAL: too many labels,
-         * or no "=" in one. */
+         * specification. A page may hold less than the limit and yet not be the last. -EINVAL: too many
+         * labels, or no "=" in one. */
         int (*list)(void *store, const StoreFilter *filter, StoreListed done, void *userdata);
 
         /* At most SIZE bytes of an output at OFFSET. */

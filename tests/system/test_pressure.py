@@ -18,7 +18,9 @@ from bedlib import PYTHON, ROOMY, SLOWNESS, Queue, Runner, await_that, open_fold
 
 Starter = Callable[..., Any]
 
-PROJECT = Path(__file__).parents[2]
+ON_DISK = Path(os.environ.get("DAGGYR_BUILD", "/var/lib"))
+"""A folder that is not in memory, and of which no package is made meanwhile."""
+
 FILES = [Path("/sys/fs/cgroup", name, "memory.pressure") for name in ("", "unified")]
 
 pytestmark = [
@@ -40,21 +42,28 @@ while True:
 
 @pytest.fixture(scope="module")
 def large_file() -> Iterator[Path]:
-    """One on a disk, and not in the cache: with other files reading them is no pressure. Tasks see it, too."""
-    if run("stat", "--file-system", "--format=%T", str(PROJECT)).strip() in ("tmpfs", "ramfs"):
-        pytest.skip("the project lies in memory, and there is no disk to read from")
-    with tempfile.NamedTemporaryFile(dir=PROJECT, prefix=".pressure-") as file:
+    """One on a disk, which tasks see, too."""
+    if run("stat", "--file-system", "--format=%T", str(ON_DISK)).strip() in ("tmpfs", "ramfs"):
+        pytest.skip("there is no disk to read from")
+    with tempfile.NamedTemporaryFile(dir=ON_DISK, prefix=".pressure-") as file:
         for _ in range(100):
             file.write(os.urandom(1 << 20))
         file.flush()
         os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         os.fchmod(file.fileno(), 0o644)
         path = open_folder() / "large"
         path.touch()
         run("mount", "--bind", file.name, str(path))
         yield path
         run("umount", str(path))
+
+
+def presser(large_file: Path) -> list[str]:
+    """A command that makes pressure. What of the file an earlier one left in the cache is charged to nobody who runs,
+    and to read it again would be none: it is dropped."""
+    with large_file.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return [PYTHON, "-c", READ, str(large_file)]
 
 
 def pressure(runner: Runner) -> Any:
@@ -68,7 +77,7 @@ def await_calm(runner: Runner) -> None:
 def press(runner: Runner, large_file: Path) -> str:
     """Submits a task that makes pressure, and waits until that is felt."""
     await_calm(runner)
-    id = runner.submit([PYTHON, "-c", READ, str(large_file)], resources={"cores": 1, "memory_mb": 32})
+    id = runner.submit(presser(large_file), resources={"cores": 1, "memory_mb": 32})
     await_that(lambda: pressure(runner)["holding"] or runner.attempt(id)["result"], timeout=60, what="pressure")
     assert runner.attempt(id)["state"] == "running", runner.attempt(id)
     return id
@@ -88,7 +97,7 @@ def metric(runner: Runner, name: str) -> float:
 def test_tasks_wait_until_it_is_over(start_runner: Starter, large_file: Path) -> None:
     """Lost: a host, to more and more tasks that stand in one another's way."""
     runner = start_runner(CAREFUL)
-    presser = press(runner, large_file)
+    pressing = press(runner, large_file)
     waiting = [runner.submit(["true"], resources=SMALL, when_full=full) for full in ("queue", "reject", "queue")]
     assert runner.attempt(waiting[0], wait=3)["state"] == "queued"
     assert [runner.attempt(id)["state"] for id in waiting] == ["queued"] * 3
@@ -99,7 +108,7 @@ def test_tasks_wait_until_it_is_over(start_runner: Starter, large_file: Path) ->
     said = subprocess.run(show, stdout=subprocess.PIPE, text=True, check=True, timeout=60 * SLOWNESS).stdout
     assert "tasks wait until it is below 1%" in said
     assert "are held: memory pressure in daggyr.slice" in runner.journal()
-    runner.delete(f"/api/v1/task/{presser}?wait=30")
+    runner.delete(f"/api/v1/task/{pressing}?wait=30")
     # The figure goes down slowly; meanwhile they run one by one, since there is nobody left to wait for.
     attempts = [runner.wait(id) for id in waiting]
     assert [attempt["result"] for attempt in attempts] == ["success"] * 3
@@ -129,13 +138,13 @@ def test_a_queue_goes_elsewhere(start_runner: Starter, start_queue: Starter, lar
     queue.await_leases("w", "other")
     await_calm(runner)
     fields = {"resources": {"cores": 4, "memory_mb": 32}}  # only one worker has so much
-    presser = queue.submit([PYTHON, "-c", READ, str(large_file)], **fields)
+    pressing = queue.submit(presser(large_file), **fields)
     await_that(lambda: queue.workers()["w"]["capacity"]["free"]["cores"] == 0, timeout=60, what="word of it")
     attempts = [queue.run(["true"], resources=SMALL) for _ in range(5)]
     assert [attempt["worker"] for attempt in attempts] == ["other"] * 5
     waiting = queue.submit(["true"], **fields)
     assert queue.attempt(waiting, wait=1)["state"] == "queued"
-    queue.delete(f"/api/v1/task/{presser}?wait=30")
+    queue.delete(f"/api/v1/task/{pressing}?wait=30")
     assert queue.wait(waiting)["worker"] == "w"
 
 
