@@ -54,7 +54,7 @@ static int write_new(const char *path, mode_t mode, const char *content, size_t 
         return r;
 }
 
-static int sync_folder_of(const char *path) {
+int file_sync_folder_of(const char *path) {
         _cleanup_(freep) char *folder = strdup(path);
         if (!folder)
                 return -ENOMEM;
@@ -75,5 +75,5 @@ int file_replace(const char *path, mode_t mode, const char *content, size_t size
                 r = -errno;
         if (r < 0)
                 (void) unlink(unfinished);
-        return r < 0 ? r : sync_folder_of(path);
+        return r < 0 ? r : file_sync_folder_of(path);
 }

@@ -11,9 +11,12 @@
 /* Appends all of the file at PATH. -EFBIG when it is larger than SIZE_MAX_BYTES, -EISDIR and so on. */
 int file_read_all(const char *path, size_t size_max_bytes, Text *ret);
 
+/* The same of what is left to read at FD, which stays the caller's. */
+int file_read_rest(int fd, size_t size_max_bytes, Text *ret);
+
 /* Makes the file at PATH, or replaces it, with MODE: a reader sees all of CONTENT or what was there before,
  * and so does who comes after a crash. Negative errno. */
 int file_replace(const char *path, mode_t mode, const char *content, size_t size);
 
-/* The same of what is left to read at FD, which stays the caller's. */
-int file_read_rest(int fd, size_t size_max_bytes, Text *ret);
+/* Has the name of the file at PATH outlive a crash, be it new, another or gone. Negative errno. */
+int file_sync_folder_of(const char *path);

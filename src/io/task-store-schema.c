@@ -7,12 +7,12 @@
  * whole one in memory; labels have a table whose key is the order in which a list by label is read. */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/text.h"
+#include "io/file.h"
 #include "io/task-store-internal.h"
 
 #define CHECK_USEC (5 * USEC_PER_SEC)
@@ -227,19 +227,6 @@ static int schema_fill(const char *path, const SchemaStep *steps, size_t n_steps
         return r < 0 ? r : store_schema_migrate(db, steps, n_steps);
 }
 
-static int sync_directory_of(const char *path) {
-        _cleanup_(freep) char *directory = strdup(path);
-        if (!directory)
-                return -ENOMEM;
-        char *slash = strrchr(directory, '/');
-        if (slash)
-                *slash = '\0';
-        _cleanup_(fd_close) int fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        return fsync(fd) < 0 ? -errno : 0;
-}
-
 /* Under another name first: what is called tasks.db is complete, so that an empty file of that name is damage
  * and not a start that was cut short. */
 int store_schema_create(const char *path, const SchemaStep *steps, size_t n_steps) {
@@ -256,7 +243,7 @@ int store_schema_create(const char *path, const SchemaStep *steps, size_t n_step
                 (void) unlink(unfinished);
                 return r;
         }
-        return sync_directory_of(path);
+        return file_sync_folder_of(path);
 }
 
 static int on_check_progress(void *userdata) {

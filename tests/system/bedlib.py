@@ -188,6 +188,12 @@ def open_fds(pid: int) -> dict[int, str]:
     return found
 
 
+def restart_logind() -> None:
+    """However often: the sixth start within 10 s would be refused."""
+    run("systemctl", "reset-failed", "systemd-logind.service")
+    run("systemctl", "restart", "systemd-logind.service")
+
+
 def journal_of(unit: str, output: str = "short-precise") -> str:
     """All that the journal has of a unit so far."""
     run("journalctl", "--sync")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_folder, run, task_id, unit_property
+from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_folder, restart_logind, run, task_id, unit_property
 
 pytestmark = pytest.mark.serial
 
@@ -45,11 +45,11 @@ def logind() -> Generator[None, None, None]:
     override("reboot.target")
     DELAY_CONF.parent.mkdir(exist_ok=True)
     DELAY_CONF.write_text(f"[Login]\nInhibitDelayMaxSec={60 * SLOWNESS:.0f}\n")
-    run("systemctl", "restart", "systemd-logind.service")
+    restart_logind()
     yield
     await_that(lambda: not announced(), timeout=60, what="an end of the shutdown")
     DELAY_CONF.unlink()
-    run("systemctl", "restart", "systemd-logind.service")
+    restart_logind()
     restore("reboot.target")
 
 
@@ -186,7 +186,7 @@ def test_a_logind_that_forgot_its_announcement_keeps_nobody_waiting(
     id, tell = submit_until_told(runner)
     reboot()
     await_drained(runner)
-    run("systemctl", "restart", "systemd-logind.service")
+    restart_logind()
     await_drained(runner, False)
     assert runner.run(["true"])["succeeded"]
     tell()
@@ -200,7 +200,7 @@ def test_a_restart_of_logind_leaves_the_inhibitor_in_force(
     """Lost: the delay for the rest of the uptime, to an update of systemd."""
     runner = start_runner(ROOMY)
     await_inhibitor(runner)
-    run("systemctl", "restart", "systemd-logind.service")
+    restart_logind()
     await_inhibitor(runner)
     running, tell = submit_until_told(runner)
     reboot()

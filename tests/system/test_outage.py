@@ -24,6 +24,7 @@ from bedlib import (
     await_nothing_left,
     await_that,
     load,
+    restart_logind,
     run,
     task_id,
     unit_property,
@@ -56,7 +57,7 @@ def whole_system() -> Generator[None, None, None]:
 def logind() -> Generator[None, None, None]:
     """That of systemd 257 goes on without a bus when the bus was restarted; earlier ones come back to it."""
     yield
-    run("systemctl", "restart", "systemd-logind.service")
+    restart_logind()
 
 
 def metric(runner: Runner, name: str) -> float:

@@ -3,7 +3,6 @@
 #include "core/config/config-devices.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,9 +115,8 @@ static int field_items(
         if (!kind->items)
                 return problem_from_errno(reterr_problem, -ENOMEM);
         for (size_t i = 0; i < n; i++) {
-                char key[24], item_path[PROBLEM_FIELD_SIZE];
-                (void) snprintf(key, sizeof(key), "%zu", i);
-                json_pointer_join(item_path, path, key);
+                char item_path[PROBLEM_FIELD_SIZE];
+                json_pointer_index(item_path, path, i);
                 int r = add_item(kind, json_object_array_get_idx(value, i), item_path, reterr_problem);
                 if (r < 0)
                         return r;

@@ -2,7 +2,6 @@
 
 #include "core/config/config-queue.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -75,9 +74,8 @@ static int field_workers(
         if (!config->workers)
                 return problem_from_errno(reterr_problem, ENOMEM);
         for (size_t i = 0; i < n; i++) {
-                char index[sizeof("18446744073709551615")], path[PROBLEM_FIELD_SIZE];
-                (void) snprintf(index, sizeof(index), "%zu", i);
-                json_pointer_join(path, field_path, index);
+                char path[PROBLEM_FIELD_SIZE];
+                json_pointer_index(path, field_path, i);
                 WorkerConfig *worker = &config->workers[config->n_workers++];
                 int r = worker_config_read(json_object_array_get_idx(value, i), path, worker, reterr_problem);
                 if (r >= 0)

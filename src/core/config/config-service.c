@@ -5,7 +5,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,10 +76,8 @@ int service_config_field_names(
 
         for (size_t i = 0; (*names)[i]; i++)
                 if ((*names)[i][0] == '\0' || strchr((*names)[i], '=')) {
-                        char index[sizeof("18446744073709551615")], item_path[PROBLEM_FIELD_SIZE];
-
-                        (void) snprintf(index, sizeof(index), "%zu", i);
-                        json_pointer_join(item_path, field_path, index);
+                        char item_path[PROBLEM_FIELD_SIZE];
+                        json_pointer_index(item_path, field_path, i);
                         return problem_set(
                                         reterr_problem,
                                         400,

@@ -199,10 +199,8 @@ static int copy_strings(json_object *array, const char *field_path, char **list,
                 json_object *item = json_object_array_get_idx(array, i);
 
                 if (!json_object_is_type(item, json_type_string)) {
-                        char index[sizeof("18446744073709551615")], item_path[PROBLEM_FIELD_SIZE];
-
-                        (void) snprintf(index, sizeof(index), "%zu", i);
-                        json_pointer_join(item_path, field_path, index);
+                        char item_path[PROBLEM_FIELD_SIZE];
+                        json_pointer_index(item_path, field_path, i);
                         return problem_set(reterr_problem, 400, item_path, "must be a string");
                 }
 
@@ -333,4 +331,11 @@ void json_pointer_join(char buffer[static PROBLEM_FIELD_SIZE], const char *path,
                 key += size;
         }
         buffer[at] = '\0';
+}
+
+void json_pointer_index(char buffer[static PROBLEM_FIELD_SIZE], const char *path, size_t index) {
+        char key[sizeof("18446744073709551615")];
+
+        (void) snprintf(key, sizeof(key), "%zu", index);
+        json_pointer_join(buffer, path, key);
 }

@@ -91,6 +91,9 @@ int json_get_double(json_object *value, double min, double max, double *ret);
 /* Appends "/KEY" to the JSON pointer PATH, escaping "~" and "/"; cut when it does not fit. */
 void json_pointer_join(char buffer[static PROBLEM_FIELD_SIZE], const char *path, const char *key);
 
+/* The same for the element at INDEX of an array. */
+void json_pointer_index(char buffer[static PROBLEM_FIELD_SIZE], const char *path, size_t index);
+
 /* Building: each adds one member, takes no reference to strings, and returns 0 or -ENOMEM, in which
  * case OBJECT must be dropped. A NULL string becomes null. json_add() takes over VALUE in every case; a VALUE
  * of NULL is -ENOMEM, so that the outcome of json_object_new_…() can be passed on unchecked. */

@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <strings.h>
 
 #include "base/cleanup.h"
@@ -85,9 +84,8 @@ static const char *get_id(json_object *array, size_t i, const char *field_path, 
         if (json_object_is_type(item, json_type_string) && json_object_get_string_len(item) <= WORKER_ID_MAX)
                 return json_object_get_string(item);
 
-        char index[sizeof("18446744073709551615")], item_path[PROBLEM_FIELD_SIZE];
-        (void) snprintf(index, sizeof(index), "%zu", i);
-        json_pointer_join(item_path, field_path, index);
+        char item_path[PROBLEM_FIELD_SIZE];
+        json_pointer_index(item_path, field_path, i);
         (void) problem_set(
                         reterr_problem,
                         400,
