@@ -2,9 +2,9 @@
 
 #include "io/successor.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,18 +26,40 @@ struct Successor {
         void *userdata;
 };
 
-Successor *successor_free(Successor *successor) {
-        if (!successor)
-                return NULL;
-        event_source_dropp(&successor->exit_source);
-        event_source_dropp(&successor->deadline_source);
-        if (successor->pid > 0) {
-                (void) kill(successor->pid, SIGKILL);
-                (void) waitpid(successor->pid, NULL, 0);
-        }
+static void successor_destroy(Successor *successor) {
         fd_close(&successor->pid_fd);
         fd_close(&successor->words_fd);
         free(successor);
+}
+
+static void successor_destroyp(void *userdata) {
+        successor_destroy(userdata);
+}
+
+static bool successor_reap(Successor *successor) {
+        if (successor->pid > 0 && waitpid(successor->pid, NULL, WNOHANG) == 0)
+                return false;
+        successor->pid = 0;
+        return true;
+}
+
+/* A process in the middle of an uninterruptible sleep dies when that ends. Until then the event source, which
+ * the loop owns from now on, keeps what is needed to reap it. */
+Successor *successor_free(Successor *successor) {
+        if (!successor)
+                return NULL;
+        event_source_dropp(&successor->deadline_source);
+        successor->handler = NULL;
+        if (successor->pid > 0)
+                (void) kill(successor->pid, SIGKILL);
+        if (successor->exit_source && !successor_reap(successor) &&
+            sd_event_source_set_destroy_callback(successor->exit_source, successor_destroyp) >= 0 &&
+            sd_event_source_set_floating(successor->exit_source, true) >= 0) {
+                sd_event_source_unref(successor->exit_source);
+                return NULL;
+        }
+        event_source_dropp(&successor->exit_source);
+        successor_destroy(successor);
         return NULL;
 }
 
@@ -83,6 +105,11 @@ static const char *judge(const siginfo_t *info, char words[static WORDS_MAX + 1]
 
 static int on_exit_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         Successor *successor = userdata;
+        if (!successor->handler) { /* killed before: the destroy callback frees the rest */
+                if (successor_reap(successor))
+                        (void) sd_event_source_set_floating(source, false);
+                return 0;
+        }
         siginfo_t info = {};
         if (waitid(P_PID, (id_t) successor->pid, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return 0;
@@ -95,35 +122,34 @@ static int on_exit_io(sd_event_source *source, int fd, uint32_t revents, void *u
         return 0;
 }
 
-/* In an environment by which it cannot take itself for the daemon. */
-static int execute(const char *path, char *const *arguments, int state_fd, int words_fd, pid_t *ret_pid) {
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attributes;
-        sigset_t all, none;
-        sigfillset(&all);
+static void reset_signals(void) {
+        sigset_t none;
         sigemptyset(&none);
-        if (posix_spawn_file_actions_init(&actions) != 0)
-                return -ENOMEM;
-        if (posix_spawnattr_init(&attributes) != 0) {
-                (void) posix_spawn_file_actions_destroy(&actions);
-                return -ENOMEM;
-        }
-        int r = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-        if (r == 0)
-                r = posix_spawnattr_setsigmask(&attributes, &none);
-        if (r == 0)
-                r = posix_spawnattr_setsigdefault(&attributes, &all);
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(&actions, state_fd, STDIN_FILENO);
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(&actions, words_fd, STDOUT_FILENO);
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(&actions, words_fd, STDERR_FILENO);
-        if (r == 0)
-                r = posix_spawn(ret_pid, path, &actions, &attributes, arguments, environ);
-        (void) posix_spawn_file_actions_destroy(&actions);
-        (void) posix_spawnattr_destroy(&attributes);
-        return -r;
+        for (int number = 1; number < NSIG; number++)
+                (void) signal(number, SIG_DFL); /* there are some that cannot be set */
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Of the child. Its words are all that is heard of it. */
+static _Noreturn void become(const char *path, char *const *arguments, int state_fd, int words_fd) {
+        reset_signals();
+        if (dup2(state_fd, STDIN_FILENO) >= 0 && dup2(words_fd, STDOUT_FILENO) >= 0 &&
+            dup2(words_fd, STDERR_FILENO) >= 0)
+                (void) execv(path, arguments);
+        (void) dprintf(words_fd, "it cannot be executed: %s\n", strerror(errno));
+        _exit(EXIT_FAILURE);
+}
+
+/* fork(), for the kernel may take any time to execute a program, and whoever calls vfork() or posix_spawn()
+ * waits for that. */
+static int execute(const char *path, char *const *arguments, int state_fd, int words_fd, pid_t *ret_pid) {
+        pid_t pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0)
+                become(path, arguments, state_fd, words_fd);
+        *ret_pid = pid;
+        return 0;
 }
 
 static int successor_watch(Successor *successor, sd_event *event, usec_t timeout_usec) {
@@ -168,11 +194,8 @@ int successor_ask(
         successor->words_fd = fds[0];
         _cleanup_(fd_close) int theirs = fds[1];
         int r = execute(path, arguments, state_fd, theirs, &successor->pid);
-        if (r < 0) {
-                successor->pid = 0;
-                return r;
-        }
-        r = successor_watch(successor, event, timeout_usec);
+        if (r >= 0)
+                r = successor_watch(successor, event, timeout_usec);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(successor);

@@ -369,6 +369,8 @@ int runner_restore(Runner *runner, const RunnerState *state) {
         runner->daemon.draining = state->draining;
         runner->oom_watch.n_explained = state->oom_explained;
         runner->shortage_told_usec = state->shortage_told_usec;
+        runner->pressure_watch.pressure.is_holding = state->pressure_holding;
+        runner->pressure_watch.told_usec = state->pressure_told_usec;
         restore_metrics(runner, &state->metrics);
         int r = event_stream_restore(runner->daemon.events, &state->events);
         if (r >= 0)

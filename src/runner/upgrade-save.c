@@ -195,6 +195,8 @@ int runner_save(const Runner *runner, RunnerState *ret) {
                 .own_unit_is_service = own_unit_is_service(runner->own_unit),
                 .oom_explained = runner->oom_watch.n_explained,
                 .shortage_told_usec = runner->shortage_told_usec,
+                .pressure_holding = runner->pressure_watch.pressure.is_holding,
+                .pressure_told_usec = runner->pressure_watch.told_usec,
                 .lease = saved_lease_from(&runner->lease),
                 .lease_told = saved_lease_from(&runner->lease_journal.told),
                 .spawner = spawner_save(runner->spawner),

@@ -184,6 +184,8 @@ typedef struct RunnerState {
         bool own_unit_is_service;
         uint64_t oom_explained;
         uint64_t shortage_told_usec;
+        bool pressure_holding;       /* starts, for want of memory */
+        uint64_t pressure_told_usec; /* in the log; 0: never */
         SavedLease lease, lease_told;
         RecordList lease_entries; /* of SavedEntry, for the journal */
         SavedEvents events;
