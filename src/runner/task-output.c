@@ -11,7 +11,7 @@ struct TaskReader {
         TaskStream stream;
         uint64_t offset;
         bool follow;
-        bool broken_off; /* once all that there is was sent */
+        bool is_last; /* what there is now: nothing that comes later is awaited */
 };
 
 static void reader_unlink(TaskReader *reader) {
@@ -30,9 +30,7 @@ static ssize_t on_read(void *userdata, char *buffer, size_t size) {
         ssize_t n = capture ? output_store_read(capture_store(capture), reader->offset, buffer, size) : 0;
         if (n > 0)
                 reader->offset += (uint64_t) n;
-        if (n == 0 && reader->broken_off && reader->follow && task_is_live(reader->task))
-                return -ECONNABORTED;
-        if (n == 0 && (!reader->follow || !task_is_live(reader->task)))
+        if (n == 0 && (reader->is_last || !reader->follow || !task_is_live(reader->task)))
                 return -ENODATA;
         return n;
 }
@@ -72,9 +70,9 @@ void task_output_drop(Task *task) {
         }
 }
 
-void task_output_break_off(Task *task) {
+void task_output_end_readers(Task *task) {
         for (TaskReader *reader = task->readers; reader; reader = reader->next) {
-                reader->broken_off = true;
+                reader->is_last = true;
                 http_request_stream_wake(reader->request);
         }
 }

@@ -18,6 +18,5 @@ void task_output_wake(Task *task);
 /* TASK is about to go: those who read its output get what they have. */
 void task_output_drop(Task *task);
 
-/* Those who follow its output get all there is, and then an end that nobody takes for the task's: they may
- * come again for the rest. */
-void task_output_break_off(Task *task);
+/* Those who follow its output get all there is, and then an end: they may come again for the rest. */
+void task_output_end_readers(Task *task);

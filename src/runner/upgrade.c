@@ -155,7 +155,7 @@ static int hand_over(Runner *runner) {
 static void end_waits(const Runner *runner) {
         for (Task *task = runner->tasks.first; task; task = task->next) {
                 task_end_waits(task);
-                task_output_break_off(task);
+                task_output_end_readers(task);
         }
 }
 
