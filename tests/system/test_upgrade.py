@@ -9,10 +9,12 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import pytest
 import requests
 
+import openapi
 from bedlib import (
     ROOMY,
     SLOWNESS,
@@ -31,84 +34,23 @@ from bedlib import (
     cgroup_procs,
     open_fds,
     processes_of,
+    program_in,
     run,
     task_id,
     unit_property,
 )
+from conftest import RUNNERS
 from test_exec_hangs import held_up
+from test_tls import Authority, speak_https, tls_config
+from upgradelib import Client, Events, Follower, Submitter, Upgradable, fifo, let_go
 
 N_UPGRADES = int(os.environ.get("DAGGYR_UPGRADES", 5 if os.environ.get("DAGGYR_SANITIZED") else 10))
 """How many upgrades in a row there are under load."""
 
 
-class Upgradable(Runner):
-    """A runner with a program of its own, which may be replaced."""
-
-    def __init__(self, config: dict[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(ROOMY | (config or {}), **options)
-        self.folder = Path("/usr/local/lib", self.name)
-        self.program = self.folder / "daggyr"
-        self.marks = self.folder / "marks"
-        self.folder.mkdir()
-        self.install(Path("/usr/bin/daggyr"))
-
-    def install(self, program: Path) -> None:
-        """As a package does it: the name leads to another file from one moment to the next."""
-        shutil.copy(program, self.folder / "new")
-        (self.folder / "new").rename(self.program)
-
-    def install_text(self, text: str) -> None:
-        new = self.folder / "new"
-        new.write_text(text)
-        new.chmod(0o755)
-        new.rename(self.program)
-
-    def install_with_state(self, old: bytes, new: bytes) -> None:
-        """A program to which the state looks as if it had been written by one of another version."""
-        self.install_text(f"""#!/usr/bin/python3
-import os, sys
-state = os.pread(0, 1 << 24, 0)
-assert {old!r} in state
-file = os.memfd_create("state")
-os.write(file, state.replace({old!r}, {new!r}, 1))
-os.dup2(file, 0)
-os.execv("/usr/bin/daggyr", sys.argv)
-""")
-
-    def discard(self) -> None:
-        super().discard()
-        shutil.rmtree(self.folder)
-
-    def upgrade(self) -> None:
-        """Returns when the new program serves."""
-        before = self.executed()
-        answer = self.post("/api/v1/upgrade")
-        assert answer.status_code == 202, answer.text
-        self.await_upgraded(before)
-
-    def executed(self) -> str:
-        """What tells one program in the process from the next: where the kernel has put its code and stack."""
-        return Path(f"/proc/{self.main_pid}/auxv").read_bytes().hex()
-
-    def await_upgraded(self, before: str) -> None:
-        await_that(lambda: self.executed() != before, timeout=20, what=f"{self.name} to be upgraded")
-        await_that(lambda: self.get("/ready").status_code == 200, what="the new program to be ready")
-
-    def refuses(self, word: str) -> None:
-        """Asks for an upgrade, which must be refused for this reason, and change nothing."""
-        before = self.executed()
-        answer = self.post("/api/v1/upgrade")
-        assert answer.status_code == 409 and word in answer.json()["detail"], answer.text
-        assert self.executed() == before
-        assert f"No upgrade: {answer.json()['detail']}" in self.journal()
-
-    def _unit_text(self) -> str:
-        return super()._unit_text().replace("/usr/bin/daggyr", str(self.program))
-
-
 @pytest.fixture
-def runner_of() -> Iterator[Callable[..., Upgradable]]:
-    started: list[Upgradable] = []
+def runner_of(request: pytest.FixtureRequest) -> Iterator[Callable[..., Upgradable]]:
+    started = request.node.stash.setdefault(RUNNERS, [])
 
     def start(config: dict[str, Any] | None = None, **options: Any) -> Upgradable:
         started.append(Upgradable(config, **options))
@@ -123,19 +65,6 @@ def runner_of() -> Iterator[Callable[..., Upgradable]]:
 @pytest.fixture
 def runner(runner_of: Callable[..., Upgradable]) -> Upgradable:
     return runner_of()
-
-
-
-def fifo_path(runner: Upgradable) -> Path:
-    return runner.folder / "fifo"
-
-
-def fifo(runner: Upgradable) -> str:
-    """What a task can be made to wait for by "read line <…", and the test to let it go on by."""
-    path = fifo_path(runner)
-    os.mkfifo(path, 0o666)
-    path.chmod(0o666)
-    return str(path)
 
 
 def output(runner: Runner, id: str) -> bytes:
@@ -178,7 +107,7 @@ def test_a_waiting_task_keeps_its_place(runner_of: Callable[..., Upgradable]) ->
     after = runner.get("/api/v1/capacity").json()
     assert after["revision"] == before["revision"] and after["free"] == before["free"], (before, after)
     assert [runner.attempt(id)["state"] for id in waiting] == ["queued"] * 5
-    fifo_path(runner).write_text("go\n")
+    let_go(runner)
     starts = [float(runner.wait(id)["output"]) for id in waiting]
     assert starts == sorted(starts)
     await_nothing_left(first, *waiting)
@@ -249,12 +178,11 @@ def test_a_running_task_goes_on_in_the_same_process_and_keeps_its_output(runner:
     assert runner.main_pid == pid
     assert processes_of(id) == processes
     assert runner.get("/api/v1/capacity").json()["facts"]["instance_id"] == facts["instance_id"]
-    fifo_path(runner).write_text("go\n")
+    let_go(runner)
     attempt = runner.wait(id)
     assert attempt["state"] == "errored" and attempt["exit_code"] == 3, attempt
     assert output(runner, id) == b"before\nafter\n"
     await_nothing_left(id)
-
 
 
 def test_devices_stay_with_their_task(runner_of: Callable[..., Upgradable]) -> None:
@@ -296,10 +224,10 @@ def test_what_was_written_while_daggyr_stood_still_is_all_there(runner: Upgradab
     """The task has written and ended, of which the earlier program has heard nothing."""
     id = runner.submit(["sh", "-c", "echo 0; read line <$0; seq 10000; seq 10000 >&2", fifo(runner)])
     await_that(lambda: output(runner, id) == b"0\n", what="it to run")
-    pid, before = runner.main_pid, runner.executed()
+    pid, before = runner.main_pid, program_in(runner.main_pid)
     os.kill(pid, signal.SIGSTOP)
     try:
-        fifo_path(runner).write_text("go\n")
+        let_go(runner)
         await_that(lambda: not processes_of(id), what="it to end")
         os.kill(pid, signal.SIGUSR2)
     finally:
@@ -310,6 +238,10 @@ def test_what_was_written_while_daggyr_stood_still_is_all_there(runner: Upgradab
     assert output(runner, id) == b"0\n" + expected
     assert runner.get(f"/api/v1/task/{id}/output?stream=stderr").content == expected
     await_nothing_left(id)
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def comm(pid: int) -> str:
@@ -391,24 +323,18 @@ def test_the_lease_stays_with_its_holder_and_expires_in_time(runner: Upgradable)
 
 def test_who_waits_for_a_task_hears_how_it_is(runner: Upgradable) -> None:
     id = runner.submit(["sleep", "infinity"])
-    answers: list[requests.Response] = []
-    waiting = threading.Thread(target=lambda: answers.append(requests.get(f"{runner.url}/api/v1/task/{id}?wait=60")))
-    daggy = threading.Thread(
-        target=lambda: answers.append(requests.post(f"{runner.url}/api/v1/1/w", json={"command": ["sleep", "infinity"]}))
-    )
-    waiting.start()
-    daggy.start()
-    await_that(lambda: runner.get("/api/v1/task/1:w").status_code == 200, what="the task of the other protocol")
-    time_for_both(runner, id)
-    runner.upgrade()
-    waiting.join(30)
-    daggy.join(30)
-    assert sorted(answer.status_code for answer in answers) == [200, 503], [answer.text for answer in answers]
-    for answer in answers:
-        if answer.status_code == 200:
-            assert answer.json()["state"] == "running"
-        else:
-            assert answer.headers["Retry-After"] == "1" and "error" in answer.json()
+    with ThreadPoolExecutor(2) as pool:
+        path = f"{runner.url}/api/v1/task/{id}?wait=60"
+        command = {"command": ["sleep", "infinity"]}
+        waiting = pool.submit(requests.get, path, timeout=60 * SLOWNESS)
+        daggy = pool.submit(requests.post, f"{runner.url}/api/v1/1/w", json=command, timeout=60 * SLOWNESS)
+        await_that(lambda: runner.get("/api/v1/task/1:w").status_code == 200, what="the task of the other protocol")
+        time_for_both(runner, id)
+        runner.upgrade()
+        openapi.check(waiting.result())
+        openapi.check(daggy.result())
+    assert waiting.result().json()["state"] == "running"
+    assert daggy.result().status_code == 503 and daggy.result().headers["Retry-After"] == "1"
     for each in (id, "1:w"):
         runner.delete(f"/api/v1/task/{each}")
         runner.wait(each)
@@ -457,10 +383,10 @@ def test_a_queue_notices_nothing(runner: Upgradable) -> None:
         script = 'echo started >>"$0"; read line <"$1"; echo done'
         id = queue.submit(["sh", "-c", script, str(mark), fifo(runner)])
         await_that(lambda: mark.read_text() == "started\n", what="it to run")
-        before = runner.executed()
+        before = program_in(runner.main_pid)
         os.kill(runner.main_pid, signal.SIGUSR2)
         runner.await_upgraded(before)
-        fifo_path(runner).write_text("go\n")
+        let_go(runner)
         attempt = queue.wait(id)
     assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
     assert mark.read_text() == "started\n"
@@ -498,9 +424,9 @@ def test_clients_of_a_unix_socket_are_not_refused(runner_of: Callable[..., Upgra
         knocking = threading.Thread(target=knock)
         knocking.start()
         for _ in range(3):
-            before = runner.executed()
+            before = program_in(runner.main_pid)
             run("systemctl", "kill", "--signal=SIGUSR2", "--kill-whom=main", runner.unit)
-            await_that(lambda: runner.executed() != before, what="the upgrade")
+            await_that(lambda: program_in(runner.main_pid) != before, what="the upgrade")
         over.set()
         knocking.join(60)
         assert runner.state == "active"
@@ -514,7 +440,7 @@ def test_clients_of_a_unix_socket_are_not_refused(runner_of: Callable[..., Upgra
 
 
 def test_daggyctl_has_it_upgraded_or_says_why_not(busy: Upgradable) -> None:
-    before = busy.executed()
+    before = program_in(busy.main_pid)
     run("daggyctl", "--host", busy.url, "upgrade")
     busy.await_upgraded(before)
     busy.program.unlink()
@@ -548,6 +474,128 @@ def answers(runner: Runner) -> bool:
         return False
 
 
+def test_who_follows_an_output_gets_all_of_it_in_the_end(runner: Upgradable) -> None:
+    """Lost: what a task writes after an upgrade, to somebody who watches it."""
+    id = runner.submit(["sh", "-c", "echo before; read line <$0; echo after", fifo(runner)])
+    follower = Follower(runner, id)
+    command = ["daggyctl", "--host", runner.url, "output", "--follow", id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as watching:
+        await_that(lambda: follower.read == b"before\n", what="the first line")
+        assert watching.stdout and watching.stdout.readline() == b"before\n"
+        runner.upgrade()
+        await_that(lambda: follower.n_ends == 1, what="the end of the stream, in order")
+        let_go(runner)
+        follower.finish()
+        assert follower.read == b"before\nafter\n"
+        assert watching.communicate(timeout=60 * SLOWNESS)[0] == b"after\n"
+        assert watching.returncode == 0
+
+
+class Knocker(Client):
+    """Makes one connection after the other."""
+
+    def __init__(self, runner: Runner, authority: Authority) -> None:
+        self.n_answers, self.authority = 0, authority
+        super().__init__(runner)
+
+    def step(self) -> bool:
+        assert self.ask("GET", "/ready", verify=str(self.authority.cert)).status_code == 200
+        self.n_answers += 1
+        return True
+
+
+def served_certificate(runner: Runner, authority: Authority) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", runner.config["port"]), ca_certs=str(authority.cert))
+
+
+def test_https_goes_on_with_the_certificate_that_is_there_now(runner_of: Callable[..., Upgradable]) -> None:
+    """Lost: clients of HTTPS; or all tasks, for the sake of a new certificate."""
+    ours = Authority("ours")
+    cert, key = ours.give("server")
+    runner = runner_of(tls_config((cert, key)))
+    speak_https(runner, ours)
+    id = runner.submit(["sh", "-c", "read line <$0; echo done", fifo(runner)])
+    knocker = Knocker(runner, ours)
+    runner.upgrade()
+    before = served_certificate(runner, ours)
+    shutil.copy(ours.give("other")[0], cert)
+    shutil.copy(ours.folder / "other.key", key)
+    assert served_certificate(runner, ours) == before
+    runner.upgrade()
+    assert served_certificate(runner, ours) == cert.read_text() != before
+    key.unlink()
+    runner.refuses("it cannot listen with its configuration")
+    let_go(runner)
+    assert runner.wait(id)["output"] == "done\n"
+    knocker.finish()
+    assert knocker.n_answers > 1
+
+
+# ── versions ──
+
+
+def own_version() -> str:
+    return run("/usr/bin/daggyr", "--version").split()[1]
+
+
+def install_other_version(runner: Upgradable) -> str:
+    """The same program, but for what it says of itself and to the spawner."""
+    own = own_version()
+    other = own[:-1] + ("8" if own.endswith("9") else "9")
+    pattern = rb"(?<![0-9.])" + re.escape(own).encode() + rb"(?![0-9.])"
+    program, n = re.subn(pattern, other.encode(), Path("/usr/bin/daggyr").read_bytes())
+    assert n > 0
+    new = runner.folder / "other"
+    new.write_bytes(program)
+    new.chmod(0o755)
+    runner.install(new)
+    return other
+
+
+def test_another_version_takes_over_and_gives_back(runner: Upgradable) -> None:
+    """Lost: the tasks of a host, at each new version."""
+    id = runner.submit(["sh", "-c", "echo before; read line <$0; echo after", fifo(runner)])
+    await_that(lambda: output(runner, id) == b"before\n", what="the first line")
+    own, other = own_version(), install_other_version(runner)
+    runner.upgrade()
+    assert f"Upgraded in place from version {own} to {other}: 1 tasks go on" in runner.journal()
+    let_go(runner)
+    attempt = runner.wait(id)
+    assert (attempt["result"], attempt["output"]) == ("success", "before\nafter\n"), attempt
+    runner.install(Path("/usr/bin/daggyr"))
+    runner.upgrade()
+    assert f"Upgraded in place from version {other} to {own}: 0 tasks go on" in runner.journal()
+    assert runner.attempt(id) == attempt
+    assert runner.run(["echo", "new"])["output"] == "new\n"  # by a spawner that was asked for anew
+
+
+def test_another_version_waits_for_what_the_spawner_of_before_has_begun(runner: Upgradable) -> None:
+    """Lost: a task that is being started, whose scope the broker grants to a spawner that lives."""
+    with broker_that_stands_still(runner) as go_on:
+        id = runner.submit(["echo", "done"])
+        await_that(lambda: leaders_waiting(runner) == 1, what="its leader")
+        install_other_version(runner)
+        runner.refuses("busy: a task is being started by a spawner of another version")
+        go_on()
+        assert runner.wait(id)["output"] == "done\n"
+    runner.upgrade()
+    await_nothing_left(id)
+
+
+def test_a_broker_of_another_version_is_replaced(runner: Upgradable) -> None:
+    """Lost: a task whose scope it was asked for; or it would be there twice."""
+    with broker_that_stands_still(runner) as go_on:
+        id = runner.submit(["echo", "done"])
+        await_that(lambda: leaders_waiting(runner) == 1, what="its leader")
+        runner.install_with_state(b"DGGBKR01", b"DGGBKR00")
+        runner.upgrade()
+        attempt = runner.wait(id)
+        go_on()
+    assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
+    await_nothing_left(id)
+    assert runner.run(["echo", "more"])["output"] == "more\n"
+
+
 # ── refusals ──
 
 
@@ -557,7 +605,7 @@ def busy(runner: Upgradable) -> Iterator[Upgradable]:
     id = runner.submit(["sh", "-c", "read line <$0; echo done", fifo(runner)])
     await_that(lambda: runner.attempt(id)["start_time"], what="it to run")
     yield runner
-    fifo_path(runner).write_text("go\n")
+    let_go(runner)
     assert runner.wait(id)["output"] == "done\n"
     assert runner.run(["echo", "more"])["output"] == "more\n"
 
@@ -584,16 +632,28 @@ def test_a_program_that_knows_no_upgrades_is_refused(busy: Upgradable) -> None:
 
 def test_a_program_that_hangs_is_refused_and_holds_nobody_up(busy: Upgradable) -> None:
     busy.install_text("#!/bin/sh\nexec sleep infinity\n")
-    asked = threading.Thread(target=lambda: busy.refuses("gave no answer in time"))
-    asked.start()
-    children = Path(f"/proc/{busy.main_pid}/task/{busy.main_pid}/children")
-    await_that(children.read_text, what="the program to be asked")
-    began = time.monotonic()
-    assert requests.get(busy.url + "/ready").status_code == 200
-    second = requests.post(busy.url + "/api/v1/upgrade")
-    assert second.status_code == 409 and "under way" in second.text
-    assert time.monotonic() - began < 3 * SLOWNESS
-    asked.join()
+    hangs(busy)
+
+
+def test_a_program_whose_execution_hangs_is_refused_and_holds_nobody_up(busy: Upgradable) -> None:
+    """As that of one on a file server that does not answer."""
+    with held_up("daggyr", "/usr/local/lib") as (program, _):
+        busy.program.unlink()
+        busy.program.symlink_to(program)
+        hangs(busy)
+
+
+def hangs(runner: Upgradable) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(runner.refuses, "gave no answer in time")
+        await_that(lambda: children(runner.main_pid), what="the program to be asked")
+        began = time.monotonic()
+        assert requests.get(runner.url + "/ready", timeout=60).status_code == 200
+        second = requests.post(runner.url + "/api/v1/upgrade", timeout=60)
+        assert second.status_code == 409 and "under way" in second.text
+        assert time.monotonic() - began < 3 * SLOWNESS
+        asked.result()
+    await_that(lambda: not children(runner.main_pid), what="the end of the program that was asked")
 
 
 @pytest.mark.parametrize("version", [b"0", b"2"])
@@ -619,186 +679,108 @@ def test_a_configuration_that_the_new_program_cannot_read_is_refused(busy: Upgra
 def test_a_refused_upgrade_by_signal_is_told_in_the_log(busy: Upgradable) -> None:
     busy.program.unlink()
     os.kill(busy.main_pid, signal.SIGUSR2)
-    await_that(lambda: "No upgrade: the installed program cannot be executed" in busy.journal(), what="the log")
+    await_that(lambda: "it cannot be executed: No such file or directory" in busy.journal(), what="the log")
 
 
 # ── all at once ──
 
 
-class Follower(threading.Thread):
-    """Reads what a task writes to its end, from where it was, however often the stream breaks."""
-
-    def __init__(self, runner: Runner, id: str) -> None:
-        super().__init__()
-        self.runner, self.id, self.read = runner, id, b""
-        self.start()
-
-    def run(self) -> None:
-        while not self._is_over():
-            try:
-                path = f"{self.runner.url}/api/v1/task/{self.id}/output?follow=true&offset={len(self.read)}"
-                with requests.get(path, stream=True, timeout=60) as answer:
-                    for piece in answer.iter_content(None):
-                        self.read += piece
-            except requests.RequestException:
-                time.sleep(0.01)
-
-    def _is_over(self) -> bool:
-        try:
-            attempt = requests.get(f"{self.runner.url}/api/v1/task/{self.id}?output=none", timeout=60).json()
-            return attempt["state"] not in ("queued", "running") and len(self.read) >= attempt["output_bytes"]
-        except (requests.RequestException, ValueError):
-            return False
+CHATTY = 'i=0; while [ ! -e "$0" ]; do echo line $i; i=$((i+1)); [ $((i % 50)) != 0 ] || sleep 0.05; done; echo $i lines'
 
 
-class Events(threading.Thread):
-    """All events from now on, as a client gets them that comes again with the last id it has seen."""
+class Load:
+    """All that a runner can be busy with at a time."""
 
-    def __init__(self, runner: Runner) -> None:
-        super().__init__()
-        self.url = runner.url
-        self.ids: list[int] = []
-        self.over = False
-        self.listening = threading.Event()
-        self.start()
-        assert self.listening.wait(30)
+    def __init__(self, runner: Upgradable) -> None:
+        self.runner = runner
+        runner.marks.mkdir()
+        runner.marks.chmod(0o777)
+        self.lease = runner.post("/api/v1/lease", json={"queue": "q:1", "version": "1", "ttl": 3600}).json()
+        self.end = runner.folder / "end"
+        slot = {"resources": {"cores": 0.1, "memory_mb": 32, "slot": 1}}
+        self.events = Events(runner)
+        self.chatty = [self.submit("chatty", ["sh", "-c", CHATTY, str(self.end)]) for _ in range(2)]
+        self.long = [self.submit("long", ["sh", "-c", "echo long; sleep infinity"]) for _ in range(3)]
+        self.long.append(self.submit("long", ["sleep", "infinity"], **slot))
+        await_that(lambda: runner.attempt(self.long[-1])["state"] == "running", what="the slot to be taken")
+        self.waiting = [self.submit("waiting", ["sh", "-c", "date +%s.%N"], **slot) for _ in range(3)]
+        self.followers = [Follower(runner, id) for id in self.chatty]
+        self.submitters = [Submitter(runner, self.lease["lease_id"]) for _ in range(2)]
 
-    def run(self) -> None:
-        while not self.over:
-            headers = {"Last-Event-ID": str(self.ids[-1])} if self.ids else {}
-            try:
-                with requests.get(self.url + "/api/v1/events", headers=headers, stream=True, timeout=30) as answer:
-                    for line in answer.iter_lines():
-                        self.listening.set()
-                        if line.startswith(b"id: "):
-                            self.ids.append(int(line[4:]))
-                        if self.over:
-                            return
-            except requests.RequestException:
-                time.sleep(0.01)
+    def submit(self, name: str, command: list[str], **fields: Any) -> str:
+        id = task_id(name)
+        headers = {"Daggyr-Lease": self.lease["lease_id"]}
+        answer = self.runner.post(f"/api/v1/task/{id}", json={"command": command} | fields, headers=headers)
+        assert answer.status_code == 202, answer.text
+        return id
 
+    def check_short(self) -> list[str]:
+        """Ends them, each of which was executed once."""
+        for submitter in self.submitters:
+            submitter.finish()
+        ids = [id for submitter in self.submitters for id in submitter.ids]
+        for id in ids:
+            attempt = self.runner.attempt(id)
+            assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
+            assert (self.runner.marks / id).read_text() == "started\n"
+        return ids
 
-def insist(method: str, url: str, **options: Any) -> requests.Response:
-    """The answer to a request that is made again for as long as its connection is lost."""
-    for _ in range(200):
-        try:
-            return requests.request(method, url, timeout=60, **options)
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            assert "refused" not in str(error).lower(), error
-            time.sleep(0.01)
-    raise AssertionError(f"no answer: {method} {url}")
+    def check_chatty(self) -> None:
+        self.end.touch()
+        for id, follower in zip(self.chatty, self.followers, strict=True):
+            assert self.runner.wait(id)["state"] == "completed"
+            follower.finish()
+            lines = follower.read.decode().splitlines()
+            n = int(lines[-1].split()[0])
+            assert lines == [f"line {i}" for i in range(n)] + [f"{n} lines"]
+            assert follower.read == output(self.runner, id)
+            assert follower.n_ends > 1
 
+    def check_long(self) -> None:
+        assert [self.runner.attempt(id)["state"] for id in self.long] == ["running"] * 4
+        assert [self.runner.attempt(id)["state"] for id in self.waiting] == ["queued"] * 3
+        for id in self.long:
+            self.runner.delete(f"/api/v1/task/{id}")
+            attempt = self.runner.wait(id)
+            assert attempt["result"] == "stopped", attempt
+        starts = [float(self.runner.wait(id)["output"]) for id in self.waiting]
+        assert starts == sorted(starts)
 
-class Submitter(threading.Thread):
-    """Submits short tasks one after the other, each of which leaves a mark."""
-
-    def __init__(self, runner: Upgradable, lease_id: str) -> None:
-        super().__init__()
-        self.runner, self.lease_id, self.over, self.ids = runner, lease_id, False, []
-        self.error: Exception | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            while not self.over:
-                self._one()
-        except Exception as error:
-            self.error = error
-
-    def _one(self) -> None:
-        id = task_id("short")
-        url = f"{self.runner.url}/api/v1/task/{id}"
-        mark = self.runner.marks / id
-        body = {"command": ["sh", "-c", 'echo started >>"$0"; echo done', str(mark)]}
-        answer = insist("POST", url, json=body, headers={"Daggyr-Lease": self.lease_id})
-        assert answer.status_code in (200, 202), answer.text
-        self.ids.append(id)
-        while insist("GET", url + "?wait=30").json()["state"] in ("queued", "running"):
-            pass
-
-
-CHATTY = 'i=0; while [ ! -e "$0" ]; do echo line $i; i=$((i+1)); [ $((i % 50)) != 0 ] || sleep 0.01; done; echo $i lines'
+    def check_lease_and_events(self) -> None:
+        path = f"/api/v1/lease/{self.lease['lease_id']}"
+        assert self.runner.put(path).json()["epoch"] == self.lease["epoch"]
+        self.events.over = True
+        self.runner.delete(path)  # of which there is an event
+        self.events.finish()
+        ids = self.events.ids[1:]
+        assert ids == list(range(ids[0], ids[0] + len(ids)))
 
 
 def test_many_upgrades_in_a_row_under_load_lose_nothing(runner_of: Callable[..., Upgradable]) -> None:
     runner = runner_of({"capacity_overrides": {"cores": 32, "memory_mb": 65536, "slot": 1}})
-    runner.marks = runner.folder / "marks"
-    runner.marks.mkdir()
     pid = runner.main_pid
     runner.run(["true"])
     runner.upgrade()
     kinds = kinds_of_descriptors(pid)
-    runner.marks.chmod(0o777)
-    lease = runner.post("/api/v1/lease", json={"queue": "q:1", "version": "1", "ttl": 3600}).json()
-    headers = {"Daggyr-Lease": lease["lease_id"]}
-
-    def submit(name: str, command: list[str], **fields: Any) -> str:
-        id = task_id(name)
-        answer = insist("POST", f"{runner.url}/api/v1/task/{id}", json={"command": command} | fields, headers=headers)
-        assert answer.status_code == 202, answer.text
-        return id
-
-    events = Events(runner)
-    end = runner.folder / "end"
-    slot = {"resources": {"cores": 0.1, "memory_mb": 32, "slot": 1}}
-    chatty = [submit("chatty", ["sh", "-c", CHATTY, str(end)]) for _ in range(2)]
-    long = [submit("long", ["sh", "-c", "echo long; sleep infinity"]) for _ in range(3)]
-    holder = submit("holder", ["sleep", "infinity"], **slot)
-    await_that(lambda: runner.attempt(holder)["state"] == "running", what="the slot to be taken")
-    waiting = [submit("waiting", ["sh", "-c", "date +%s.%N"], **slot) for _ in range(3)]
-    followers = [Follower(runner, id) for id in chatty]
-    submitters = [Submitter(runner, lease["lease_id"]) for _ in range(2)]
     facts = runner.get("/api/v1/capacity").json()["facts"]
-    try:
-        for _ in range(N_UPGRADES):
-            runner.upgrade()
-    finally:
-        for submitter in submitters:
-            submitter.over = True
-    for submitter in submitters:
-        submitter.join()
-        assert submitter.error is None, submitter.error
+    load = Load(runner)
+    for _ in range(N_UPGRADES):
+        runner.upgrade()
     assert runner.main_pid == pid
     assert runner.get("/api/v1/capacity").json()["facts"]["instance_id"] == facts["instance_id"]
-    assert runner.put(f"/api/v1/lease/{lease['lease_id']}").json()["epoch"] == lease["epoch"]
-
-    shorts = [id for submitter in submitters for id in submitter.ids]
-    assert len(shorts) >= 2
-    for id in shorts:
-        attempt = runner.attempt(id)
-        assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
-        assert (runner.marks / id).read_text() == "started\n"
-    assert [runner.attempt(id)["state"] for id in long + chatty + [holder]] == ["running"] * 6
-    assert [runner.attempt(id)["state"] for id in waiting] == ["queued"] * 3
-
-    end.touch()
-    for id, follower in zip(chatty, followers, strict=True):
-        assert runner.wait(id)["state"] == "completed"
-        follower.join()
-        lines = follower.read.decode().splitlines()
-        n = int(lines[-1].split()[0])
-        assert lines == [f"line {i}" for i in range(n)] + [f"{n} lines"]
-        assert follower.read == output(runner, id)
-    for id in long + [holder]:
-        runner.delete(f"/api/v1/task/{id}")
-        attempt = runner.wait(id)
-        assert attempt["result"] == "stopped", attempt
-    starts = [float(runner.wait(id)["output"]) for id in waiting]
-    assert starts == sorted(starts)
-    await_nothing_left(*shorts[-10:], *long, *chatty, *waiting, holder)
-
-    events.over = True
-    insist("DELETE", f"{runner.url}/api/v1/lease/{lease['lease_id']}")
-    events.join(60)
-    for id in chatty:  # whose output is in files
+    short = load.check_short()
+    load.check_chatty()
+    load.check_long()
+    load.check_lease_and_events()
+    await_nothing_left(*short[-10:], *load.long, *load.chatty, *load.waiting)
+    for id in load.chatty:  # whose output is in files
         assert runner.delete(f"/api/v1/task/{id}").status_code == 204
-    assert events.ids == list(range(events.ids[0], events.ids[0] + len(events.ids)))
     runner.http.close()
     await_that(
         lambda: no_more_than(kinds_of_descriptors(pid), kinds),
         what=f"as few descriptors as {kinds}, not {kinds_of_descriptors(pid)}",
     )
-    assert [comm(int(child)) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] == []
+    assert [comm(int(child)) for child in children(pid)] == []
 
 
 def kinds_of_descriptors(pid: int) -> dict[str, int]:
