@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -32,43 +31,22 @@ from bedlib import (
     await_nothing_left,
     await_that,
     cgroup_procs,
-    open_fds,
     processes_of,
     program_in,
     run,
     task_id,
     unit_property,
 )
-from conftest import RUNNERS
 from test_exec_hangs import held_up
 from test_tls import Authority, speak_https, tls_config
-from upgradelib import Client, Events, Follower, Submitter, Upgradable, fifo, let_go
+from upgradelib import Client, Follower, Upgradable, children, comm, fifo, let_go, output
 
-N_UPGRADES = int(os.environ.get("DAGGYR_UPGRADES", 5 if os.environ.get("DAGGYR_SANITIZED") else 10))
-"""How many upgrades in a row there are under load."""
-
-
-@pytest.fixture
-def runner_of(request: pytest.FixtureRequest) -> Iterator[Callable[..., Upgradable]]:
-    started = request.node.stash.setdefault(RUNNERS, [])
-
-    def start(config: dict[str, Any] | None = None, **options: Any) -> Upgradable:
-        started.append(Upgradable(config, **options))
-        started[-1].start()
-        return started[-1]
-
-    yield start
-    for runner in started:
-        runner.discard()
+Starter = Callable[..., Upgradable]
 
 
 @pytest.fixture
-def runner(runner_of: Callable[..., Upgradable]) -> Upgradable:
-    return runner_of()
-
-
-def output(runner: Runner, id: str) -> bytes:
-    return runner.get(f"/api/v1/task/{id}/output").content
+def runner(start_upgradable: Starter) -> Upgradable:
+    return start_upgradable()
 
 
 def unit_of_broker(runner: Runner) -> str:
@@ -96,8 +74,8 @@ def broker_that_stands_still(runner: Runner) -> Iterator[Callable[[], None]]:
 # ── each step of a task's life ──
 
 
-def test_a_waiting_task_keeps_its_place(runner_of: Callable[..., Upgradable]) -> None:
-    runner = runner_of({"capacity_overrides": {"cores": 4, "memory_mb": 4096, "slot": 1}})
+def test_a_waiting_task_keeps_its_place(start_upgradable: Starter) -> None:
+    runner = start_upgradable({"capacity_overrides": {"cores": 4, "memory_mb": 4096, "slot": 1}})
     slot = {"resources": {"cores": 0.1, "memory_mb": 32, "slot": 1}}
     first = runner.submit(["sh", "-c", "read line <$0", fifo(runner)], **slot)
     await_that(lambda: runner.attempt(first)["state"] == "running", what="the first to run")
@@ -130,9 +108,9 @@ def leaders_waiting(runner: Runner) -> int:
     return len(cgroup_procs(runner.spawner_unit)) - 1
 
 
-def test_a_parked_leader_waits_on_for_a_broker(runner_of: Callable[..., Upgradable]) -> None:
+def test_a_parked_leader_waits_on_for_a_broker(start_upgradable: Starter) -> None:
     link = Path("/run", task_id("daggyr-test-broker"))
-    runner = runner_of(properties={"Environment": f"DAGGYR_BROKER={link}"})
+    runner = start_upgradable(properties={"Environment": f"DAGGYR_BROKER={link}"})
     id = runner.submit(["echo", "done"])
     await_that(lambda: leaders_waiting(runner) == 1, what="its leader")
     runner.upgrade()
@@ -185,10 +163,10 @@ def test_a_running_task_goes_on_in_the_same_process_and_keeps_its_output(runner:
     await_nothing_left(id)
 
 
-def test_devices_stay_with_their_task(runner_of: Callable[..., Upgradable]) -> None:
+def test_devices_stay_with_their_task(start_upgradable: Starter) -> None:
     """Lost: two tasks would have one device."""
     devices = {"gpu": {"items": [{"id": "a"}, {"id": "b"}]}}
-    runner = runner_of({"devices": devices})
+    runner = start_upgradable({"devices": devices})
     one = {"resources": {"cores": 0.1, "memory_mb": 32, "gpu": 1}}
     first = runner.submit(["sleep", "infinity"], **one)
     await_that(lambda: runner.attempt(first)["start_time"], what="it to run")
@@ -240,17 +218,6 @@ def test_what_was_written_while_daggyr_stood_still_is_all_there(runner: Upgradab
     await_nothing_left(id)
 
 
-def children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def comm(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
 def test_leftovers_are_stopped_after_their_grace(runner: Upgradable) -> None:
     began = time.monotonic()
     id = runner.submit(["sh", "-c", "trap '' TERM; sleep infinity & exit 7"], grace=3)
@@ -290,9 +257,9 @@ def test_a_scope_that_systemd_is_asked_to_clear_is_cleared(runner: Upgradable) -
     await_nothing_left(id, id2)
 
 
-def test_a_result_stays_for_as_long_as_it_would_have(runner_of: Callable[..., Upgradable]) -> None:
+def test_a_result_stays_for_as_long_as_it_would_have(start_upgradable: Starter) -> None:
     ttl = int(10 * SLOWNESS)
-    runner = runner_of({"result_ttl": ttl})
+    runner = start_upgradable({"result_ttl": ttl})
     big = runner.run(["sh", "-c", "seq 100000"])["task_id"]
     id = runner.submit(["echo", "done"])
     told = runner.wait(id)
@@ -392,7 +359,7 @@ def test_a_queue_notices_nothing(runner: Upgradable) -> None:
     assert mark.read_text() == "started\n"
 
 
-def test_clients_of_a_unix_socket_are_not_refused(runner_of: Callable[..., Upgradable]) -> None:
+def test_clients_of_a_unix_socket_are_not_refused() -> None:
     """A socket of systemd's, in whose backlog they wait."""
     name = task_id("daggyr-test-socket")
     path = Path("/run", f"{name}.sock")
@@ -421,7 +388,7 @@ def test_clients_of_a_unix_socket_are_not_refused(runner_of: Callable[..., Upgra
         runner._unit_file.write_text(runner._unit_text())
         run("systemctl", "start", unit.name)
         run("systemctl", "start", runner.unit)
-        knocking = threading.Thread(target=knock)
+        knocking = threading.Thread(target=knock, daemon=True)
         knocking.start()
         for _ in range(3):
             before = program_in(runner.main_pid)
@@ -508,11 +475,11 @@ def served_certificate(runner: Runner, authority: Authority) -> str:
     return ssl.get_server_certificate(("127.0.0.1", runner.config["port"]), ca_certs=str(authority.cert))
 
 
-def test_https_goes_on_with_the_certificate_that_is_there_now(runner_of: Callable[..., Upgradable]) -> None:
+def test_https_goes_on_with_the_certificate_that_is_there_now(start_upgradable: Starter) -> None:
     """Lost: clients of HTTPS; or all tasks, for the sake of a new certificate."""
     ours = Authority("ours")
     cert, key = ours.give("server")
-    runner = runner_of(tls_config((cert, key)))
+    runner = start_upgradable(tls_config((cert, key)))
     speak_https(runner, ours)
     id = runner.submit(["sh", "-c", "read line <$0; echo done", fifo(runner)])
     knocker = Knocker(runner, ours)
@@ -680,117 +647,3 @@ def test_a_refused_upgrade_by_signal_is_told_in_the_log(busy: Upgradable) -> Non
     busy.program.unlink()
     os.kill(busy.main_pid, signal.SIGUSR2)
     await_that(lambda: "it cannot be executed: No such file or directory" in busy.journal(), what="the log")
-
-
-# ── all at once ──
-
-
-CHATTY = 'i=0; while [ ! -e "$0" ]; do echo line $i; i=$((i+1)); [ $((i % 50)) != 0 ] || sleep 0.05; done; echo $i lines'
-
-
-class Load:
-    """All that a runner can be busy with at a time."""
-
-    def __init__(self, runner: Upgradable) -> None:
-        self.runner = runner
-        runner.marks.mkdir()
-        runner.marks.chmod(0o777)
-        self.lease = runner.post("/api/v1/lease", json={"queue": "q:1", "version": "1", "ttl": 3600}).json()
-        self.end = runner.folder / "end"
-        slot = {"resources": {"cores": 0.1, "memory_mb": 32, "slot": 1}}
-        self.events = Events(runner)
-        self.chatty = [self.submit("chatty", ["sh", "-c", CHATTY, str(self.end)]) for _ in range(2)]
-        self.long = [self.submit("long", ["sh", "-c", "echo long; sleep infinity"]) for _ in range(3)]
-        self.long.append(self.submit("long", ["sleep", "infinity"], **slot))
-        await_that(lambda: runner.attempt(self.long[-1])["state"] == "running", what="the slot to be taken")
-        self.waiting = [self.submit("waiting", ["sh", "-c", "date +%s.%N"], **slot) for _ in range(3)]
-        self.followers = [Follower(runner, id) for id in self.chatty]
-        self.submitters = [Submitter(runner, self.lease["lease_id"]) for _ in range(2)]
-
-    def submit(self, name: str, command: list[str], **fields: Any) -> str:
-        id = task_id(name)
-        headers = {"Daggyr-Lease": self.lease["lease_id"]}
-        answer = self.runner.post(f"/api/v1/task/{id}", json={"command": command} | fields, headers=headers)
-        assert answer.status_code == 202, answer.text
-        return id
-
-    def check_short(self) -> list[str]:
-        """Ends them, each of which was executed once."""
-        for submitter in self.submitters:
-            submitter.finish()
-        ids = [id for submitter in self.submitters for id in submitter.ids]
-        for id in ids:
-            attempt = self.runner.attempt(id)
-            assert attempt["state"] == "completed" and attempt["output"] == "done\n", attempt
-            assert (self.runner.marks / id).read_text() == "started\n"
-        return ids
-
-    def check_chatty(self) -> None:
-        self.end.touch()
-        for id, follower in zip(self.chatty, self.followers, strict=True):
-            assert self.runner.wait(id)["state"] == "completed"
-            follower.finish()
-            lines = follower.read.decode().splitlines()
-            n = int(lines[-1].split()[0])
-            assert lines == [f"line {i}" for i in range(n)] + [f"{n} lines"]
-            assert follower.read == output(self.runner, id)
-            assert follower.n_ends > 1
-
-    def check_long(self) -> None:
-        assert [self.runner.attempt(id)["state"] for id in self.long] == ["running"] * 4
-        assert [self.runner.attempt(id)["state"] for id in self.waiting] == ["queued"] * 3
-        for id in self.long:
-            self.runner.delete(f"/api/v1/task/{id}")
-            attempt = self.runner.wait(id)
-            assert attempt["result"] == "stopped", attempt
-        starts = [float(self.runner.wait(id)["output"]) for id in self.waiting]
-        assert starts == sorted(starts)
-
-    def check_lease_and_events(self) -> None:
-        path = f"/api/v1/lease/{self.lease['lease_id']}"
-        assert self.runner.put(path).json()["epoch"] == self.lease["epoch"]
-        self.events.over = True
-        self.runner.delete(path)  # of which there is an event
-        self.events.finish()
-        ids = self.events.ids[1:]
-        assert ids == list(range(ids[0], ids[0] + len(ids)))
-
-
-def test_many_upgrades_in_a_row_under_load_lose_nothing(runner_of: Callable[..., Upgradable]) -> None:
-    runner = runner_of({"capacity_overrides": {"cores": 32, "memory_mb": 65536, "slot": 1}})
-    pid = runner.main_pid
-    runner.run(["true"])
-    runner.upgrade()
-    kinds = kinds_of_descriptors(pid)
-    facts = runner.get("/api/v1/capacity").json()["facts"]
-    load = Load(runner)
-    for _ in range(N_UPGRADES):
-        runner.upgrade()
-    assert runner.main_pid == pid
-    assert runner.get("/api/v1/capacity").json()["facts"]["instance_id"] == facts["instance_id"]
-    short = load.check_short()
-    load.check_chatty()
-    load.check_long()
-    load.check_lease_and_events()
-    await_nothing_left(*short[-10:], *load.long, *load.chatty, *load.waiting)
-    for id in load.chatty:  # whose output is in files
-        assert runner.delete(f"/api/v1/task/{id}").status_code == 204
-    runner.http.close()
-    await_that(
-        lambda: no_more_than(kinds_of_descriptors(pid), kinds),
-        what=f"as few descriptors as {kinds}, not {kinds_of_descriptors(pid)}",
-    )
-    assert [comm(int(child)) for child in children(pid)] == []
-
-
-def kinds_of_descriptors(pid: int) -> dict[str, int]:
-    """How many descriptors there are of each kind, but for the one by which logind waits, which comes a moment later."""
-    kinds: dict[str, int] = {}
-    for target in open_fds(pid).values():
-        kind = re.sub(r"\d+", "N", target)
-        kinds[kind] = kinds.get(kind, 0) + (not kind.startswith("/run/systemd/inhibit/"))
-    return kinds
-
-
-def no_more_than(these: dict[str, int], those: dict[str, int]) -> bool:
-    return all(n <= those.get(kind, 0) for kind, n in these.items())

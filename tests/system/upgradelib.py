@@ -103,6 +103,21 @@ def let_go(runner: Upgradable) -> None:
     await_that(was_read, what="the task to read")
 
 
+def output(runner: Runner, id: str) -> bytes:
+    return runner.get(f"/api/v1/task/{id}/output").content
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 class Client(threading.Thread):
     """Does the same again and again beside a test, until that calls finish(), or until there is nothing more to do. A
     request whose connection is lost is made again; one that is refused, or any other mishap, fails the test."""
@@ -192,15 +207,16 @@ class Events(Client):
 class Submitter(Client):
     """Submits short tasks one after the other, each of which leaves a mark."""
 
-    def __init__(self, runner: Upgradable, lease_id: str) -> None:
+    def __init__(self, runner: Upgradable, lease_id: str, script: str = "", **fields: Any) -> None:
         self.marks, self.headers = runner.marks, {"Daggyr-Lease": lease_id}
+        self.script, self.fields = f'echo started >>"$0"; {script} echo done', fields
         self.ids: list[str] = []
         super().__init__(runner)
 
     def step(self) -> bool:
         id = task_id("short")
         path = f"/api/v1/task/{id}"
-        body = {"command": ["sh", "-c", 'echo started >>"$0"; echo done', str(self.marks / id)]}
+        body = {"command": ["sh", "-c", self.script, str(self.marks / id)]} | self.fields
         answer = self.ask("POST", path, json=body, headers=self.headers)
         assert answer.status_code in (200, 202), answer.text
         self.ids.append(id)
