@@ -156,8 +156,17 @@ def free_cores(runner: Runner) -> float:
 
 def await_nothing_left(*tasks: str) -> None:
     """systemd takes a moment to remove an empty scope."""
+    remains: list[str] = []
+
+    def is_gone(task: str) -> bool:
+        remains[:] = remains_of(task)
+        return not remains
+
     for task in tasks:
-        await_that(lambda: not remains_of(task), what=f"nothing of {task} to be left")
+        try:
+            await_that(lambda: is_gone(task), what=f"nothing of {task} to be left")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there is {', '.join(remains)}") from None
 
 
 def open_folder(parent: str = "/tmp") -> Path:

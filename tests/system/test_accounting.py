@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -89,14 +90,16 @@ def disk() -> Generator[tuple[str, Path], None, None]:
 def test_a_task_of_5_ms_has_figures(runner: Runner) -> None:
     """Lost: the costs of short tasks, which together may be most of the work."""
     script = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done"
-    for _ in range(20):
-        attempt = runner.run(["sh", "-c", script])
+    attempts = [runner.run(["sh", "-c", script]) for _ in range(20)]
+    for attempt in attempts:
         usage = attempt["usage"]
-        assert 0.001 <= usage["cpu_time"] < 0.1 * SLOWNESS
-        assert 100_000 <= usage["memory_peak"] < 64 * MB
-        assert attempt["max_rss"] == usage["memory_peak"]
-        assert 1 <= usage["tasks_peak"] <= 2
-        assert 1 <= attempt["max_cpu"] <= 1000
+        assert 0.001 <= usage["cpu_time"], attempt
+        assert 100_000 <= usage["memory_peak"] < 64 * MB, attempt
+        assert attempt["max_rss"] == usage["memory_peak"], attempt
+        assert 1 <= usage["tasks_peak"] <= 2, attempt
+        assert 1 <= attempt["max_cpu"] <= 1000, attempt
+    # What a virtual machine's host takes away from a task in the middle looks like the task's own time.
+    assert median(attempt["usage"]["cpu_time"] for attempt in attempts) < 0.1 * SLOWNESS, attempts
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0])
@@ -108,9 +111,9 @@ def test_cpu_time_is_that_of_the_work(runner: Runner, seconds: float) -> None:
 
 def test_cpu_time_is_zero_for_a_task_that_sleeps(runner: Runner) -> None:
     """Lost: telling tasks that wait from those that work."""
-    attempt = runner.run(["sleep", "1"])
-    assert attempt["usage"]["cpu_time"] < 0.05 * SLOWNESS
-    assert attempt["max_cpu"] <= 5 * SLOWNESS
+    attempts = [runner.run(["sleep", "1"]) for _ in range(3)]
+    assert median(attempt["usage"]["cpu_time"] for attempt in attempts) < 0.05 * SLOWNESS, attempts
+    assert median(attempt["max_cpu"] for attempt in attempts) <= 5 * SLOWNESS, attempts
 
 
 def test_cpu_time_has_also_what_detached_processes_used(runner: Runner) -> None:

@@ -79,6 +79,8 @@ def is_told(runner: Runner, id: str) -> bool:
 
 
 def await_systemd_gives_up(id: str) -> None:
+    """Processes that end in the very moment when systemd gives up leave their empty cgroups behind (seen in one of
+    some hundred scopes on systemd 252): the order is the test's."""
     await_that(
         lambda: unit_property(scope_of(id), "ActiveState") == "failed",
         timeout=60,
@@ -156,4 +158,5 @@ def test_a_daemon_that_is_stopped_does_not_wait_for_what_cannot_be_killed(
         run("systemctl", "stop", "--no-block", runner.unit)
         await_that(lambda: runner.state == "inactive", timeout=50, what="the end of the daemon")
         assert unit_property(runner.unit, "Result") == "success"
+        await_systemd_gives_up(id)
     await_nothing_left(id)
