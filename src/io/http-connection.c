@@ -98,7 +98,7 @@ void http_connection_drop(HttpConnection *connection, HttpDrop why, int status) 
         http_server_schedule_pump(connection->server);
 }
 
-bool http_connection_end_if_silent(HttpConnection *connection, usec_t now_usec) {
+void http_connection_end_if_silent(HttpConnection *connection, usec_t now_usec) {
         int unread = 0;
         bool is_new = connection->n_requests == 0;
         usec_t patience = is_new && connection->engine->is_tls ? CROWD_PATIENCE_TLS_USEC :
@@ -107,10 +107,9 @@ bool http_connection_end_if_silent(HttpConnection *connection, usec_t now_usec) 
         if (connection->phase != CONNECTION_AWAITING || connection->dropped ||
             now_usec < usec_add(connection->since_usec, patience) ||
             ioctl(connection->fd, FIONREAD, &unread) < 0 || unread > 0)
-                return false;
+                return;
         connection->dropped = true;
         (void) shutdown(connection->fd, SHUT_RDWR);
-        return true;
 }
 
 static void connection_time_out(HttpConnection *connection) {

@@ -187,9 +187,9 @@ void http_server_watch_crowd(HttpServer *server);
 /* Starts or stops to accept, as far as http_server_accept() allows it. */
 void http_server_enable_accept(HttpServer *server, bool enable);
 
-/* Ends a connection on which nothing is under way; whether it is one. Of a client that is new a first word is
- * awaited for a moment. */
-bool http_connection_end_if_silent(HttpConnection *connection, usec_t now_usec);
+/* Ends a connection on which nothing is under way. Of a client that is new a first word is awaited for a
+ * moment. */
+void http_connection_end_if_silent(HttpConnection *connection, usec_t now_usec);
 
 /* Whether connections run short, so that each is given back after its answer. */
 bool http_server_is_crowded(const HttpServer *server);

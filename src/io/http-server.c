@@ -336,7 +336,7 @@ void http_server_wind_down(HttpServer *server) {
         server->winding_down = true;
         http_server_enable_accept(server, false);
         for (HttpConnection *connection = server->connections; connection; connection = connection->next)
-                (void) http_connection_end_if_silent(connection, now);
+                http_connection_end_if_silent(connection, now);
         http_server_schedule_pump(server);
 }
 
