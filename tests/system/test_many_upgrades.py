@@ -10,7 +10,7 @@ from collections.abc import Callable
 from bedlib import await_nothing_left, await_that, open_fds, task_id
 from upgradelib import Events, Follower, Submitter, Upgradable, children, comm, output
 
-FEWER = {"systemd": 10, "kernel": 10, "sanitized": 20}
+FEWER = {"systemd": 10, "sanitized": 20}
 """Where they are tested once more."""
 
 N_UPGRADES = int(os.environ.get("DAGGYR_UPGRADES", FEWER.get(os.environ.get("DAGGYR_TEST_SET", ""), 100)))
