@@ -216,6 +216,7 @@ static void answer_before_the_end(const void *subject, HttpRequest *request, int
                 http_request_answer_json(request, status, describe(subject, form));
 }
 
+/* Only this time: at the task's end all who wait share one answer. */
 void task_end_waits(Task *task) {
         task->waiters.answer = answer_before_the_end;
         waiters_answer_all(&task->waiters);
