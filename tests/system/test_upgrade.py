@@ -360,6 +360,14 @@ def test_a_queue_notices_nothing(runner: Upgradable) -> None:
     assert mark.read_text() == "started\n"
 
 
+def is_ready(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(str(path))
+        client.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return client.recv(100).startswith(b"HTTP/1.1 200")
+
+
 def test_clients_of_a_unix_socket_are_not_refused() -> None:
     """A socket of systemd's, in whose backlog they wait."""
     name = task_id("daggyr-test-socket")
@@ -373,15 +381,11 @@ def test_clients_of_a_unix_socket_are_not_refused() -> None:
 
     def knock() -> None:
         while not over.is_set():
-            with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(60)
-                try:
-                    client.connect(str(path))
-                    client.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                    if not client.recv(100).startswith(b"HTTP/1.1 200"):
-                        refused.append("no answer")
-                except OSError as error:
-                    refused.append(str(error))
+            try:
+                if not is_ready(path):
+                    refused.append("no answer")
+            except OSError as error:
+                refused.append(str(error))
 
     try:
         runner._config_file.parent.mkdir(mode=0o755, exist_ok=True)
@@ -394,7 +398,9 @@ def test_clients_of_a_unix_socket_are_not_refused() -> None:
         for _ in range(3):
             before = program_in(runner.main_pid)
             run("systemctl", "kill", "--signal=SIGUSR2", "--kill-whom=main", runner.unit)
-            await_that(lambda: program_in(runner.main_pid) != before, what="the upgrade")
+            await_that(lambda: program_in(runner.main_pid) != before, timeout=20, what="the upgrade")
+            # While the new program starts, it refuses the next one.
+            await_that(lambda: is_ready(path), what="the new program to be ready")
         over.set()
         knocking.join(60)
         assert runner.state == "active"
