@@ -46,14 +46,14 @@ STAGES: list[Stage] = [
 def insist(call: Callable[[], requests.Response], seconds: float = 60) -> requests.Response:
     """The answer of a queue that may be away for a moment."""
 
-    def attempt() -> requests.Response | None:
+    def attempt() -> list[requests.Response]:
         try:
             answer = call()
         except (requests.ConnectionError, requests.Timeout):
-            return None
-        return answer if answer.status_code != 503 else None
+            return []
+        return [answer] if answer.status_code != 503 else []
 
-    return await_that(attempt, seconds, "an answer")
+    return await_that(attempt, seconds, "an answer")[0]
 
 
 def kill_now_and_then(queue: Queue, n: int, rng: random.Random, is_over: threading.Event) -> None:
@@ -97,7 +97,7 @@ def test_accepted_means_on_disk(start_runner: Starter, start_queue: Starter) -> 
 
     http = requests.Session()
     for id in accepted:
-        url = f"{queue.url}/api/v1/task/{id}?wait={60 * SLOWNESS}"
+        url = f"{queue.url}/api/v1/task/{id}?wait={min(300, 60 * SLOWNESS)}"
         attempt = insist(lambda: http.get(url, timeout=90 * SLOWNESS)).json()
         assert attempt["state"] == "completed", attempt
         assert attempt["output"] == "done\n", attempt
