@@ -55,38 +55,31 @@ def runner(start_runner: Callable[..., Runner]) -> Runner:
     return start_runner()
 
 
-@pytest.fixture
-def start_queue(request: pytest.FixtureRequest) -> Generator[Callable[..., Queue], None, None]:
-    """Starts a Queue with the arguments given, as many as wanted."""
-    queues: list[Queue] = []
-    runners = request.node.stash.setdefault(RUNNERS, [])
+def started(request: pytest.FixtureRequest, kind: type[Runner]) -> Generator[Callable[..., Any], None, None]:
+    """What a fixture yields that starts a KIND with the arguments given, as many as wanted; their journals are shown
+    like those of other runners."""
+    ours: list[Runner] = []
+    shown = request.node.stash.setdefault(RUNNERS, [])
 
-    def start(*arguments: Any, **named: Any) -> Queue:
-        queues.append(Queue(*arguments, **named))
-        runners.append(queues[-1])  # whose journal is shown as well
-        queues[-1].start()
-        return queues[-1]
+    def start(*arguments: Any, **named: Any) -> Runner:
+        ours.append(kind(*arguments, **named))
+        shown.append(ours[-1])
+        ours[-1].start()
+        return ours[-1]
 
     yield start
-    for queue in queues:
-        queue.discard()
+    for one in ours:
+        one.discard()
+
+
+@pytest.fixture
+def start_queue(request: pytest.FixtureRequest) -> Generator[Callable[..., Queue], None, None]:
+    yield from started(request, Queue)
 
 
 @pytest.fixture
 def start_upgradable(request: pytest.FixtureRequest) -> Generator[Callable[..., Upgradable], None, None]:
-    """Starts an Upgradable with the arguments given, as many as wanted."""
-    started: list[Upgradable] = []
-    runners = request.node.stash.setdefault(RUNNERS, [])
-
-    def start(*arguments: Any, **named: Any) -> Upgradable:
-        started.append(Upgradable(*arguments, **named))
-        runners.append(started[-1])
-        started[-1].start()
-        return started[-1]
-
-    yield start
-    for runner in started:
-        runner.discard()
+    yield from started(request, Upgradable)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
