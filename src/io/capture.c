@@ -142,9 +142,7 @@ int capture_restore(
         capture->store.bytes_total = saved->bytes_total;
         capture->store.file_fd = (int) saved->file_fd;
         capture->store.error = (int) saved->error;
-        int r = saved->memory.size == 0 ?
-                        0 :
-                        text_append_bytes(&capture->store.memory, saved->memory.data, saved->memory.size);
+        int r = record_bytes_append(&saved->memory, &capture->store.memory);
         if (r >= 0 && saved->reading)
                 r = capture_start(capture);
         if (r < 0) { /* the descriptors stay the caller's */

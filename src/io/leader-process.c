@@ -327,9 +327,7 @@ SavedLeader leader_process_save(const LeaderProcess *leader) {
 
 /* One that has exited was told to have; nothing more is to be heard of it. */
 static int leader_go_on(LeaderProcess *leader, const SavedLeader *saved) {
-        int r = saved->pending.size == 0 ?
-                        0 :
-                        text_append_bytes(&leader->pending, saved->pending.data, saved->pending.size);
+        int r = record_bytes_append(&saved->pending, &leader->pending);
         if (r < 0 || saved->exited)
                 return r;
         r = leader_watch(leader);

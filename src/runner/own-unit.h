@@ -16,6 +16,7 @@ typedef void (*OwnUnitHandler)(int error, const char *message, void *userdata);
 /* Finds or makes the unit; HANDLER is called once, with 0 when own_unit_name() is known. For as long as
  * systemd does not answer it is asked again. */
 int own_unit_find(sd_event *event, Systemd1 *systemd1, OwnUnitHandler handler, void *userdata, OwnUnit **ret);
+
 /* The unit that an earlier program found or made, which this process has taken the place of. -ENOMEM. */
 int own_unit_restore(sd_event *event, Systemd1 *systemd1, const char *name, bool is_service, OwnUnit **ret);
 

@@ -205,10 +205,6 @@ static void take_values(Task *task, const SavedTask *saved) {
         };
 }
 
-static int copy_bytes(const RecordBytes *bytes, Text *text) {
-        return bytes->size > 0 ? text_append_bytes(text, bytes->data, bytes->size) : 0;
-}
-
 static int take_texts(Task *task, const SavedTask *saved) {
         for (size_t i = 0; saved->notes && saved->notes[i]; i++)
                 task_note(task, "%s", saved->notes[i]);
@@ -218,8 +214,8 @@ static int take_texts(Task *task, const SavedTask *saved) {
                 task->told = strdup(saved->told);
         if ((saved->queue && !task->queue) || (saved->told && !task->told))
                 return -ENOMEM;
-        int r = copy_bytes(&saved->journal.output, &task->journal.output.partial);
-        return r < 0 ? r : copy_bytes(&saved->journal.error, &task->journal.error.partial);
+        int r = record_bytes_append(&saved->journal.output, &task->journal.output.partial);
+        return r < 0 ? r : record_bytes_append(&saved->journal.error, &task->journal.error.partial);
 }
 
 static int take_capture(Task *task, const RecordList *list, Capture **ret) {
@@ -330,7 +326,7 @@ static int restore_lease(Runner *runner, const RunnerState *state) {
         saved_lease_to(&state->lease, &runner->lease);
         saved_lease_to(&state->lease_told, &journal->told);
         for (size_t i = 0; i < state->lease_entries.n && i < LEASE_ENTRIES_MAX; i++) {
-                int r = copy_bytes(&entries[i].bytes, &journal->entries[journal->n_entries]);
+                int r = record_bytes_append(&entries[i].bytes, &journal->entries[journal->n_entries]);
                 if (r < 0)
                         return r;
                 journal->n_entries++;

@@ -83,6 +83,12 @@ void upgrade_give_up(Runner *runner, const char *reason) {
         runner_admit_soon(runner);
 }
 
+static void give_up_executing(Runner *runner, int error) {
+        _cleanup_(freep) char *reason = NULL;
+        (void) text_format(&reason, "the installed program cannot be executed: %s", strerror(-error));
+        upgrade_give_up(runner, reason ?: "out of memory");
+}
+
 /* ── what is executed ── */
 
 /* As it was called, so that what is installed there now is found; the kernel knows the name of a file that
@@ -180,10 +186,7 @@ static void part(Upgrade *upgrade, usec_t waited_usec) {
         }
         if (has_work || (!http_server_is_idle(http) && waited_usec < SLOW_READER_USEC))
                 return;
-        int r = hand_over(runner);
-        _cleanup_(freep) char *reason = NULL;
-        (void) text_format(&reason, "the installed program cannot be executed: %s", strerror(-r));
-        upgrade_give_up(runner, reason ?: "out of memory");
+        give_up_executing(runner, hand_over(runner));
 }
 
 static void enter(Upgrade *upgrade, UpgradePhase phase) {
@@ -251,9 +254,7 @@ static void begin_asking(Upgrade *upgrade) {
         int r = ask(upgrade);
         if (r >= 0)
                 return;
-        _cleanup_(freep) char *reason = NULL;
-        (void) text_format(&reason, "the installed program cannot be executed: %s", strerror(-r));
-        upgrade_give_up(upgrade->runner, reason ?: "out of memory");
+        give_up_executing(upgrade->runner, r);
 }
 
 /* ── settling ── */

@@ -243,6 +243,16 @@ static bool has_name(const RecordField *field, const char *name, size_t length) 
         return field->name && strlen(field->name) == length && memcmp(field->name, name, length) == 0;
 }
 
+static int refuse_lack(const Reader *reader, const RecordType *type, const RecordField *field) {
+        return problem_set(
+                        reader->problem,
+                        409,
+                        NULL,
+                        "the state of a %s lacks \"%s\"",
+                        type->name,
+                        field->name);
+}
+
 /* The field NAME stands where FIELD should: one that is not known here, or FIELD itself is missing. */
 static int refuse_field(
                 const Reader *reader,
@@ -252,13 +262,7 @@ static int refuse_field(
                 size_t length) {
         for (const RecordField *known = type->fields; known->name; known++)
                 if (has_name(known, name, length) && field->name)
-                        return problem_set(
-                                        reader->problem,
-                                        409,
-                                        NULL,
-                                        "the state of a %s lacks \"%s\"",
-                                        type->name,
-                                        field->name);
+                        return refuse_lack(reader, type, field);
         char shown[FIELD_NAME_MAX + 1] = "";
         memcpy(shown, name, length);
         for (size_t i = 0; i < length; i++)
@@ -306,13 +310,7 @@ static int read_struct(Reader *reader, const RecordType *type, void *record) {
                 field += field->name != NULL;
         }
         if (r >= 0 && field->name)
-                return problem_set(
-                                reader->problem,
-                                409,
-                                NULL,
-                                "the state of a %s lacks \"%s\"",
-                                type->name,
-                                field->name);
+                return refuse_lack(reader, type, field);
         return r;
 }
 
@@ -330,6 +328,10 @@ int record_decode(
         if (r < 0)
                 record_done(type, record);
         return r;
+}
+
+int record_bytes_append(const RecordBytes *bytes, Text *text) {
+        return bytes->size > 0 ? text_append_bytes(text, bytes->data, bytes->size) : 0;
 }
 
 void record_done(const RecordType *type, void *record) {

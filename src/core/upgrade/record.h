@@ -63,5 +63,8 @@ int record_decode(
                 void *record,
                 Problem *reterr_problem);
 
+/* Appends what was saved as BYTES to TEXT. -ENOMEM. */
+int record_bytes_append(const RecordBytes *bytes, Text *text);
+
 /* Frees the lists that RECORD holds, of whatever origin, and zeroes it. */
 void record_done(const RecordType *type, void *record);
