@@ -17,8 +17,9 @@
 #include "runner/task-run.h"
 #include "runner/task.h"
 
-#define RESULTS_BYTES_MAX  (UINT64_C(256) * 1024 * 1024)
-#define ACCEPT_ANYWAY_USEC (3 * USEC_PER_SEC)
+#define RESULTS_BYTES_MAX   (UINT64_C(256) * 1024 * 1024)
+#define ACCEPT_ANYWAY_USEC  (3 * USEC_PER_SEC)
+#define STILL_STOPPING_USEC (1 * USEC_PER_SEC)
 
 /* ── start ── */
 
@@ -170,7 +171,8 @@ void runner_update_capacity(Runner *runner) {
 }
 
 bool runner_is_draining(const Runner *runner) {
-        return runner->daemon.draining || runner->host_going_down || runner->daemon.stopping;
+        return runner->daemon.draining || runner->host_going_down || runner->unit_stopping ||
+                        runner->daemon.stopping;
 }
 
 bool runner_is_ready(const Runner *runner) {
@@ -188,7 +190,8 @@ static void tell_status(void *userdata) {
         Runner *runner = userdata;
         Resources free_amounts;
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
-        const char *state = runner->daemon.stopping                ? "stopping: " :
+        bool is_stopping = runner->daemon.stopping || runner->unit_stopping;
+        const char *state = is_stopping                            ? "stopping: " :
                         runner_is_draining(runner)                 ? "draining: " :
                         !runner->systemd_ready                     ? "no connection to systemd: " :
                         runner->pressure_watch.pressure.is_holding ? "short of memory: " :
@@ -312,6 +315,51 @@ static int reload(void *userdata) {
 
 /* ── stop ── */
 
+static void ask_whether_still_stopping(Runner *runner);
+
+static void on_stopping_known(bool is_stopping, void *userdata) {
+        Runner *runner = userdata;
+        runner->stopping_question = own_unit_question_free(runner->stopping_question);
+        if (is_stopping) {
+                ask_whether_still_stopping(runner);
+                return;
+        }
+        runner->unit_stopping = false;
+        log_line(LOG_INFO, "systemd does not stop daggyr any more: taking tasks again");
+        drain_changed(runner);
+}
+
+static int on_time_to_ask(sd_event_source *source, uint64_t usec, void *userdata) {
+        Runner *runner = userdata;
+        if (runner->daemon.stopping) /* no longer a question */
+                return 0;
+        int r = own_unit_ask_stopping(
+                        runner->own_unit, on_stopping_known, runner, &runner->stopping_question);
+        if (r < 0)
+                ask_whether_still_stopping(runner);
+        return 0;
+}
+
+static void ask_whether_still_stopping(Runner *runner) {
+        (void) loop_set_timer(
+                        runner->daemon.event,
+                        &runner->stopping_source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), STILL_STOPPING_USEC),
+                        on_time_to_ask,
+                        runner,
+                        "runner-stopping");
+}
+
+void runner_unit_stopping(Runner *runner) {
+        if (runner->unit_stopping || runner->daemon.stopping)
+                return;
+        runner->unit_stopping = true;
+        log_line(LOG_INFO, "systemd is about to stop daggyr: no new tasks are started");
+        upgrade_give_up(runner, "daggyr is stopping");
+        drain_changed(runner);
+        ask_whether_still_stopping(runner);
+}
+
 /* Ends all tasks and then the loop; the second time without waiting for their grace periods. */
 static void stop(void *userdata, bool again) {
         Runner *runner = userdata;
@@ -346,6 +394,7 @@ Runner *runner_free(Runner *runner) {
         task_table_done(&runner->tasks);
         task_accounts_free(runner->accounts);
         stale_scopes_free(runner->stale_scopes);
+        own_unit_question_free(runner->stopping_question);
         own_unit_free(runner->own_unit);
         capacity_watch_free(runner->capacity_watch);
         task_scopes_free(runner->scopes);
@@ -357,6 +406,7 @@ Runner *runner_free(Runner *runner) {
         event_source_dropp(&runner->expiry_source);
         event_source_dropp(&runner->accept_source);
         event_source_dropp(&runner->lease_source);
+        event_source_dropp(&runner->stopping_source);
         pressure_watch_done(&runner->pressure_watch);
         lease_journal_done(&runner->lease_journal);
         account_done(&runner->daemon_account);

@@ -48,9 +48,10 @@ struct Runner {
         const char *output_directory; /* for captured output too large for memory */
 
         Systemd1 *systemd1;
-        TaskScopes *scopes;        /* who makes those of the tasks */
-        OwnUnit *own_unit;         /* what task scopes are bound to */
-        StaleScopes *stale_scopes; /* of an earlier run, until they are gone */
+        TaskScopes *scopes;                 /* who makes those of the tasks */
+        OwnUnit *own_unit;                  /* what task scopes are bound to */
+        OwnUnitQuestion *stopping_question; /* whether its stop goes on */
+        StaleScopes *stale_scopes;          /* of an earlier run, until they are gone */
         CapacityWatch *capacity_watch;
         SliceLimits slice_limits; /* as last heard */
         Login1 *login1;
@@ -67,6 +68,7 @@ struct Runner {
         uint64_t told_revision; /* of the capacity, in the last event */
         bool systemd_ready;     /* connected, own unit known, stale scopes gone: tasks may start */
         bool host_going_down;
+        bool unit_stopping;         /* systemd has begun with the scopes of tasks, and tells daggyr soon */
         usec_t shortage_until_usec; /* no task is started before that; 0: there is no shortage */
         usec_t shortage_told_usec;  /* in the log; 0: never */
 
@@ -78,7 +80,7 @@ struct Runner {
         bool goes_on;                /* in the place of an earlier program */
         bool has_been_ready;
         sd_event_source *admit_source, *patience_source, *shortage_source, *expiry_source, *accept_source,
-                        *lease_source;
+                        *lease_source, *stopping_source;
 };
 
 /* CONFIG, which it takes over in every case, is what the file of COMMAND_LINE said, which is read again on
@@ -124,6 +126,10 @@ void runner_lease_changed(Runner *runner);
 
 /* Call when a task reached its end. */
 void runner_task_finished(Runner *runner);
+
+/* Call when a task ended because systemd stops daggyr's unit. A queue that hears of that end would send the
+ * task again, to be ended again, for as long as other tasks of this runner take to stop. */
+void runner_unit_stopping(Runner *runner);
 
 /* Whether it takes no new tasks: told to drain, or on its way down with the host or alone. */
 bool runner_is_draining(const Runner *runner);

@@ -61,6 +61,7 @@ static void task_note_shutdown(Task *task, bool is_shutdown) {
         if (is_shutdown && task->end.stop != STOP_SHUTDOWN) {
                 task->end.stop = STOP_SHUTDOWN;
                 task_note(task, "daggyr is shutting down");
+                runner_unit_stopping(task->runner);
         }
 }
 

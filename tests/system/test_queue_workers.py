@@ -161,6 +161,21 @@ def test_an_orderly_restart_of_a_runner_loses_no_task(start_runner: Starter, sta
     assert len(attempt["attempts"]) == 1
 
 
+def test_tasks_are_lost_once_by_a_stop(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: tasks that were sent, again and again until the queue gave up on them, to a runner whose tasks systemd
+    had begun to stop before it told the runner."""
+    runner = start_runner(ROOMY)
+    queue = start_queue({"w": runner})
+    small = {"cores": 0.01, "memory_mb": 16}
+    ids = [queue.submit(["sh", "-c", "sleep 4; echo end"], resources=small) for _ in range(60)]
+    await_that(lambda: all(queue.attempt(id)["state"] == "running" for id in ids))
+    runner.stop()
+    runner.start()
+    attempts = [queue.wait(id) for id in ids]
+    assert {a["output"] for a in attempts} == {"end\n"}
+    assert {len(a["attempts"]) for a in attempts} == {1}
+
+
 def test_a_hanging_runner_is_lost_when_its_lease_is(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: "not twice": a task is run elsewhere while its first attempt may still be under a live lease; or
     what a runner does that comes back counts as well."""
