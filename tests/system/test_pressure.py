@@ -4,6 +4,7 @@ it has: it reads a file again and again that does not fit."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -18,8 +19,8 @@ from bedlib import PYTHON, ROOMY, SLOWNESS, Queue, Runner, await_that, open_fold
 
 Starter = Callable[..., Any]
 
-ON_DISK = Path(os.environ.get("DAGGYR_BUILD", "/var/lib"))
-"""A folder that is not in memory, and of which no package is made meanwhile."""
+FOLDERS = [Path(os.environ.get("DAGGYR_BUILD", "/var/lib")), Path(__file__).parents[2] / "build"]
+"""Where a file may be on a disk, and no package is made of it. All else of a bed may be in memory, under an overlay."""
 
 FILES = [Path("/sys/fs/cgroup", name, "memory.pressure") for name in ("", "unified")]
 
@@ -40,29 +41,49 @@ while True:
 """
 
 
+def drop_cached(path: Path) -> bool:
+    """Has the kernel forget what it has cached of the file; false where the cache is all there is of it."""
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        try:
+            os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+        return False
+
+
+def fill(file: Any) -> None:
+    for _ in range(100):
+        file.write(os.urandom(1 << 20))
+    file.flush()
+    os.fsync(file.fileno())
+    os.fchmod(file.fileno(), 0o644)
+
+
 @pytest.fixture(scope="module")
 def large_file() -> Iterator[Path]:
     """One on a disk, which tasks see, too."""
-    if run("stat", "--file-system", "--format=%T", str(ON_DISK)).strip() in ("tmpfs", "ramfs"):
-        pytest.skip("there is no disk to read from")
-    with tempfile.NamedTemporaryFile(dir=ON_DISK, prefix=".pressure-") as file:
-        for _ in range(100):
-            file.write(os.urandom(1 << 20))
-        file.flush()
-        os.fsync(file.fileno())
-        os.fchmod(file.fileno(), 0o644)
-        path = open_folder() / "large"
-        path.touch()
-        run("mount", "--bind", file.name, str(path))
-        yield path
-        run("umount", str(path))
+    for folder in filter(Path.is_dir, FOLDERS):
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".pressure-") as file:
+            fill(file)
+            if not drop_cached(Path(file.name)):
+                continue
+            path = open_folder() / "large"
+            path.touch()
+            run("mount", "--bind", file.name, str(path))
+            yield path
+            run("umount", str(path))
+            return
+    pytest.skip("there is no disk to read from")
 
 
 def presser(large_file: Path) -> list[str]:
     """A command that makes pressure. What of the file an earlier one left in the cache is charged to nobody who runs,
     and to read it again would be none: it is dropped."""
-    with large_file.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    drop_cached(large_file)
     return [PYTHON, "-c", READ, str(large_file)]
 
 
