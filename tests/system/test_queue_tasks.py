@@ -74,9 +74,8 @@ def test_every_field_reaches_the_runner(start_runner: Starter, start_queue: Star
 
 def test_bytes_reach_the_command(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: an archive, or a picture, that a client sends along."""
-    runner = start_runner(ROOMY)
     sent = bytes(range(256)) * 100
-    for daemon in (runner, start_queue({"w": runner})):
+    for daemon in (start_runner(ROOMY), start_queue({"w": start_runner(ROOMY)})):
         attempt = daemon.run(["sha256sum"], stdin_base64=base64.b64encode(sent).decode())
         assert attempt["output"].split()[0] == hashlib.sha256(sent).hexdigest(), attempt
 
