@@ -26,10 +26,10 @@ typedef struct Verb {
 static const Verb verbs[] = {
         { "run",
           verb_run,
-          OPTIONS_TASK | BIT(ID) | BIT(FILE),
+          OPTIONS_TASK | BIT(NO_STDIN) | BIT(ID) | BIT(FILE),
           0,
           -1,
-          "[TASK-OPTION...] COMMAND...",
+          "[-n] [TASK-OPTION...] COMMAND...",
           "run a task and be its terminal",
           true },
         { "submit",
@@ -95,6 +95,7 @@ static void print_help(void) {
                       "  -t, --timeout=TIME  --grace=TIME                             90, 5min, 1h30min\n"
                       "  -E, --env=K=V  -C, --directory=DIR  -u, --user=USER  --umask=0022\n"
                       "  -i, --stdin=FILE|-  --tasks-max=N  -p, --property=NAME=VALUE  -l, --label=K=V\n"
+                      "  -n, --no-stdin         run: do not hand on what is piped to us\n"
                       "      --id=ID  --when-full=queue|reject  --file=FILE.json\n"
                       "      --retry=N  --backoff=TIME  --priority=N                  at a queue\n"
                       "\n"

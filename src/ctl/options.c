@@ -39,6 +39,7 @@ static const struct {
         [OPTION_USER] = { "--user", 'u', true },
         [OPTION_UMASK] = { "--umask", 0, true },
         [OPTION_STDIN] = { "--stdin", 'i', true },
+        [OPTION_NO_STDIN] = { "--no-stdin", 'n', false },
         [OPTION_TASKS_MAX] = { "--tasks-max", 0, true },
         [OPTION_PROPERTY] = { "--property", 'p', true },
         [OPTION_LABEL] = { "--label", 'l', true },

@@ -30,6 +30,7 @@ typedef enum OptionId {
         OPTION_USER,
         OPTION_UMASK,
         OPTION_STDIN,
+        OPTION_NO_STDIN,
         OPTION_TASKS_MAX,
         OPTION_PROPERTY,
         OPTION_LABEL,

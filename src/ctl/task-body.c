@@ -4,17 +4,21 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <systemd/sd-id128.h>
 #include <unistd.h>
 
 #include "base/text.h"
 #include "core/json/json.h"
 #include "core/text/amount-text.h"
+#include "core/text/base64.h"
 #include "ctl/say.h"
 #include "io/file.h"
 
 #define FILE_BYTES_MAX (64 * 1024 * 1024)
+#define SILENCE_MSEC   2000
 #define SPAN_SEC_MAX   1e9
 
 /* Where a value goes: the member KEY of the object at PARENT, or of the body itself. */
@@ -85,14 +89,53 @@ static int read_input(const char *path, Text *ret) {
                                   file_read_all(path, FILE_BYTES_MAX, ret);
 }
 
+/* As text where it is text: that is shorter, and read more easily where requests are logged. */
+static int add_input(json_object *object, const Text *bytes) {
+        _cleanup_(text_done) Text encoded = {};
+        if (bytes->size == 0)
+                return json_add_string(object, "stdin", "");
+        if (text_is_utf8(bytes->data, bytes->size) && !memchr(bytes->data, 0, bytes->size))
+                return json_add_string(object, "stdin", bytes->data);
+        int r = base64_encode(bytes->data, bytes->size, &encoded);
+        return r < 0 ? r : json_add_string(object, "stdin_base64", encoded.data);
+}
+
 static int add_stdin(json_object *object, const char *key, const char *path) {
-        _cleanup_(text_done) Text text = {};
-        int r = read_input(path, &text);
+        _cleanup_(text_done) Text bytes = {};
+        int r = read_input(path, &bytes);
         if (r < 0)
                 return r;
-        if (!text_is_utf8(text.data, text.size) || strlen(text.data) < text.size)
-                return -EILSEQ;
-        return json_add(object, key, json_object_new_string_len(text.data, (int) text.size));
+        json_object_object_del(object, "stdin"); /* of an earlier --stdin */
+        json_object_object_del(object, "stdin_base64");
+        return add_input(object, &bytes);
+}
+
+/* Not of a terminal, which waits for somebody to type, nor of /dev/null. */
+static bool is_piped(int fd) {
+        struct stat st;
+        return fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode));
+}
+
+/* A pipe that nobody writes to and nobody closes, as some programs leave their children, looks like a hang.
+ */
+static void say_what_is_waited_for(int fd) {
+        struct pollfd ready = { .fd = fd, .events = POLLIN };
+        if (poll(&ready, 1, SILENCE_MSEC) == 0)
+                say("reading the task's input from stdin up to its end (-n: none)");
+}
+
+int task_body_add_piped_input(const Options *options, json_object *body) {
+        _cleanup_(text_done) Text bytes = {};
+        if (options_has(options, OPTION_STDIN) || options_has(options, OPTION_NO_STDIN) ||
+            !is_piped(STDIN_FILENO))
+                return 0;
+        say_what_is_waited_for(STDIN_FILENO);
+        int r = file_read_rest(STDIN_FILENO, FILE_BYTES_MAX, &bytes);
+        if (r >= 0 && bytes.size > 0)
+                r = add_input(body, &bytes);
+        if (r < 0)
+                say("cannot read the task's input from stdin: %s", strerror(-r));
+        return r;
 }
 
 static const BodyField resource_fields[] = {

@@ -12,6 +12,10 @@
  * said. The caller puts *ret. */
 int task_body_from_options(const Options *options, char *const *command, json_object **ret);
 
+/* What is piped or redirected to us becomes what the task reads, unless the command line says otherwise. A
+ * negative errno, said. */
+int task_body_add_piped_input(const Options *options, json_object *body);
+
 /* What is in the file of --file, "-" being stdin: an object, or an array of them. -EINVAL and other errno,
  * said. The caller puts *ret. */
 int task_body_from_file(const char *path, json_object **ret);

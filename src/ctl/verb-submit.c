@@ -265,6 +265,8 @@ int verb_run(Session *session, char **arguments) {
                              { .name = "stderr", .fd = STDERR_FILENO } },
         };
         int r = read_body(session, arguments, &body);
+        if (r >= 0 && !options_has(&session->options, OPTION_FILE))
+                r = task_body_add_piped_input(&session->options, body);
         if (r >= 0 && !json_object_is_type(body, json_type_object)) {
                 say("run takes one task; submit takes a list");
                 r = -EINVAL;

@@ -46,9 +46,9 @@ static int order_file(const LeaderOrder *order) {
 }
 
 /* /dev/null for the common case of no input: a program that stats its stdin sees what it is used to. */
-static int input_file(const char *standard_input) {
-        if (*standard_input)
-                return sealed_file_new("daggyr-stdin", standard_input, strlen(standard_input));
+static int input_file(const Text *standard_input) {
+        if (standard_input->size > 0)
+                return sealed_file_new("daggyr-stdin", standard_input->data, standard_input->size);
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }
@@ -176,7 +176,7 @@ int leader_process_spawn(
                 sd_event *event,
                 Spawner *spawner,
                 const LeaderOrder *order,
-                const char *standard_input,
+                const Text *standard_input,
                 int output_fd,
                 int error_fd,
                 const LeaderHandlers *handlers,

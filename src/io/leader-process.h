@@ -35,7 +35,7 @@ int leader_process_spawn(
                 sd_event *event,
                 Spawner *spawner,
                 const LeaderOrder *order,
-                const char *standard_input,
+                const Text *standard_input,
                 int output_fd,
                 int error_fd,
                 const LeaderHandlers *handlers,

@@ -74,7 +74,7 @@ static int task_spawn_leader(Task *task, const Account *account) {
                         task->runner->daemon.event,
                         task->runner->spawner,
                         &order,
-                        spec->standard_input,
+                        &spec->standard_input,
                         output_fd,
                         error_fd,
                         &task_leader_handlers,

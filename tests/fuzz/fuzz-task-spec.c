@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "core/json/pairs.h"
 #include "core/task/task-spec.h"
+#include "core/text/base64.h"
 #include "fuzz.h"
 
 static const TaskDefaults defaults = {
@@ -23,6 +24,13 @@ static double seconds_of(usec_t usec) {
         return usec == USEC_INFINITY ? 0 : (double) usec / (double) USEC_PER_SEC;
 }
 
+static void add_stdin(json_object *body, const Text *bytes) {
+        _cleanup_(text_done) Text text = {};
+
+        FUZZ_CHECK(base64_encode(bytes->data, bytes->size, &text) == 0);
+        FUZZ_CHECK(json_add_string(body, "stdin_base64", text.data ?: "") == 0);
+}
+
 static json_object *body_of(const TaskSpec *spec) {
         json_object *body = json_object_new_object(), *resources = NULL;
 
@@ -33,7 +41,7 @@ static json_object *body_of(const TaskSpec *spec) {
         FUZZ_CHECK(json_add_double(body, "timeout", seconds_of(spec->timeout_usec)) == 0);
         FUZZ_CHECK(json_add_double(body, "grace", seconds_of(spec->grace_usec)) == 0);
         FUZZ_CHECK(json_add_u64(body, "umask", spec->umask) == 0);
-        FUZZ_CHECK(json_add_string(body, "stdin", spec->standard_input) == 0);
+        add_stdin(body, &spec->standard_input);
         FUZZ_CHECK(json_add_u64(body, "tasks_max", spec->tasks_max) == 0);
         add_pairs(body, "environment", spec->environment);
         add_pairs(body, "labels", spec->labels);

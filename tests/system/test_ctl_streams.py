@@ -76,6 +76,34 @@ def test_standard_input_goes_on_where_it_is(runner: Runner) -> None:
     assert (done.stdout, done.returncode) == (b"by socket", 0), done
 
 
+def test_what_is_piped_to_run_is_what_the_command_reads(runner: Runner) -> None:
+    """Lost: "tar c . | daggyctl run -- …", or every second line of a script's loop."""
+    assert shell(runner, "echo x | daggyctl run -- cat").stdout == b"x\n"
+    for sent in (bytes(range(256)) * 300, b"", b"\0", "ä€".encode()):
+        done = shell(runner, "daggyctl run -- cat", input=sent)
+        assert (done.stdout, done.stderr, done.returncode) == (sent, b"", 0), len(sent)
+    # A file by its name, too, whatever is in it.
+    folder = open_folder()
+    (folder / "bytes").write_bytes(b"\xff\0")
+    assert shell(runner, f"echo no | daggyctl run -i {folder}/bytes -- cat").stdout == b"\xff\0"
+    lines = "printf '1\\n2\\n3\\n' | while read line; do daggyctl run -n -- sh -c 'cat; echo got $1' sh $line; done"
+    assert shell(runner, lines).stdout == b"got 1\ngot 2\ngot 3\n"
+
+
+def test_a_pipe_that_nobody_closes_is_told_of(runner: Runner) -> None:
+    """Lost: the reason why nothing happens."""
+    process = subprocess.Popen(
+        ["daggyctl", "-H", runner.url, "run", "cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stderr and b"stdin up to its end (-n: none)" in process.stderr.readline()
+        assert process.communicate(b"late", timeout=60 * SLOWNESS)[0] == b"late"
+    assert process.returncode == 0
+
+
 def test_closed_descriptors_are_left_alone(runner: Runner) -> None:
     """Lost: what was printed into the connection to the daemon, or into a file that had got that number."""
     assert shell(runner, "daggyctl run sh -c 'exit 3' <&-").returncode == 3

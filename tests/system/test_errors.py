@@ -131,6 +131,8 @@ FIELDS = [
     ('{"command": ["true"], "umask": "0888"}', "/umask"),
     ('{"command": ["true"], "umask": 512}', "/umask"),
     ('{"command": ["true"], "stdin": 5}', "/stdin"),
+    ('{"command": ["true"], "stdin_base64": "eA"}', "/stdin_base64"),
+    ('{"command": ["true"], "stdin": "x", "stdin_base64": "eA=="}', "/stdin_base64"),
     ('{"command": ["true"], "tasks_max": 0}', "/tasks_max"),
     ('{"command": ["true"], "tasks_max": 99999999999999999999}', "/tasks_max"),
     ('{"command": ["true"], "labels": {"a": 1}}', "/labels/a"),

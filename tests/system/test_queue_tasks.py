@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -69,6 +70,14 @@ def test_every_field_reaches_the_runner(start_runner: Starter, start_queue: Star
     assert "CPUQuota=50%" in notes and "MemoryMax=100M" in notes
     timed_out = queue.run(["sh", "-c", "trap '' TERM; sleep 60"], timeout=0.3, grace=0.2)
     assert (timed_out["state"], timed_out["result"]) == ("killed", "timeout")
+
+
+def test_bytes_reach_the_command(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: an archive, or a picture, that a client sends along."""
+    sent = bytes(range(256)) * 100
+    for daemon in (start_runner(ROOMY), start_queue({"w": start_runner(ROOMY)})):
+        attempt = daemon.run(["sha256sum"], stdin_base64=base64.b64encode(sent).decode())
+        assert attempt["output"].split()[0] == hashlib.sha256(sent).hexdigest(), attempt
 
 
 def test_what_the_runner_refuses_is_said(start_runner: Starter, start_queue: Starter) -> None:

@@ -237,7 +237,7 @@ static void make_sound(Sound *sound) {
         sound->leader = (SavedLeader){ .pid = 7, .pid_fd = 23, .control_fd = 24, .feed_fd = 25 };
         sound->grant = (SavedGrant){ .environment = environment, .held = true };
         sound->tasks[0] = (SavedTask){
-                .spec = { .task_id = "a", .command = command, .standard_input = "" },
+                .spec = { .task_id = "a", .command = command, .standard_input = { "a\0b", 3 } },
                 .sequence = 3,
                 .state = TASK_RUNNING,
                 .scope = TASK_SCOPE_POSSIBLE,
@@ -247,7 +247,7 @@ static void make_sound(Sound *sound) {
                 .devices = { &sound->grant, 1 },
         };
         sound->tasks[1] = (SavedTask){
-                .spec = { .task_id = "b", .command = command, .standard_input = "" },
+                .spec = { .task_id = "b", .command = command },
                 .sequence = 4,
                 .state = TASK_FINISHED,
                 .result = TASK_RESULT_SUCCESS,

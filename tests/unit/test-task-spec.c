@@ -75,7 +75,7 @@ static void a_command_alone_gets_the_defaults(void **state) {
         check_text("working_directory", spec->working_directory, NULL);
         check_text("user", spec->user, NULL);
         check_u64("umask", spec->umask, 0022);
-        check_text("stdin", spec->standard_input, "");
+        check_u64("stdin", spec->standard_input.size, 0);
         check_u64("tasks_max", spec->tasks_max, 4096);
         assert_null(spec->properties);
         assert_null(spec->parsed_properties);
@@ -105,7 +105,7 @@ static void every_field_is_read(void **state) {
         check_text("working_directory", spec->working_directory, "/var/tmp");
         check_text("user", spec->user, "ci");
         check_u64("umask", spec->umask, 0077);
-        check_text("stdin", spec->standard_input, "line\n");
+        check_text("stdin", spec->standard_input.data, "line\n");
         check_u64("tasks_max", spec->tasks_max, 16);
         check_json("properties", spec->properties, "{\"IOWeight\":7}");
         check_u64("parsed properties", spec->parsed_properties->n_items, 1);
@@ -235,6 +235,10 @@ static void values_that_are_out_of_place_are_refused_with_it(void **state) {
                 { "\"umask\":null", "/umask" },
                 { "\"stdin\":7", "/stdin" },
                 { "\"stdin\":null", "/stdin" },
+                { "\"stdin_base64\":7", "/stdin_base64" },
+                { "\"stdin_base64\":\"eA=\"", "/stdin_base64" },
+                { "\"stdin_base64\":\"eA==\\n\"", "/stdin_base64" },
+                { "\"stdin\":\"\",\"stdin_base64\":\"\"", "/stdin_base64" },
                 { "\"tasks_max\":0", "/tasks_max" },
                 { "\"tasks_max\":4194305", "/tasks_max" },
                 { "\"tasks_max\":1.5", "/tasks_max" },
@@ -451,6 +455,8 @@ static void specifications_are_equal_when_they_ask_for_the_same(void **state) {
                 { "\"resources\":{\"cores\":1}", "\"resources\":{\"memory_mb\":512}", true },
                 { "\"timeout\":1.0", "\"timeout\":1", true },
                 { "\"stdin\":\"\"", "\"tasks_max\":4096", true },
+                { "\"stdin_base64\":\"\"", "\"tasks_max\":4096", true },
+                { "\"stdin\":\"x\"", "\"stdin_base64\":\"eA==\"", true },
                 { "\"tasks_max\":16", "\"tasks_max\":16.0", true },
                 { "\"resources\":{\"gpu\":0}", "\"resources\":{}", true },
                 { "\"properties\":{\"MemoryHigh\":\"1G\"}",
@@ -483,6 +489,7 @@ static void specifications_are_equal_when_they_ask_for_the_same(void **state) {
                 { "\"user\":\"a\"", "\"grace\":10", false },
                 { "\"umask\":0", "\"umask\":1", false },
                 { "\"stdin\":\"\"", "\"stdin\":\"x\"", false },
+                { "\"stdin_base64\":\"AAE=\"", "\"stdin_base64\":\"AAI=\"", false },
                 { "\"tasks_max\":1", "\"tasks_max\":2", false },
                 { "\"properties\":{\"IOWeight\":7}", "\"properties\":{\"IOWeight\":8}", false },
                 { "\"properties\":{\"IOWeight\":7}", "\"properties\":{\"CPUWeight\":7}", false },
@@ -581,7 +588,7 @@ static void daggyr_details_are_read(void **state) {
         check_u64("memory_mb", spec->resources.memory_mb, 100);
         check_u64("gpu", resources_named_get(&spec->resources, "gpu"), 1);
         check_u64("grace", spec->grace_usec, 10 * USEC_PER_SEC);
-        check_text("stdin", spec->standard_input, "");
+        check_u64("stdin", spec->standard_input.size, 0);
 }
 
 static void daggyr_details_may_lack_everything(void **state) {

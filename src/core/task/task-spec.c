@@ -13,13 +13,13 @@
 #include "base/text.h"
 #include "core/json/json.h"
 #include "core/json/pairs.h"
+#include "core/text/base64.h"
 #include "core/text/unit-name.h"
 
 #define USER_NAME_MAX         32
 #define LABEL_KEY_MAX         63
 #define LABEL_VALUE_MAX       255
 #define WORKING_DIRECTORY_MAX 4095
-#define STDIN_MAX             (64 * 1024 * 1024) /* no body may be larger */
 
 #define DIGITS  "0123456789"
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -213,6 +213,39 @@ static int parse_when_full(
         return problem_set(reterr_problem, 400, path, "must be \"queue\" or \"reject\"");
 }
 
+static int parse_stdin(
+                json_object *value,
+                const JsonField *field,
+                const char *path,
+                void *target,
+                Problem *reterr_problem) {
+        if (!json_object_is_type(value, json_type_string))
+                return problem_set(reterr_problem, 400, path, "must be a string");
+        int r = text_append_bytes(
+                        target, json_object_get_string(value), (size_t) json_object_get_string_len(value));
+        return r < 0 ? problem_from_errno(reterr_problem, r) : 0;
+}
+
+static int parse_stdin_base64(
+                json_object *value,
+                const JsonField *field,
+                const char *path,
+                void *target,
+                Problem *reterr_problem) {
+        int r = json_object_is_type(value, json_type_string) ?
+                        base64_decode(json_object_get_string(value),
+                                      (size_t) json_object_get_string_len(value),
+                                      target) :
+                        -EINVAL;
+        if (r == -EINVAL)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                path,
+                                "must be base64 with padding, without line breaks");
+        return r < 0 ? problem_from_errno(reterr_problem, r) : 0;
+}
+
 /* What a task is when its body says nothing, but for the strings and lists that may be absent. */
 static int task_spec_new(const TaskDefaults *defaults, TaskSpec **ret) {
         _cleanup_(task_spec_freep) TaskSpec *spec = calloc(1, sizeof(TaskSpec));
@@ -220,7 +253,6 @@ static int task_spec_new(const TaskDefaults *defaults, TaskSpec **ret) {
                 return -ENOMEM;
 
         *spec = (TaskSpec){
-                .standard_input = strdup(""),
                 .resources = defaults->resources,
                 .cores_by_default = true,
                 .memory_by_default = true,
@@ -230,8 +262,6 @@ static int task_spec_new(const TaskDefaults *defaults, TaskSpec **ret) {
                 .tasks_max = TASK_TASKS_MAX_DEFAULT,
                 .when_full = WHEN_FULL_QUEUE,
         };
-        if (!spec->standard_input)
-                return -ENOMEM;
 
         *ret = TAKE_PTR(spec);
         return 0;
@@ -285,7 +315,8 @@ int task_spec_parse(
                   WORKING_DIRECTORY_MAX },
                 { "user", parse_user, offsetof(TaskSpec, user), false, 1, USER_NAME_MAX },
                 { "umask", parse_umask, offsetof(TaskSpec, umask), false, 0, 0 },
-                { "stdin", json_field_string, offsetof(TaskSpec, standard_input), false, 0, STDIN_MAX },
+                { "stdin", parse_stdin, offsetof(TaskSpec, standard_input), false, 0, 0 },
+                { "stdin_base64", parse_stdin_base64, offsetof(TaskSpec, standard_input), false, 0, 0 },
                 { "tasks_max",
                   json_field_u64,
                   offsetof(TaskSpec, tasks_max),
@@ -310,6 +341,13 @@ int task_spec_parse(
         r = json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", spec, reterr_problem);
         if (r < 0)
                 return r;
+
+        if (json_object_object_get(body, "stdin") && json_object_object_get(body, "stdin_base64"))
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                "/stdin_base64",
+                                "stands in place of \"stdin\", not beside it");
 
         json_object *resources = json_object_object_get(body, "resources");
         spec->cores_by_default = !json_object_object_get(resources, "cores");
@@ -446,7 +484,7 @@ TaskSpec *task_spec_free(TaskSpec *spec) {
         text_list_free(spec->environment);
         free(spec->working_directory);
         free(spec->user);
-        free(spec->standard_input);
+        text_done(&spec->standard_input);
         json_object_put(spec->properties);
         task_properties_free(spec->parsed_properties);
         text_list_free(spec->labels);
@@ -465,6 +503,10 @@ static bool list_equal(char *const *a, char *const *b) {
                         return false;
 
         return true;
+}
+
+static bool bytes_equal(const Text *a, const Text *b) {
+        return a->size == b->size && (a->size == 0 || memcmp(a->data, b->data, a->size) == 0);
 }
 
 /* What a task got at its submission is its specification, as long as nobody says otherwise. */
@@ -488,7 +530,7 @@ bool task_spec_equal(const TaskSpec *a, const TaskSpec *b) {
                         a->grace_usec == b->grace_usec &&
                         streq_null(a->working_directory, b->working_directory) &&
                         streq_null(a->user, b->user) && a->umask == b->umask &&
-                        streq(a->standard_input, b->standard_input) && a->tasks_max == b->tasks_max &&
+                        bytes_equal(&a->standard_input, &b->standard_input) && a->tasks_max == b->tasks_max &&
                         list_equal(a->labels, b->labels) &&
                         task_properties_equal(a->parsed_properties, b->parsed_properties);
 }
@@ -512,6 +554,6 @@ size_t task_spec_size(const TaskSpec *spec) {
         /* json-c's form of the properties is some times larger than ours: a guess is enough. */
         return sizeof(TaskSpec) + string_size(spec->task_id) + list_size(spec->command) +
                         list_size(spec->environment) + string_size(spec->working_directory) +
-                        string_size(spec->user) + string_size(spec->standard_input) +
+                        string_size(spec->user) + spec->standard_input.allocated +
                         4 * task_properties_size(spec->parsed_properties) + list_size(spec->labels);
 }

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "base/usec.h"
 #include "core/json/problem.h"
 #include "core/task/resources.h"
@@ -46,7 +47,7 @@ typedef struct TaskSpec {
         char *working_directory;           /* absolute, or NULL for the account's home */
         char *user;                        /* NULL for the configured task_user */
         mode_t umask;                      /* default 0022 */
-        char *standard_input;              /* never NULL; default "" */
+        Text standard_input;               /* bytes; none by default */
         uint64_t tasks_max;                /* default 4096 */
         json_object *properties;           /* as given, or NULL; a reference */
         TaskProperties *parsed_properties; /* the same for systemd; NULL when PROPERTIES is */

@@ -32,7 +32,7 @@ static const RecordField spec_fields[] = {
         FIELD(SavedSpec, task_id, RECORD_STRING),
         FIELD(SavedSpec, working_directory, RECORD_STRING),
         FIELD(SavedSpec, user, RECORD_STRING),
-        FIELD(SavedSpec, standard_input, RECORD_STRING),
+        FIELD(SavedSpec, standard_input, RECORD_BYTES),
         FIELD(SavedSpec, properties, RECORD_STRING),
         FIELD(SavedSpec, command, RECORD_STRINGS),
         FIELD(SavedSpec, environment, RECORD_STRINGS),

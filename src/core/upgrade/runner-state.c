@@ -28,8 +28,8 @@ static bool resources_are_sound(const SavedResources *resources) {
 }
 
 static bool spec_is_sound(const SavedSpec *spec) {
-        return spec->task_id && spec->command && spec->standard_input && spec->when_full < _WHEN_FULL_MAX &&
-                        spec->umask <= 0777 && resources_are_sound(&spec->resources);
+        return spec->task_id && spec->command && spec->when_full < _WHEN_FULL_MAX && spec->umask <= 0777 &&
+                        resources_are_sound(&spec->resources);
 }
 
 static bool captures_are_sound(const RecordList *list) {

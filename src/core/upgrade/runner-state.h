@@ -30,7 +30,8 @@ typedef struct SavedResources {
 } SavedResources;
 
 typedef struct SavedSpec {
-        const char *task_id, *working_directory, *user, *standard_input;
+        const char *task_id, *working_directory, *user;
+        RecordBytes standard_input;
         const char *properties; /* JSON, or NULL */
         const char **command, **environment, **labels;
         SavedResources resources;

@@ -37,7 +37,7 @@ int saved_spec_from(const TaskSpec *spec, SavedSpec *ret) {
                 .task_id = spec->task_id,
                 .working_directory = spec->working_directory,
                 .user = spec->user,
-                .standard_input = spec->standard_input,
+                .standard_input = { spec->standard_input.data, spec->standard_input.size },
                 .properties = spec->properties ?
                                 json_object_to_json_string_ext(spec->properties, JSON_C_TO_STRING_PLAIN) :
                                 NULL,
@@ -108,6 +108,10 @@ static int copy_string(const char *string, char **ret) {
         return string && !*ret ? -ENOMEM : 0;
 }
 
+static int copy_bytes(const RecordBytes *bytes, Text *text) {
+        return bytes->size > 0 ? text_append_bytes(text, bytes->data, bytes->size) : 0;
+}
+
 static int copy_strings(const SavedSpec *saved, TaskSpec *spec) {
         int r = copy_string(saved->task_id, &spec->task_id);
         if (r >= 0)
@@ -115,7 +119,7 @@ static int copy_strings(const SavedSpec *saved, TaskSpec *spec) {
         if (r >= 0)
                 r = copy_string(saved->user, &spec->user);
         if (r >= 0)
-                r = copy_string(saved->standard_input, &spec->standard_input);
+                r = copy_bytes(&saved->standard_input, &spec->standard_input);
         if (r >= 0)
                 r = saved_strings_to(saved->command, &spec->command);
         if (r >= 0)

@@ -30,7 +30,7 @@ _daggyctl() {
     esac
     case $verb in
     '') options+=" $verbs" ;;
-    run) options+=" $task" ;;
+    run) options+=" $task --no-stdin" ;;
     submit) options+=" $task --wait" ;;
     list) options+=' --state --label' ;;
     wait) options+=' --timeout' ;;

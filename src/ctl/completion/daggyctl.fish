@@ -54,6 +54,7 @@ complete -c daggyctl -n $task -s C -l directory -x -a '(__fish_complete_director
 complete -c daggyctl -n $task -s u -l user -x -a '(__fish_complete_users)' -d 'The account it runs as'
 complete -c daggyctl -n $task -l umask -x -d 'In octal'
 complete -c daggyctl -n $task -s i -l stdin -r -F -d 'What it reads'
+complete -c daggyctl -n '__fish_seen_subcommand_from run' -s n -l no-stdin -d 'Do not hand on what is piped to us'
 complete -c daggyctl -n $task -l tasks-max -x -d 'Processes and threads'
 complete -c daggyctl -n $task -s p -l property -x -d 'A resource-control property of systemd'
 complete -c daggyctl -n "$task list" -s l -l label -x -d 'A label, to find it by'
