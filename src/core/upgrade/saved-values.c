@@ -108,10 +108,6 @@ static int copy_string(const char *string, char **ret) {
         return string && !*ret ? -ENOMEM : 0;
 }
 
-static int copy_bytes(const RecordBytes *bytes, Text *text) {
-        return bytes->size > 0 ? text_append_bytes(text, bytes->data, bytes->size) : 0;
-}
-
 static int copy_strings(const SavedSpec *saved, TaskSpec *spec) {
         int r = copy_string(saved->task_id, &spec->task_id);
         if (r >= 0)
@@ -119,7 +115,7 @@ static int copy_strings(const SavedSpec *saved, TaskSpec *spec) {
         if (r >= 0)
                 r = copy_string(saved->user, &spec->user);
         if (r >= 0)
-                r = copy_bytes(&saved->standard_input, &spec->standard_input);
+                r = record_bytes_append(&saved->standard_input, &spec->standard_input);
         if (r >= 0)
                 r = saved_strings_to(saved->command, &spec->command);
         if (r >= 0)
