@@ -13,6 +13,7 @@
 #include "io/loop.h"
 #include "service/config-file.h"
 #include "service/listen.h"
+#include "service/page.h"
 
 #define STATUS_INTERVAL_USEC (200 * USEC_PER_MSEC)
 #define RETRY_SOON_SEC       1
@@ -126,6 +127,7 @@ static int init_router(Daemon *daemon) {
         const DaemonProgram *program = daemon->program;
         const EndpointTable tables[] = {
                 { daemon_endpoints, daemon },
+                { page_endpoints, &daemon->access },
                 { program->endpoints, daemon->userdata },
         };
         return router_new(tables, sizeof(tables) / sizeof(*tables), &daemon->access, &daemon->router);
