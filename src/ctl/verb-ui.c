@@ -34,14 +34,17 @@ int verb_ui(Session *session, char **arguments) {
         if (page_url(session, &url) < 0)
                 return SHELL_STATUS_REFUSED;
         int status = session_ask(
-                        session, &(Ask){ .method = "POST", .path = "/api/v1/ui/code", .once = true }, &answer);
+                        session,
+                        &(Ask){ .method = "POST", .path = "/api/v1/ui/code", .once = true },
+                        &answer);
         if (status == 0)
                 status = check_page(session, url);
         if (status != 0)
                 return status;
         if (session->json)
                 return session_print_json(session, &answer);
-        if (text_format(&address, "%s/ui/#code=%s", session->target.url, member_text(answer.json, "code")) < 0)
+        if (text_format(&address, "%s/ui/#code=%s", session->target.url, member_text(answer.json, "code")) <
+            0)
                 return SHELL_STATUS_REFUSED;
         return print_line(address, strlen(address)) < 0 ? SHELL_STATUS_REFUSED : 0;
 }

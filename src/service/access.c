@@ -123,8 +123,8 @@ static bool only_reads(const HttpRequest *request, AccessLevel level) {
         return level <= ACCESS_READ && (streq(method, "GET") || streq(method, "HEAD"));
 }
 
-/* A browser sends its cookie with whatever request it was led to make, so the cookie opens nothing that changes
- * anything. */
+/* A browser sends its cookie with whatever request it was led to make, so the cookie opens nothing that
+ * changes anything. */
 static bool shows_session(const Access *access, const HttpRequest *request, AccessLevel level) {
         char name[COOKIE_NAME_SIZE];
         const char *secret;

@@ -44,8 +44,8 @@ typedef struct Access {
  * but him and root has any business with it. Negative errno. */
 int access_init(Access *access, sd_event *event, const char *program, const char *host_name, bool user_mode);
 
-/* Goes by CONFIG (weak) and TOKEN (taken over; may be NULL) from now on. Another token ends the sessions that came of
- * the one before. */
+/* Goes by CONFIG (weak) and TOKEN (taken over; may be NULL) from now on. Another token ends the sessions that
+ * came of the one before. */
 void access_configure(Access *access, const ServiceConfig *config, char *token);
 
 /* The HTTP server must be gone before. */
@@ -77,6 +77,6 @@ void access_decide(
 /* Makes a code for somebody who may read, which begins one session. Negative errno. */
 int access_add_code(Access *access, char ret[static SESSION_SECRET_SIZE]);
 
-/* Begins a session for CODE, and sets the cookie that stands for it in the answer to REQUEST. A negative errno with
- * the problem, 403 for a code that is not good. */
+/* Begins a session for CODE, and sets the cookie that stands for it in the answer to REQUEST. A negative
+ * errno with the problem, 403 for a code that is not good. */
 int access_begin_session(Access *access, HttpRequest *request, const char *code, Problem *reterr_problem);

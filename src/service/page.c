@@ -12,8 +12,8 @@
 
 #define CODE_BYTES_MAX 64
 
-/* Nothing but files of this server is loaded or asked, no script stands in HTML, no text is taken for HTML, no other
- * page frames this one. */
+/* Nothing but files of this server is loaded or asked, no script stands in HTML, no text is taken for HTML,
+ * no other page frames this one. */
 #define CONTENT_SECURITY_POLICY                                                             \
         "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " \
         "require-trusted-types-for 'script'; trusted-types 'none'"
@@ -114,7 +114,9 @@ static void route_code(void *userdata, HttpRequest *request, const RequestContex
 }
 
 static int parse_code(const HttpRequest *request, char **ret, Problem *problem) {
-        const JsonField fields[] = { { .name = "code", .parse = json_field_string, .max = CODE_BYTES_MAX, .required = true }, {} };
+        const JsonField fields[] = {
+                { .name = "code", .parse = json_field_string, .max = CODE_BYTES_MAX, .required = true }, {}
+        };
         _cleanup_(json_putp) json_object *body = NULL;
         int r = request_parse_body(request, &body, problem);
         return r < 0 ? r : json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", ret, problem);

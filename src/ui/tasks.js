@@ -99,19 +99,19 @@ function openNow(root, query, context) {
   const known = new Map(); // attempts that were listed, for events that do not bring them along
 
   async function lookUpEnded(signal) {
-    const missing = [...shared.ended.values()].filter((task) => !task.command && !known.get(task.task_id)?.stop_time);
+    const missing = [...shared.ended.values()].filter((task) => !task.stop_time && !task.isLookedUp);
     for (const task of missing.slice(-ENDED_LOOKUPS)) {
       const attempt = await get(`${taskPath(task.task_id)}?output=none`, signal).catch((error) => {
-        if (error instanceof ApiError && error.status === 404) return { command: [] };
+        if (error instanceof ApiError && error.status === 404) return {}; // forgotten by now
         throw error;
       });
-      shared.ended.set(task.task_id, { ...task, ...attempt });
+      shared.ended.set(task.task_id, { ...task, ...attempt, isLookedUp: true });
     }
   }
 
   function showEnded() {
-    const tasks = [...shared.ended.values()].reverse().map((task) => ({ ...known.get(task.task_id), ...task }));
-    ended.show(tasks.filter((task) => labels.length === 0 || hasLabels(task, labels)));
+    const tasks = [...shared.ended.values()].reverse();
+    ended.show(tasks.filter((task) => hasLabels(task, labels)));
   }
 
   const refresh = new Refresh(async (signal) => {
@@ -138,7 +138,10 @@ function openNow(root, query, context) {
   function onEvent(type, data) {
     if (type !== 'task') return;
     for (const section of [running, waiting]) section.table.update(data.task_id, { state: data.state, result: data.result });
-    if (!isLive(data.state)) showEnded();
+    if (!isLive(data.state)) {
+      shared.ended.set(data.task_id, { ...known.get(data.task_id), ...shared.ended.get(data.task_id) });
+      showEnded();
+    }
     refresh.soon();
   }
 

@@ -32,7 +32,8 @@ static void check_cookie(const char *host, const char *header) {
                 FUZZ_CHECK(!memchr(value, ';', size));
         } else {
                 FUZZ_CHECK(text_format(&more, "%s; %s=xyz", header, name) >= 0);
-                FUZZ_CHECK(cookie_find(more, name, &value, &size) && size == 3 && memcmp(value, "xyz", 3) == 0);
+                FUZZ_CHECK(cookie_find(more, name, &value, &size) && size == 3 &&
+                           memcmp(value, "xyz", 3) == 0);
         }
 }
 

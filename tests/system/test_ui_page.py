@@ -46,12 +46,21 @@ def pair(start_runner: Starter, start_queue: Starter) -> tuple[Queue, Runner]:
     return queue, runner
 
 
-@pytest.fixture(params=["daggyr", "daggyd"])
+@pytest.fixture
+def runner(start_runner: Starter) -> Runner:
+    """A daggyr with two cores."""
+    return start_runner({"capacity_overrides": {"cores": 2, "memory_mb": 4096}})
+
+
+@pytest.fixture
+def queue(pair: tuple[Queue, Runner]) -> Queue:
+    return pair[0]
+
+
+@pytest.fixture(params=["runner", "queue"])
 def daemon(request: pytest.FixtureRequest) -> Runner:
-    """Either of them, with two cores."""
-    if request.param == "daggyd":
-        return request.getfixturevalue("pair")[0]
-    return request.getfixturevalue("start_runner")({"capacity_overrides": {"cores": 2, "memory_mb": 4096}})
+    """Either of them, for what each has a part of its own in; all else is the page's."""
+    return request.getfixturevalue(request.param)
 
 
 def test_a_task_is_seen_to_wait_run_and_end(daemon: Runner, browser: Browser) -> None:
@@ -103,11 +112,11 @@ def test_output_is_followed_as_it_is_written(daemon: Runner, browser: Browser) -
     assert browser.text(".stdout pre").startswith("first\nsecond")
 
 
-def test_of_a_long_output_the_end_is_shown(daemon: Runner, browser: Browser) -> None:
+def test_of_a_long_output_the_end_is_shown(runner: Runner, browser: Browser) -> None:
     """Lost: the tab, to a task that writes much."""
-    id = daemon.submit(["sh", "-c", "seq 400000; echo the end"])
-    daemon.wait(id)
-    browser.open(daemon, f"#/task/{id}")
+    id = runner.submit(["sh", "-c", "seq 400000; echo the end"])
+    runner.wait(id)
+    browser.open(runner, f"#/task/{id}")
     browser.await_text(".stdout pre", "the end")
     assert len(browser.text(".stdout pre")) < 1024 * 1024
     assert "Only the end is shown" in browser.text(".stdout")
@@ -154,14 +163,14 @@ def test_ten_thousand_tasks_are_listed_at_once(start_runner: Starter, browser: B
     await_that(lambda: browser.text("tbody tr") == before, what="the page before")
 
 
-def test_tasks_are_found_by_state_and_label(daemon: Runner, browser: Browser) -> None:
+def test_tasks_are_found_by_state_and_label(queue: Queue, browser: Browser) -> None:
     """Lost: to find one among many."""
-    good = daemon.submit(["true"], labels={"team": "a", "n": "1"})
-    bad = daemon.submit(["false"], labels={"team": "a", "n": "2"})
-    other = daemon.submit(["false"], labels={"team": "b"})
+    good = queue.submit(["true"], labels={"team": "a", "n": "1"})
+    bad = queue.submit(["false"], labels={"team": "a", "n": "2"})
+    other = queue.submit(["false"], labels={"team": "b"})
     for id in (good, bad, other):
-        daemon.wait(id)
-    browser.open(daemon)
+        queue.wait(id)
+    browser.open(queue)
     state, label, _ = browser.find(".filter select, .filter input")
     state.send_keys("errored")
     label.send_keys("team=a", Keys.ENTER)
@@ -226,11 +235,11 @@ def test_nothing_is_asked_at_intervals_and_nothing_elsewhere(daemon: Runner, bro
 ATTACK = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>"
 
 
-def test_what_a_task_says_is_never_taken_for_html(daemon: Runner, browser: Browser) -> None:
+def test_what_a_task_says_is_never_taken_for_html(queue: Queue, browser: Browser) -> None:
     """Lost: the session of whoever looks at it, to any task."""
-    id = daemon.submit(["echo", ATTACK], labels={"evil": ATTACK})
-    daemon.wait(id)
-    browser.open(daemon)
+    id = queue.submit(["echo", ATTACK], labels={"evil": ATTACK})
+    queue.wait(id)
+    browser.open(queue)
     browser.await_text("main", ATTACK)
     browser.go(f"#/task/{id}")
     browser.await_text(".stdout pre", ATTACK)
@@ -245,9 +254,9 @@ def test_what_a_task_says_is_never_taken_for_html(daemon: Runner, browser: Brows
     assert browser.script("return document.querySelectorAll('img, main script').length") == 0
 
 
-def test_the_policy_holds_even_if_the_page_did_not(daemon: Runner, browser: Browser) -> None:
+def test_the_policy_holds_even_if_the_page_did_not(runner: Runner, browser: Browser) -> None:
     """Lost: the second lock behind the first one."""
-    browser.open(daemon)
+    browser.open(runner)
     outcome = browser.script(
         "try { document.querySelector('main').innerHTML = arguments[0]; return 'taken' }"
         " catch (error) { return error.name }",
@@ -318,21 +327,21 @@ def test_workers_show_their_state_and_load(pair: tuple[Queue, Runner], browser: 
     browser.await_text("table", "disabled")
 
 
-def test_events_are_shown_as_they_come(daemon: Runner, browser: Browser) -> None:
+def test_events_are_shown_as_they_come(queue: Queue, browser: Browser) -> None:
     """Lost: the order in which things happened."""
-    browser.open(daemon, "#/events")
-    id = daemon.submit(["true"])
+    browser.open(queue, "#/events")
+    id = queue.submit(["true"])
     browser.await_text(".events", f"{id} ✓ completed")
     browser.await_text(".events", f"{id} ▶ running")
     browser.await_text(".events", f"{id} ◌ waiting")
     assert browser.text(".events").index("completed") < browser.text(".events").index("waiting")
 
 
-def test_all_of_it_works_by_keyboard(daemon: Runner, browser: Browser) -> None:
+def test_all_of_it_works_by_keyboard(runner: Runner, browser: Browser) -> None:
     """Lost: the page, for those who use no mouse."""
-    id = daemon.submit(["echo", "hi"])
-    daemon.wait(id)
-    browser.open(daemon)
+    id = runner.submit(["echo", "hi"])
+    runner.wait(id)
+    browser.open(runner)
     await_that(lambda: browser.row(id), what="the list")
 
     def focus() -> str:
@@ -360,12 +369,12 @@ def test_all_of_it_works_by_keyboard(daemon: Runner, browser: Browser) -> None:
     browser.await_text("h1", id)
 
 
-def test_it_fits_a_phone_and_the_dark(daemon: Runner, browser: Browser) -> None:
+def test_it_fits_a_phone_and_the_dark(queue: Queue, browser: Browser) -> None:
     """Lost: a look at it from the train, or at night."""
-    id = daemon.submit(["sh", "-c", "echo " + "x" * 300], labels={"team": "build"})
-    daemon.wait(id)
+    id = queue.submit(["sh", "-c", "echo " + "x" * 300], labels={"team": "build"})
+    queue.wait(id)
     with browser.phone():
-        browser.open(daemon)
+        browser.open(queue)
         await_that(lambda: browser.row(id), what="the list")
         for place in ("#/tasks", f"#/task/{id}", "#/capacity", "#/events"):
             browser.go(place)
@@ -374,9 +383,9 @@ def test_it_fits_a_phone_and_the_dark(daemon: Runner, browser: Browser) -> None:
             assert wide <= 0, f"{place} is {wide} px too wide"
         browser.go("#/tasks")
         await_that(lambda: browser.row(id), what="the list")
-        browser.screenshot(f"phone-{daemon.PROGRAM}")
+        browser.screenshot(f"phone-{queue.PROGRAM}")
     light = browser.script("return getComputedStyle(document.body).backgroundColor")
     with browser.media(prefers_color_scheme="dark"):
         dark = browser.script("return getComputedStyle(document.body).backgroundColor")
-        browser.screenshot(f"dark-{daemon.PROGRAM}")
+        browser.screenshot(f"dark-{queue.PROGRAM}")
     assert (light, dark) == ("rgb(255, 255, 255)", "rgb(20, 23, 27)")

@@ -31,21 +31,10 @@ static void a_cookie_is_found_by_its_whole_name(void **state) {
         static const struct {
                 const char *header, *value;
         } rows[] = {
-                { "a=1", "1" },
-                { "b=2; a=1", "1" },
-                { "b=2;a=1;c=3", "1" },
-                { "a=1; a=2", "1" },
-                { " a=1 ; b=2", "1" },
-                { "a=", "" },
-                { "a=b=c", "b=c" },
-                { "aa=1; ba=2", NULL },
-                { "A=1", NULL },
-                { "a", NULL },
-                { "a;=1", NULL },
-                { "b=a=1", NULL },
-                { ";;; ;", NULL },
-                { "", NULL },
-                { NULL, NULL },
+                { "a=1", "1" },        { "b=2; a=1", "1" }, { "b=2;a=1;c=3", "1" }, { "a=1; a=2", "1" },
+                { " a=1 ; b=2", "1" }, { "a=", "" },        { "a=b=c", "b=c" },     { "aa=1; ba=2", NULL },
+                { "A=1", NULL },       { "a", NULL },       { "a;=1", NULL },       { "b=a=1", NULL },
+                { ";;; ;", NULL },     { "", NULL },        { NULL, NULL },
         };
         for (FOREACH_ROW(row, rows)) {
                 const char *label = row->header ?: "none", *value = NULL;

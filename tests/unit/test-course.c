@@ -53,7 +53,8 @@ static void it_does_not_grow_beyond_its_span(void **state) {
         check_true("about an hour", n >= COURSE_SPAN_USEC / COURSE_STEP_USEC && n <= COURSE_MAX);
         check_true("its beginning", course_get(&course, 1)->time_usec > now_usec - COURSE_SPAN_USEC);
         for (size_t i = 1; i < n; i++)
-                check_true("order", course_get(&course, i - 1)->time_usec < course_get(&course, i)->time_usec);
+                check_true("order",
+                           course_get(&course, i - 1)->time_usec < course_get(&course, i)->time_usec);
         course_done(&course);
 }
 

@@ -12,7 +12,8 @@
 #define PORT_DIGITS_MAX 5
 #define BLANKS          " \t"
 
-/* The digits behind the last colon, or "": what is behind those of an IPv6 address is no number to its end. */
+/* The digits behind the last colon, or "": what is behind those of an IPv6 address is no number to its end.
+ */
 static const char *port_of(const char *host) {
         const char *colon = host ? strrchr(host, ':') : NULL;
         if (!colon)

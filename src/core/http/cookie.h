@@ -10,8 +10,9 @@
 
 #define COOKIE_NAME_SIZE 64
 
-/* What PROGRAM calls its cookie where it is known as HOST ("127.0.0.1:2504"; NULL: unknown). Browsers tell hosts
- * apart and not ports, so the port is part of the name, or each daemon of a host would take the others' away. */
+/* What PROGRAM calls its cookie where it is known as HOST ("127.0.0.1:2504"; NULL: unknown). Browsers tell
+ * hosts apart and not ports, so the port is part of the name, or each daemon of a host would take the others'
+ * away. */
 void cookie_name(const char *program, const char *host, char ret[static COOKIE_NAME_SIZE]);
 
 /* The value of the first cookie NAME in HEADER, that of "Cookie" or NULL. *RET points into HEADER. */

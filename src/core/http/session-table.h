@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Who may read from a browser, which can show no token of its own: somebody who may read asks for a code, and
- * the browser trades it, once and soon, for a session. Both are secrets that the caller makes, and both end by
- * themselves; there are so many of each, and a further one takes the place of the one that would end first.
- * Nothing is allocated. */
+ * the browser trades it, once and soon, for a session. Both are secrets that the caller makes, and both end
+ * by themselves; there are so many of each, and a further one takes the place of the one that would end
+ * first. Nothing is allocated. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,8 +31,8 @@ typedef struct SessionTable {
 /* CODE is good for SESSION_CODE_USEC. */
 void session_add_code(SessionTable *table, const char *code, usec_t now_usec);
 
-/* Uses up CODE, and begins a session by the name of SECRET, good for SESSION_USEC. False when CODE is not good, or
- * not any more: then nothing has begun. */
+/* Uses up CODE, and begins a session by the name of SECRET, good for SESSION_USEC. False when CODE is not
+ * good, or not any more: then nothing has begun. */
 bool session_begin(SessionTable *table, const char *code, const char *secret, usec_t now_usec);
 
 /* Whether the SIZE bytes at SECRET name a session. The time it takes does not depend on how many of them are

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What something was like over the last hour: the texts that described it, of which those of one short step come
- * down to the last. It is told when something changes, so nobody has to look at intervals. */
+/* What something was like over the last hour: the texts that described it, of which those of one short step
+ * come down to the last. It is told when something changes, so nobody has to look at intervals. */
 #pragma once
 
 #include <stddef.h>
