@@ -67,5 +67,5 @@ export function openCapacity(root, address, context) {
   }, context.onRefused);
 
   refresh.now();
-  return { onEvent: () => refresh.soon(), refresh: () => refresh.soon(), close: () => refresh.close() };
+  return { onEvents: () => refresh.soon(), refresh: () => refresh.soon(), close: () => refresh.close() };
 }

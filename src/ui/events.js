@@ -30,12 +30,13 @@ export function openEvents(root, address, context) {
   const empty = h('p', { class: 'empty' }, 'Nothing has happened yet.');
   root.append(h('h1', { tabindex: -1 }, 'Events'), empty, list);
 
-  function add(event) {
-    empty.hidden = true;
-    list.prepend(line(event));
-    if (list.childNodes.length > SHOWN_MAX) list.lastChild.remove();
+  function add(n) {
+    const events = context.shared.events.slice(-Math.min(n, SHOWN_MAX));
+    list.prepend(...events.reverse().map(line));
+    while (list.childNodes.length > SHOWN_MAX) list.lastChild.remove();
+    empty.hidden = list.childNodes.length > 0;
   }
 
-  for (const event of context.shared.events.slice(-SHOWN_MAX)) add(event);
-  return { onEvent: () => add(context.shared.events.at(-1)) };
+  add(SHOWN_MAX);
+  return { onEvents: (events) => add(events.length) };
 }

@@ -43,10 +43,13 @@ export function numberText(value) {
   return Number.isFinite(value) ? String(Math.round(value * 100) / 100) : '–';
 }
 
-const NAMES = { memory_mb: 'MB' };
+function unitText(name, value) {
+  if (name === 'memory_mb') return 'MB';
+  return name === 'cores' && value === 1 ? 'core' : name;
+}
 
 export function resourcesText(resources) {
-  return Object.entries(resources ?? {}).map(([name, value]) => `${numberText(value)} ${NAMES[name] ?? name}`).join(', ');
+  return Object.entries(resources ?? {}).map(([name, value]) => `${numberText(value)} ${unitText(name, value)}`).join(', ');
 }
 
 export function bytesText(bytes) {

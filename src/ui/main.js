@@ -15,6 +15,7 @@ import { openWorkers } from './workers.js';
 const VIEWS = { tasks: openTasks, task: openTask, capacity: openCapacity, workers: openWorkers, events: openEvents };
 const EVENTS_MAX = 500;
 const ENDED_MAX = 50;
+const BATCH_MS = 100;
 
 const content = document.getElementById('content');
 const connection = document.getElementById('connection');
@@ -44,9 +45,19 @@ function note(type, data, time) {
   if (shared.ended.size > ENDED_MAX) shared.ended.delete(shared.ended.keys().next().value);
 }
 
+// A view is told of many events at once: thousands may come in a second, and people see ten changes in it at most.
+let batch = [];
+
 function onEvent(type, data) {
   note(type, data, new Date());
-  view?.onEvent?.(type, data);
+  if (batch.length === 0) setTimeout(tellView, BATCH_MS);
+  batch.push({ type, data });
+}
+
+function tellView() {
+  const events = batch;
+  batch = [];
+  view?.onEvents?.(events);
 }
 
 // What a view is shown instead of, when the daemon refuses.
@@ -91,7 +102,7 @@ async function learnWhoThisIs() {
   const capacity = await get('/api/v1/capacity');
   shared.capacity = capacity;
   shared.isQueue = 'workers' in capacity;
-  const name = shared.isQueue ? 'daggyd' : `daggyr on ${capacity.facts?.hostname ?? ''}`;
+  const name = shared.isQueue ? `daggyd at ${location.host}` : `daggyr on ${capacity.facts?.hostname ?? ''}`;
   setText(document.getElementById('host'), name);
   document.title = name;
   document.querySelector('nav a[href="#/workers"]').hidden = !shared.isQueue;

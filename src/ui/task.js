@@ -129,13 +129,13 @@ export function openTask(root, address, context) {
   });
 
   // While it waits, whatever happens to others may be why.
-  function onEvent(type, data) {
-    if (isWaiting || (type === 'task' && data.task_id === id)) refresh.soon();
+  function onEvents(events) {
+    if (isWaiting || events.some(({ type, data }) => type === 'task' && data.task_id === id)) refresh.soon();
   }
 
   refresh.now();
   return {
-    onEvent,
+    onEvents,
     refresh: () => refresh.soon(),
     close: () => {
       refresh.close();

@@ -135,18 +135,25 @@ function openNow(root, query, context) {
     showEnded();
   }, context.onRefused);
 
-  function onEvent(type, data) {
-    if (type !== 'task') return;
-    for (const section of [running, waiting]) section.table.update(data.task_id, { state: data.state, result: data.result });
-    if (!isLive(data.state)) {
-      shared.ended.set(data.task_id, { ...known.get(data.task_id), ...shared.ended.get(data.task_id) });
-      showEnded();
+  // What is known of a task that has ended, beyond its last event, if that is one of those shown.
+  function keepKnown(id) {
+    const task = shared.ended.get(id);
+    if (task) shared.ended.set(id, { ...known.get(id), ...task });
+  }
+
+  function onEvents(events) {
+    const ofTasks = events.filter(({ type }) => type === 'task');
+    if (ofTasks.length === 0) return;
+    for (const { data } of ofTasks) {
+      for (const section of [running, waiting]) section.table.update(data.task_id, { state: data.state, result: data.result });
+      if (!isLive(data.state)) keepKnown(data.task_id);
     }
+    showEnded();
     refresh.soon();
   }
 
   refresh.now();
-  return { onEvent, refresh: () => refresh.soon(), close: () => refresh.close() };
+  return { onEvents, refresh: () => refresh.soon(), close: () => refresh.close() };
 }
 
 // One page of those in a state, or of all.
@@ -174,15 +181,17 @@ function openPage(root, query, context) {
       isLast ? h('span', {}, 'this is the last page') : h('a', { href: addressOf(page.next), rel: 'next' }, 'next page'));
   }, context.onRefused);
 
-  function onEvent(type, data) {
-    if (type !== 'task') return;
-    const isShown = section.table.has(data.task_id);
-    section.table.update(data.task_id, { state: data.state, result: data.result });
-    if (isShown || (isLast && (!state || state === data.state))) refresh.soon();
+  function onEvents(events) {
+    for (const { type, data } of events) {
+      if (type !== 'task') continue;
+      const isShown = section.table.has(data.task_id);
+      section.table.update(data.task_id, { state: data.state, result: data.result });
+      if (isShown || (isLast && (!state || state === data.state))) refresh.soon();
+    }
   }
 
   refresh.now();
-  return { onEvent, refresh: () => refresh.soon(), close: () => refresh.close() };
+  return { onEvents, refresh: () => refresh.soon(), close: () => refresh.close() };
 }
 
 export function openTasks(root, address, context) {

@@ -95,5 +95,5 @@ export function openWorkers(root, address, context) {
   }, context.onRefused);
 
   refresh.now();
-  return { onEvent: () => refresh.soon(), refresh: () => refresh.soon(), close: () => refresh.close() };
+  return { onEvents: () => refresh.soon(), refresh: () => refresh.soon(), close: () => refresh.close() };
 }

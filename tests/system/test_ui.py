@@ -110,6 +110,7 @@ def test_the_page_keeps_to_its_own_policy() -> None:
     html = (SOURCES / "index.html").read_text()
     assert not re.search(r"\son\w+\s*=|\sstyle\s*=|<style|<script(?![^>]*\ssrc=)|javascript:", html)
     for name in FILES:
+        assert name == "index.html" or f'"{name}"' in html, f"{name} is asked for late, if at all"
         text = (SOURCES / name).read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://", text), f"{name} names another place"
         unsafe = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|setTimeout\(['\"`]"

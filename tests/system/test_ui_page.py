@@ -161,6 +161,7 @@ def test_ten_thousand_tasks_are_listed_at_once(start_runner: Starter, browser: B
     await_that(lambda: browser.text("tbody tr") not in ("", before), what="another page")
     browser.driver.back()
     await_that(lambda: browser.text("tbody tr") == before, what="the page before")
+    runner.kill9()  # it would take its time to cancel all of them
 
 
 def test_tasks_are_found_by_state_and_label(queue: Queue, browser: Browser) -> None:
