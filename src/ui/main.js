@@ -19,6 +19,7 @@ const BATCH_MS = 100;
 
 const content = document.getElementById('content');
 const connection = document.getElementById('connection');
+const problem = document.getElementById('problem');
 
 // What all views know.
 const shared = {
@@ -55,22 +56,26 @@ function onEvent(type, data) {
 }
 
 function tellView() {
+  if (batch.length === 0) return; // told before its time, to a view that was left
   const events = batch;
   batch = [];
   view?.onEvents?.(events);
 }
 
-// What a view is shown instead of, when the daemon refuses.
+// What the daemon has to say against a request, or null when the last one was answered. A connection that broke is told
+// by the stream of events.
 function showRefusal(error) {
-  if (error instanceof ApiError && error.status === 401) {
+  const refusal = error instanceof ApiError ? error : null;
+  if (refusal?.status === 401) {
+    view?.close?.();
+    view = null;
     content.replaceChildren(
       h('h1', { tabindex: -1 }, 'A session is needed'),
       h('p', {}, 'This daemon asks for a token, or the session that this browser had is over.'),
-      h('p', {}, 'Run ', h('code', {}, 'daggyctl ui'), ' where you have the token, and open the address that it prints.'));
+      h('p', {}, 'Run ', h('code', {}, 'daggyctl ui'), ' where you have the token, and open the address that it prints.'),
+      h('p', { class: 'problem' }, refusal.message));
     showConnection('refused', 'no session');
-    return;
-  }
-  content.replaceChildren(h('h1', { tabindex: -1 }, 'Nothing to show'), h('p', { class: 'problem' }, error.message));
+  } else setText(problem, refusal?.message ?? '');
 }
 
 // "#/task/ID?name=value" as its parts.
@@ -91,7 +96,9 @@ function markLinks(name) {
 // Shows the view that the address names, with the focus on its heading where somebody has gone there.
 function showView(moved) {
   const address = parseAddress();
+  tellView();
   view?.close?.();
+  setText(problem, '');
   content.replaceChildren();
   markLinks(address.name);
   view = VIEWS[address.name](content, address, { ...shared, shared, onRefused: showRefusal });
@@ -114,9 +121,10 @@ async function learnThePast() {
 
 // Every view asks anew behind a loss: what happened meanwhile may be more than the daemon keeps events of.
 function onOpen() {
-  const isBack = document.body.dataset.connection === 'lost';
-  showConnection('live', isBack ? 'live again' : 'live');
-  view?.refresh?.();
+  const before = document.body.dataset.connection;
+  showConnection('live', before === 'lost' ? 'live again' : 'live');
+  if (before === 'refused') showView(false);
+  else view?.refresh?.();
 }
 
 async function onLost() {
@@ -141,8 +149,7 @@ async function begin() {
     await learnWhoThisIs();
     await learnThePast();
   } catch (error) {
-    if (refusal) error.message = `${refusal.message}; ${error.message}`;
-    showRefusal(error);
+    showRefusal(refusal && error instanceof ApiError ? new ApiError(error.status, refusal.message) : error);
     if (error instanceof ApiError) return;
     showConnection('lost', 'connection lost, trying again …');
     setTimeout(begin, 2000);

@@ -5,7 +5,8 @@
 const PAUSE_MS = 1000;
 const SOON_MS = 100;
 
-// Calls ask(signal), an async function; what it fails with goes to onError, but for what comes of close().
+// Calls ask(signal), an async function; what it fails with goes to onError, but for what comes of close(), and null when
+// it did not fail.
 export class Refresh {
   constructor(ask, onError) {
     this.ask = ask;
@@ -36,6 +37,7 @@ export class Refresh {
     this.last = performance.now();
     try {
       await this.ask(this.controller.signal);
+      this.onError(null);
     } catch (error) {
       if (!this.controller.signal.aborted) this.onError(error);
     }

@@ -124,7 +124,7 @@ export function openTask(root, address, context) {
     isWaiting = attempt.state === 'queued';
     show(attempt, capacity);
   }, (error) => {
-    if (!(error instanceof ApiError && error.status === 404)) context.onRefused(error);
+    if (!(error instanceof ApiError && error.status === 404)) context.onRefused(error); // or null
     else facts.replaceChildren(h('p', { class: 'problem' }, isLoaded ? 'It is not known any more.' : error.message));
   });
 
