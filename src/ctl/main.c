@@ -63,6 +63,7 @@ static const Verb verbs[] = {
           "[-c CORES] [-m MEMORY] [-r NAME=N]...",
           "what a task would take" },
         { "drain", verb_drain, 0, 1, 1, "on|off", "start no more tasks, or do again" },
+        { "upgrade", verb_upgrade, 0, 0, 0, "", "have the installed program take over" },
         { "lease", verb_lease, 0, 0, 0, "", "who holds this runner" },
         { "workers", verb_workers, 0, 0, 0, "", "list a queue's runners" },
         { "worker", verb_worker, 0, 2, 2, "enable|disable ID", "have a queue use a runner or not" },

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* capacity, impact, drain, lease; workers, worker, queues. */
+/* capacity, impact, drain, upgrade, lease; workers, worker, queues. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -154,6 +154,26 @@ int verb_drain(Session *session, char **arguments) {
                                         .body = drain ? "{\"drain\":true}" : "{\"drain\":false}" },
                                 &answer);
         return status == 0 && session->json ? session_print_json(session, &answer) : status;
+}
+
+/* What the new program may take to say whether it can. */
+#define UPGRADE_USEC (20 * USEC_PER_SEC)
+
+/* Nothing is printed: what happens is what was asked for. */
+int verb_upgrade(Session *session, char **arguments) {
+        _cleanup_(answer_done) Answer answer = {};
+        int status = session_ask(
+                        session,
+                        &(Ask){ .method = "POST",
+                                .path = "/api/v1/upgrade",
+                                .expected = 404,
+                                .once = true,
+                                .extra_usec = UPGRADE_USEC },
+                        &answer);
+        if (status != 0 || answer.status != 404)
+                return status;
+        say("this is a queue: it is restarted, its tasks are on disk");
+        return SHELL_STATUS_REFUSED;
 }
 
 int verb_lease(Session *session, char **arguments) {

@@ -20,6 +20,23 @@
 #define EVENT_BYTES_MAX        (1024 * 1024)
 #define EVENT_ID_BYTES_MAX     128
 
+/* The stream of a live task ends when its runner is upgraded, which a queue hides. What comes later is had by
+ * asking again; but another attempt of a queue's has another output. */
+static int follow_to_the_end(Session *session, const char *task_id, FollowedStream *stream) {
+        for (;;) {
+                _cleanup_(answer_done) Answer answer = {};
+                int status = follow_streams(session, task_id, stream, 1, true);
+                if (status == 0)
+                        status = attempt_get_submitted(session, task_id, &answer);
+                if (status != 0 || attempt_n_earlier(answer.json) > 0)
+                        return status;
+                if (!attempt_is_live(answer.json)) /* but it may have been when the stream ended */
+                        return follow_streams(session, task_id, stream, 1, false);
+                if (session_pause(session, session_retry_delay(0)) < 0)
+                        return SHELL_STATUS_SIGNAL + SIGINT;
+        }
+}
+
 int verb_output(Session *session, char **arguments) {
         bool follow = options_has(&session->options, OPTION_FOLLOW);
         for (char **id = arguments; *id; id++) {
@@ -27,7 +44,8 @@ int verb_output(Session *session, char **arguments) {
                         .name = options_has(&session->options, OPTION_STDERR) ? "stderr" : "stdout",
                         .fd = STDOUT_FILENO,
                 };
-                int status = follow_streams(session, *id, &stream, 1, follow);
+                int status = follow ? follow_to_the_end(session, *id, &stream) :
+                                      follow_streams(session, *id, &stream, 1, false);
                 if (status != 0)
                         return status;
         }

@@ -128,7 +128,7 @@ static bool queue_is_waiting(const CallQueue *queue) {
         return queue->calls && !queue->calls->prev->under_way; /* the first one's prev is the last */
 }
 
-int call_queue_add(CallQueue *queue, void *payload, CallDone done, void *userdata, QueuedCall **ret) {
+static int call_new(CallQueue *queue, void *payload, CallDone done, void *userdata, QueuedCall **ret) {
         QueuedCall *call = calloc(1, sizeof(*call));
         if (!call) {
                 queue->carrier->payload_free(payload);
@@ -141,10 +141,28 @@ int call_queue_add(CallQueue *queue, void *payload, CallDone done, void *userdat
                 .done = done,
                 .userdata = userdata,
         };
-        bool must_wait = queue_is_waiting(queue) || queue->n_under_way >= queue->n_under_way_max;
         if (!queue->calls)
                 queue_arm_deadline(queue, call->deadline_usec);
         DL_APPEND(queue->calls, call);
+        *ret = call;
+        return 0;
+}
+
+int call_queue_add_sent(CallQueue *queue, void *payload, CallDone done, void *userdata, QueuedCall **ret) {
+        int r = call_new(queue, payload, done, userdata, ret);
+        if (r < 0)
+                return r;
+        (*ret)->under_way = true;
+        queue->n_under_way++;
+        return 0;
+}
+
+int call_queue_add(CallQueue *queue, void *payload, CallDone done, void *userdata, QueuedCall **ret) {
+        bool must_wait = queue_is_waiting(queue) || queue->n_under_way >= queue->n_under_way_max;
+        QueuedCall *call;
+        int added = call_new(queue, payload, done, userdata, &call);
+        if (added < 0)
+                return added;
         int r = must_wait ? 0 : call_send(call);
         if (r < 0 && r != -EAGAIN) {
                 call_free(call);

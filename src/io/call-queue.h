@@ -61,6 +61,10 @@ void call_queue_done(CallQueue *queue);
  * called in a later turn of the loop, unless this fails: -ENOMEM, or what the carrier said. */
 int call_queue_add(CallQueue *queue, void *payload, CallDone done, void *userdata, QueuedCall **ret);
 
+/* Adds a call with PAYLOAD, taken over in every case, that was sent by an earlier process; its time begins
+ * anew. -ENOMEM. */
+int call_queue_add_sent(CallQueue *queue, void *payload, CallDone done, void *userdata, QueuedCall **ret);
+
 /* Gives up on CALL: its DONE will not be called. NULL is fine; always returns NULL. What was asked for may
  * still happen. */
 QueuedCall *queued_call_cancel(QueuedCall *call);

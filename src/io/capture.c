@@ -106,3 +106,52 @@ void capture_finish(Capture *capture) {
 const OutputStore *capture_store(const Capture *capture) {
         return &capture->store;
 }
+
+SavedCapture capture_save(const Capture *capture) {
+        const OutputStore *store = &capture->store;
+        return (SavedCapture){
+                .pipe_fd = capture->fd,
+                .file_fd = store->file_fd,
+                .reading = capture->source != NULL,
+                .bytes_max = store->bytes_max,
+                .bytes_kept = store->bytes_kept,
+                .bytes_total = store->bytes_total,
+                .memory = { store->memory.data, store->memory.size },
+                .error = store->error,
+        };
+}
+
+int capture_restore(
+                sd_event *event,
+                const char *directory,
+                const SavedCapture *saved,
+                CaptureHandler handler,
+                void *userdata,
+                Capture **ret) {
+        Capture *capture = calloc(1, sizeof(*capture));
+        if (!capture)
+                return -ENOMEM;
+        *capture = (Capture){
+                .event = sd_event_ref(event),
+                .fd = (int) saved->pipe_fd,
+                .handler = handler,
+                .userdata = userdata,
+        };
+        output_store_init(&capture->store, directory, saved->bytes_max);
+        capture->store.bytes_kept = saved->bytes_kept;
+        capture->store.bytes_total = saved->bytes_total;
+        capture->store.file_fd = (int) saved->file_fd;
+        capture->store.error = (int) saved->error;
+        int r = saved->memory.size == 0 ?
+                        0 :
+                        text_append_bytes(&capture->store.memory, saved->memory.data, saved->memory.size);
+        if (r >= 0 && saved->reading)
+                r = capture_start(capture);
+        if (r < 0) { /* the descriptors stay the caller's */
+                capture->fd = capture->store.file_fd = -EBADF;
+                capture_free(capture);
+                return r;
+        }
+        *ret = capture;
+        return 0;
+}

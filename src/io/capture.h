@@ -8,6 +8,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "core/upgrade/runner-state.h"
 #include "io/output-store.h"
 
 typedef struct Capture Capture;
@@ -25,6 +26,19 @@ int capture_new(sd_event *event,
                 int *ret_write_fd);
 /* Starts to read; until then the pipe fills. */
 int capture_start(Capture *capture);
+
+/* What is to be known of it for capture_restore() in another process; the bytes stay CAPTURE's. */
+SavedCapture capture_save(const Capture *capture);
+
+/* The stream that was saved as SAVED: with its descriptors, which are taken over in case of success, and read
+ * if it was read then. -ENOMEM, or what sd-event says. */
+int capture_restore(
+                sd_event *event,
+                const char *directory,
+                const SavedCapture *saved,
+                CaptureHandler handler,
+                void *userdata,
+                Capture **ret);
 
 Capture *capture_free(Capture *capture);
 DEFINE_POINTER_CLEANUP(Capture, capture_free)

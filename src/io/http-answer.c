@@ -39,7 +39,8 @@ static int response_add_common_headers(
 
 /* Also when connections run short: each is then given back after its answer instead of idling. */
 static bool request_must_close(const HttpRequest *request) {
-        return request->must_close || (request->on && request->on->engine->retired) ||
+        return request->must_close || request->server->winding_down ||
+                        (request->on && request->on->engine->retired) ||
                         http_server_is_crowded(request->server);
 }
 
@@ -224,7 +225,8 @@ HttpAnswer *http_answer_unref(HttpAnswer *answer) {
 }
 
 void http_request_answer_shared(HttpRequest *request, int status, HttpAnswer *answer) {
-        if (request->must_close) { /* rare, and the others' connections stay */
+        if (request->must_close ||
+            request->server->winding_down) { /* rare, and the others' connections stay */
                 if (http_body_respond_again(&answer->kept, &request->response) < 0 ||
                     response_add_headers(request, "application/json") < 0)
                         request->abort = true;

@@ -98,6 +98,20 @@ void http_connection_drop(HttpConnection *connection, HttpDrop why, int status) 
         http_server_schedule_pump(connection->server);
 }
 
+void http_connection_end_if_silent(HttpConnection *connection, usec_t now_usec) {
+        int unread = 0;
+        bool is_new = connection->n_requests == 0;
+        usec_t patience = is_new && connection->engine->is_tls ? CROWD_PATIENCE_TLS_USEC :
+                        is_new                                 ? CROWD_PATIENCE_USEC :
+                                                                 0;
+        if (connection->phase != CONNECTION_AWAITING || connection->dropped ||
+            now_usec < usec_add(connection->since_usec, patience) ||
+            ioctl(connection->fd, FIONREAD, &unread) < 0 || unread > 0)
+                return;
+        connection->dropped = true;
+        (void) shutdown(connection->fd, SHUT_RDWR);
+}
+
 static void connection_time_out(HttpConnection *connection) {
         if (connection->phase == CONNECTION_READING)
                 http_connection_drop(connection, HTTP_DROP_SLOW_BODY, 408);

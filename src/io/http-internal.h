@@ -88,7 +88,7 @@ struct HttpServer {
         size_t answers_bytes, answers_file_bytes; /* of all answers that are not sent yet */
         HttpAnswer *empty;                        /* what most say who have nothing to say; NULL until then */
         HttpRequest *requests;                    /* all there are, for tear-down */
-        bool accepting, stopping;
+        bool accepting, winding_down, stopping;
 };
 
 /* The bytes of an answer, as far as they are counted; they are the response's. */
@@ -186,6 +186,10 @@ void http_server_watch_crowd(HttpServer *server);
 
 /* Starts or stops to accept, as far as http_server_accept() allows it. */
 void http_server_enable_accept(HttpServer *server, bool enable);
+
+/* Ends a connection on which nothing is under way. Of a client that is new a first word is awaited for a
+ * moment. */
+void http_connection_end_if_silent(HttpConnection *connection, usec_t now_usec);
 
 /* Whether connections run short, so that each is given back after its answer. */
 bool http_server_is_crowded(const HttpServer *server);

@@ -259,6 +259,7 @@ int http_server_listen(HttpServer *server, int fd) {
 
 void http_server_accept(HttpServer *server) {
         server->accepting = true;
+        server->winding_down = false;
         http_server_enable_accept(server, true);
 }
 
@@ -327,4 +328,30 @@ bool http_server_is_local(const HttpServer *server) {
 
 unsigned http_server_n_connections(const HttpServer *server) {
         return server->n_connections;
+}
+
+void http_server_wind_down(HttpServer *server) {
+        usec_t now = usec_now(CLOCK_BOOTTIME);
+        server->accepting = false;
+        server->winding_down = true;
+        http_server_enable_accept(server, false);
+        for (HttpConnection *connection = server->connections; connection; connection = connection->next)
+                http_connection_end_if_silent(connection, now);
+        http_server_schedule_pump(server);
+}
+
+bool http_server_is_idle(const HttpServer *server) {
+        return server->n_connections == 0;
+}
+
+size_t http_server_n_unanswered(const HttpServer *server) {
+        size_t n = 0;
+        for (const HttpRequest *request = server->requests; request; request = request->next)
+                n += request->header_seen && request->state != REQUEST_ANSWERED &&
+                                request->state != REQUEST_SENDING;
+        return n;
+}
+
+int http_server_listener(const HttpServer *server, size_t i) {
+        return i < server->n_listeners ? server->listeners[i].fd : -EBADF;
 }

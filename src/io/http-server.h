@@ -94,6 +94,18 @@ int http_server_listen(HttpServer *server, int fd);
 /* Starts to accept; until then clients wait in the kernel's backlog. */
 void http_server_accept(HttpServer *server);
 
+/* Before another process goes on with the listening sockets: no connection is accepted any more, so that new
+ * clients wait in the backlog; answers are the last on their connections; and what is silent is closed. Call
+ * again and again until http_server_is_idle(). http_server_accept() undoes it. */
+void http_server_wind_down(HttpServer *server);
+bool http_server_is_idle(const HttpServer *server);
+
+/* Requests that are there, if not all of their bodies, and have no answer yet. */
+size_t http_server_n_unanswered(const HttpServer *server);
+
+/* The Ith listening socket, or -EBADF behind the last; the server's. */
+int http_server_listener(const HttpServer *server, size_t i);
+
 /* Creates a listening TCP socket. IP is a literal; PORT 0 lets the kernel choose, *RET_PORT says what it is.
  * Returns the descriptor. */
 int http_listen_tcp(const char *ip, uint16_t port, uint16_t *ret_port);

@@ -7,13 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "base/text.h"
 #include "io/loop.h"
+#include "io/sealed-file.h"
 #include "io/unit-cgroup.h"
 
 /* Holds the burst that the journal's rate limit lets pass (see core/task/journal-entry.h) at ordinary line
@@ -37,37 +36,19 @@ struct LeaderProcess {
         void *userdata;
 };
 
-/* An anonymous file with these bytes, for reading only from its start, and by its owner only. */
-static int sealed_file(const char *name, const void *bytes, size_t size) {
-        _cleanup_(fd_close) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (fd < 0)
-                return -errno;
-        for (size_t done = 0; done < size;) {
-                ssize_t n = pwrite(fd, (const char *) bytes + done, size - done, (off_t) done);
-                if (n < 0)
-                        return -errno;
-                done += (size_t) n;
-        }
-        if (fchmod(fd, 0400) < 0) /* the kernel's default is everybody's */
-                return -errno;
-        if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-                return -errno;
-        return TAKE_FD(fd);
-}
-
 static int order_file(const LeaderOrder *order) {
         _cleanup_(freep) void *block = NULL;
         size_t size;
         int r = leader_order_encode(order, &block, &size);
         if (r < 0)
                 return r;
-        return sealed_file("daggyr-order", block, size);
+        return sealed_file_new("daggyr-order", block, size);
 }
 
 /* /dev/null for the common case of no input: a program that stats its stdin sees what it is used to. */
 static int input_file(const char *standard_input) {
         if (*standard_input)
-                return sealed_file("daggyr-stdin", standard_input, strlen(standard_input));
+                return sealed_file_new("daggyr-stdin", standard_input, strlen(standard_input));
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }
@@ -329,4 +310,61 @@ void leader_process_kill(LeaderProcess *leader) {
         leader->kill_at_once = leader->spawn_call != NULL;
         if (!leader->exited && leader->pid_fd >= 0)
                 (void) syscall(SYS_pidfd_send_signal, leader->pid_fd, SIGKILL, NULL, 0);
+}
+
+SavedLeader leader_process_save(const LeaderProcess *leader) {
+        return (SavedLeader){
+                .pid = leader->pid,
+                .pid_fd = leader->pid_fd,
+                .control_fd = leader->control_fd,
+                .feed_fd = leader->feed_fd,
+                .exited = leader->exited,
+                .finished = leader->finished,
+                .pending = { leader->pending.data, leader->pending.size },
+                .sent = leader->sent,
+        };
+}
+
+/* One that has exited was told to have; nothing more is to be heard of it. */
+static int leader_go_on(LeaderProcess *leader, const SavedLeader *saved) {
+        int r = saved->pending.size == 0 ?
+                        0 :
+                        text_append_bytes(&leader->pending, saved->pending.data, saved->pending.size);
+        if (r < 0 || saved->exited)
+                return r;
+        r = leader_watch(leader);
+        if (r >= 0)
+                leader_process_flush(leader);
+        return r;
+}
+
+int leader_process_restore(
+                sd_event *event,
+                const SavedLeader *saved,
+                const LeaderHandlers *handlers,
+                void *userdata,
+                LeaderProcess **ret) {
+        LeaderProcess *leader = calloc(1, sizeof(*leader));
+        if (!leader)
+                return -ENOMEM;
+        *leader = (LeaderProcess){
+                .event = sd_event_ref(event),
+                .pid = (pid_t) saved->pid,
+                .pid_fd = (int) saved->pid_fd,
+                .control_fd = (int) saved->control_fd,
+                .feed_fd = (int) saved->feed_fd,
+                .exited = saved->exited,
+                .finished = saved->finished,
+                .sent = saved->sent,
+                .handlers = *handlers,
+                .userdata = userdata,
+        };
+        int r = leader_go_on(leader, saved);
+        if (r < 0) { /* the descriptors stay the caller's, and the leader alive */
+                leader->pid_fd = leader->control_fd = leader->feed_fd = -EBADF;
+                leader_process_free(leader);
+                return r;
+        }
+        *ret = leader;
+        return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/usec.h"
+#include "core/upgrade/runner-state.h"
 #include "core/wire/leader-protocol.h"
 #include "io/spawner.h"
 
@@ -37,6 +38,19 @@ int leader_process_spawn(
                 const char *standard_input,
                 int output_fd,
                 int error_fd,
+                const LeaderHandlers *handlers,
+                void *userdata,
+                LeaderProcess **ret);
+
+/* What is to be known of a leader that was spawned for leader_process_restore() in another process; the bytes
+ * stay LEADER's. */
+SavedLeader leader_process_save(const LeaderProcess *leader);
+
+/* The leader that was saved as SAVED, with its descriptors, which are taken over in case of success. -ENOMEM,
+ * or what sd-event says. */
+int leader_process_restore(
+                sd_event *event,
+                const SavedLeader *saved,
                 const LeaderHandlers *handlers,
                 void *userdata,
                 LeaderProcess **ret);

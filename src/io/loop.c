@@ -35,3 +35,12 @@ int loop_set_timer(
                 return r;
         return sd_event_source_set_description(*source, description);
 }
+
+uint64_t loop_timer_usec(sd_event_source *source) {
+        int enabled = SD_EVENT_OFF;
+        uint64_t when_usec;
+        if (!source || sd_event_source_get_enabled(source, &enabled) < 0 || enabled == SD_EVENT_OFF ||
+            sd_event_source_get_time(source, &when_usec) < 0)
+                return USEC_INFINITY;
+        return when_usec;
+}

@@ -35,3 +35,6 @@ int loop_set_timer(
                 sd_event_time_handler_t handler,
                 void *userdata,
                 const char *description);
+
+/* When SOURCE, which loop_set_timer() made, will fire; USEC_INFINITY when it is off, or NULL. */
+uint64_t loop_timer_usec(sd_event_source *source);

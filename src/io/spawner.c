@@ -15,6 +15,7 @@
 #include <utlist.h>
 
 #include "base/send-fds.h"
+#include "base/text.h"
 #include "base/usec.h"
 #include "io/loop.h"
 
@@ -177,13 +178,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata);
 
-static int spawner_ensure(Spawner *spawner) {
-        if (spawner->fd >= 0)
-                return 0;
-        int r = *spawner->address.sun_path ? spawner_connect(spawner) : spawner_execute(spawner);
-        if (r >= 0)
-                r = sd_event_add_io(
-                                spawner->event, &spawner->source, spawner->fd, EPOLLIN, on_answer, spawner);
+static int spawner_watch(Spawner *spawner) {
+        int r = sd_event_add_io(spawner->event, &spawner->source, spawner->fd, EPOLLIN, on_answer, spawner);
         if (r >= 0)
                 r = sd_event_source_set_priority(spawner->source, LOOP_PRIORITY_PROCESS);
         if (r < 0)
@@ -193,10 +189,15 @@ static int spawner_ensure(Spawner *spawner) {
         return r;
 }
 
-int spawner_new(sd_event *event, const char *executable, const char *socket_path, Spawner **ret) {
-        _cleanup_(spawner_freep) Spawner *spawner = calloc(1, sizeof(*spawner));
-        if (!spawner)
-                return -ENOMEM;
+static int spawner_ensure(Spawner *spawner) {
+        if (spawner->fd >= 0)
+                return 0;
+        int r = *spawner->address.sun_path ? spawner_connect(spawner) : spawner_execute(spawner);
+        return r < 0 ? r : spawner_watch(spawner);
+}
+
+/* Without a connection yet. */
+static int spawner_init(Spawner *spawner, sd_event *event, const char *executable, const char *socket_path) {
         *spawner = (Spawner){
                 .event = sd_event_ref(event),
                 .executable_fd = -EBADF,
@@ -209,14 +210,61 @@ int spawner_new(sd_event *event, const char *executable, const char *socket_path
                 if (strlen(socket_path) >= sizeof(spawner->address.sun_path))
                         return -ENAMETOOLONG;
                 memcpy(spawner->address.sun_path, socket_path, strlen(socket_path));
-                int r = spawner_ensure(spawner);
-                if (r < 0)
-                        return r;
         } else {
                 spawner->executable_fd = open(executable, O_PATH | O_CLOEXEC);
                 if (spawner->executable_fd < 0)
                         return -errno;
         }
+        return 0;
+}
+
+int spawner_new(sd_event *event, const char *executable, const char *socket_path, Spawner **ret) {
+        _cleanup_(spawner_freep) Spawner *spawner = calloc(1, sizeof(*spawner));
+        if (!spawner)
+                return -ENOMEM;
+        int r = spawner_init(spawner, event, executable, socket_path);
+        if (r >= 0 && socket_path)
+                r = spawner_ensure(spawner);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(spawner);
+        return 0;
+}
+
+bool spawner_is_busy(const Spawner *spawner) {
+        return spawner->calls != NULL;
+}
+
+SavedSpawner spawner_save(const Spawner *spawner) {
+        return (SavedSpawner){
+                .fd = spawner->fd,
+                .pid = spawner->pid,
+                .protocol = SPAWN_REQUEST,
+                .descriptors_soft = spawner->descriptors.rlim_cur,
+                .descriptors_hard = spawner->descriptors.rlim_max,
+        };
+}
+
+int spawner_restore(
+                sd_event *event,
+                const char *executable,
+                const char *socket_path,
+                const SavedSpawner *saved,
+                Spawner **ret) {
+        _cleanup_(spawner_freep) Spawner *spawner = calloc(1, sizeof(*spawner));
+        if (!spawner)
+                return -ENOMEM;
+        int r = spawner_init(spawner, event, executable, socket_path);
+        if (r < 0)
+                return r;
+        spawner->descriptors = (struct rlimit){ saved->descriptors_soft, saved->descriptors_hard };
+        spawner->fd = (int) saved->fd;
+        spawner->pid = (pid_t) saved->pid;
+        if (spawner->fd >= 0 && !streq(saved->protocol, SPAWN_REQUEST))
+                spawner_disconnect(spawner);
+        r = spawner->fd >= 0 ? spawner_watch(spawner) : 0;
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(spawner);
         return 0;
 }

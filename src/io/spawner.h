@@ -5,10 +5,12 @@
  * systemd starts it (daggyr-spawner.socket); a daggyr that is no service executes one of its own. */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "core/upgrade/runner-state.h"
 #include "core/wire/leader-protocol.h"
 
 typedef struct Spawner Spawner;
@@ -18,6 +20,19 @@ typedef struct SpawnCall SpawnCall;
  * EXECUTABLE, so that this very file is run whatever an upgrade puts there, when the first leader is wanted.
  * Keeps the limit on descriptors as it is at this moment for the tasks. */
 int spawner_new(sd_event *event, const char *executable, const char *socket_path, Spawner **ret);
+
+/* What is to be known of it for spawner_restore() in another process; only when no call is under way. */
+SavedSpawner spawner_save(const Spawner *spawner);
+bool spawner_is_busy(const Spawner *spawner);
+
+/* As spawner_new(), but goes on with the connection that was saved, which is taken over, if what is spoken on
+ * it is spoken here; otherwise ends that and makes another when the first leader is wanted. */
+int spawner_restore(
+                sd_event *event,
+                const char *executable,
+                const char *socket_path,
+                const SavedSpawner *saved,
+                Spawner **ret);
 
 /* Ends the connection, upon which the spawner exits; leaders live on. Calls must be gone before. NULL is
  * fine. */

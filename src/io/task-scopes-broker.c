@@ -102,6 +102,18 @@ static int on_broker_io(sd_event_source *source, int fd, uint32_t revents, void 
         return 0;
 }
 
+static int broker_watch(BrokerScopes *broker, int fd) {
+        int r = sd_event_add_io(broker->event, &broker->source, fd, EPOLLIN, on_broker_io, broker);
+        if (r >= 0)
+                r = sd_event_source_set_priority(broker->source, LOOP_PRIORITY_BUS);
+        if (r < 0) {
+                event_source_dropp(&broker->source);
+                return r;
+        }
+        (void) sd_event_source_set_description(broker->source, "scope-broker");
+        return 0;
+}
+
 /* Does not wait: systemd's end has a backlog. */
 static int broker_connect(BrokerScopes *broker) {
         if (broker->fd >= 0)
@@ -115,16 +127,10 @@ static int broker_connect(BrokerScopes *broker) {
                 broker_disconnect(broker);
                 return -ENOTCONN;
         }
-        int r = sd_event_add_io(broker->event, &broker->source, fd, EPOLLIN, on_broker_io, broker);
+        int r = broker_watch(broker, fd);
         if (r >= 0)
-                r = sd_event_source_set_priority(broker->source, LOOP_PRIORITY_BUS);
-        if (r < 0) {
-                event_source_dropp(&broker->source);
-                return r;
-        }
-        (void) sd_event_source_set_description(broker->source, "scope-broker");
-        broker->fd = TAKE_FD(fd);
-        return 0;
+                broker->fd = TAKE_FD(fd);
+        return r;
 }
 
 static int broker_send(QueuedCall *queued, void *payload, void *userdata) {
@@ -203,6 +209,37 @@ static void broker_kill(TaskScopes *scopes, const char *unit) {
                 (void) send_fds(broker->fd, block, size, NULL, 0, MSG_DONTWAIT);
 }
 
+/* One that is not sent yet is asked anew by whoever comes. */
+static uint64_t broker_call_id(const QueuedCall *call) {
+        return call->under_way ? ((const BrokerCall *) call->payload)->id : 0;
+}
+
+static int broker_resume(
+                TaskScopes *scopes,
+                uint64_t call_id,
+                CallDone done,
+                void *userdata,
+                QueuedCall **ret) {
+        BrokerScopes *broker = (BrokerScopes *) scopes;
+        if (broker->fd < 0)
+                return -ENOTCONN;
+        BrokerCall *call = calloc(1, sizeof(*call));
+        if (!call)
+                return -ENOMEM;
+        *call = (BrokerCall){ .id = call_id, .pid_fd = -EBADF };
+        return call_queue_add_sent(&broker->calls, call, done, userdata, ret);
+}
+
+static SavedBroker broker_save(const TaskScopes *scopes) {
+        const BrokerScopes *broker = (const BrokerScopes *) scopes;
+        return (SavedBroker){
+                .fd = broker->fd,
+                .protocol = BROKER_PROTOCOL,
+                .answered = broker->answered,
+                .last_call_id = broker->last_call_id,
+        };
+}
+
 static void broker_free(TaskScopes *scopes) {
         BrokerScopes *broker = (BrokerScopes *) scopes;
         call_queue_done(&broker->calls);
@@ -217,6 +254,9 @@ int task_scopes_new_broker(sd_event *event, const char *path, TaskScopes **ret) 
                 .start = broker_start,
                 .stop = broker_stop,
                 .kill = broker_kill,
+                .call_id = broker_call_id,
+                .resume = broker_resume,
+                .save = broker_save,
                 .free = broker_free,
         };
         static const CallCarrier carrier = { .send = broker_send, .payload_free = broker_call_free };
@@ -239,5 +279,28 @@ int task_scopes_new_broker(sd_event *event, const char *path, TaskScopes **ret) 
         }
         memcpy(broker->address.sun_path, path, strlen(path) + 1);
         *ret = &broker->head;
+        return 0;
+}
+
+int task_scopes_restore_broker(
+                sd_event *event,
+                const char *path,
+                const SavedBroker *saved,
+                TaskScopes **ret) {
+        int r = task_scopes_new_broker(event, path, ret);
+        if (r < 0)
+                return r;
+        BrokerScopes *broker = (BrokerScopes *) *ret;
+        _cleanup_(fd_close) int fd = (int) saved->fd;
+        if (fd < 0 || !streq(saved->protocol, BROKER_PROTOCOL))
+                return 0;
+        r = broker_watch(broker, fd);
+        if (r < 0) {
+                *ret = task_scopes_free(*ret);
+                return r;
+        }
+        broker->fd = TAKE_FD(fd);
+        broker->answered = saved->answered;
+        broker->last_call_id = saved->last_call_id;
         return 0;
 }

@@ -58,6 +58,24 @@ static void direct_kill(TaskScopes *scopes, const char *unit) {
         systemd1_kill_unit(((DirectScopes *) scopes)->systemd1, unit, SIGKILL);
 }
 
+/* The connection to systemd ends with the process. */
+static uint64_t direct_call_id(const QueuedCall *call) {
+        return 0;
+}
+
+static int direct_resume(
+                TaskScopes *scopes,
+                uint64_t call_id,
+                CallDone done,
+                void *userdata,
+                QueuedCall **ret) {
+        return -ENOTCONN;
+}
+
+static SavedBroker direct_save(const TaskScopes *scopes) {
+        return (SavedBroker){ .fd = -EBADF, .protocol = "" };
+}
+
 static void direct_free(TaskScopes *scopes) {
         free(scopes);
 }
@@ -67,6 +85,9 @@ int task_scopes_new_direct(Systemd1 *systemd1, TaskScopes **ret) {
                 .start = direct_start,
                 .stop = direct_stop,
                 .kill = direct_kill,
+                .call_id = direct_call_id,
+                .resume = direct_resume,
+                .save = direct_save,
                 .free = direct_free,
         };
         DirectScopes *direct = calloc(1, sizeof(*direct));

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
+#include "core/upgrade/runner-state.h"
 #include "core/wire/broker-protocol.h"
 #include "io/call-queue.h"
 #include "io/systemd1.h"
@@ -34,6 +35,9 @@ typedef struct TaskScopesMethods {
                      QueuedCall **ret);
         int (*stop)(TaskScopes *scopes, const char *unit, CallDone done, void *userdata, QueuedCall **ret);
         void (*kill)(TaskScopes *scopes, const char *unit);
+        uint64_t (*call_id)(const QueuedCall *call);
+        int (*resume)(TaskScopes *scopes, uint64_t call_id, CallDone done, void *userdata, QueuedCall **ret);
+        SavedBroker (*save)(const TaskScopes *scopes);
         void (*free)(TaskScopes *scopes);
 } TaskScopesMethods;
 
@@ -48,6 +52,10 @@ int task_scopes_new_direct(Systemd1 *systemd1, TaskScopes **ret);
 /* By the broker behind the Unix socket at PATH. Connects when there is something to ask, and again when the
  * connection was lost. */
 int task_scopes_new_broker(sd_event *event, const char *path, TaskScopes **ret);
+
+/* The same with the connection that was saved, which is taken over, if what is spoken on it is spoken here.
+ */
+int task_scopes_restore_broker(sd_event *event, const char *path, const SavedBroker *saved, TaskScopes **ret);
 
 TaskScopes *task_scopes_free(TaskScopes *scopes);
 DEFINE_POINTER_CLEANUP(TaskScopes, task_scopes_free)
@@ -71,3 +79,12 @@ int task_scopes_stop(TaskScopes *scopes, const char *unit, CallDone done, void *
 
 /* SIGKILL to all processes of the scope UNIT, without an answer. */
 void task_scopes_kill(TaskScopes *scopes, const char *unit);
+
+/* For another process that goes on in this one's place. The connection over which the answers to calls come
+ * stays, if there is one; CALL_ID is the number that CALL has on it, 0 when its answer will not be heard. */
+SavedBroker task_scopes_save(const TaskScopes *scopes);
+uint64_t task_scopes_call_id(const TaskScopes *scopes, const QueuedCall *call);
+
+/* Awaits the answer to a call that was made by that other process. -ENOTCONN: there will be none; nobody
+ * knows what became of it. */
+int task_scopes_resume(TaskScopes *scopes, uint64_t call_id, CallDone done, void *userdata, QueuedCall **ret);

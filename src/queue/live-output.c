@@ -108,8 +108,9 @@ static int on_data(const void *bytes, size_t size, const Moment *now, void *user
 static void on_done(OutputEnd how, const Moment *now, void *userdata) {
         LiveOutput *output = userdata;
         output->call = NULL;
-        /* While the task is live, a stream that breaks is no end. */
-        bool later = output->watched && output->follow && how != OUTPUT_END && restart_later(output) >= 0;
+        /* While the task is live, a stream that ends or breaks is no end: its runner may have been upgraded.
+         */
+        bool later = output->watched && output->follow && restart_later(output) >= 0;
         if (!later)
                 end(output);
 }
@@ -196,6 +197,8 @@ bool live_output_attempt_ended(WatchedTask *watched) {
         Leftover *leftover = NULL;
         while (watched->outputs) {
                 LiveOutput *output = watched->outputs;
+                if (!output->call && !output->ended)
+                        (void) start(output); /* for what there is behind the end of the stream */
                 if (output->call && !leftover)
                         leftover = leftover_new(watched->task);
                 detach(output);

@@ -11,6 +11,7 @@
 #include "io/loop.h"
 #include "runner/config-load.h"
 #include "runner/runner.h"
+#include "runner/upgrade.h"
 #include "service/startup.h"
 
 static const Program program = {
@@ -18,6 +19,7 @@ static const Program program = {
         .description = "Runs tasks for other machines, each in a systemd scope of its own.",
         .check = "check the configuration, print the capacity, exit",
         .account = "daggyr",
+        .takes_over = true,
 };
 
 static int print_capacity(const Runner *runner) {
@@ -47,14 +49,37 @@ static void on_ready(void *userdata) {
         startup_report_ready(&startup->ready_fd);
 }
 
+/* What is executed from here on inherits none of its descriptors. */
+static int take_state(int fd, Text *block, RunnerState *ret) {
+        Problem problem = {};
+        int r = upgrade_read_state(fd, block, ret, &problem);
+        if (r < 0) {
+                log_line(LOG_ERR, "Cannot go on from the state that was handed over: %s", problem.detail);
+                return r;
+        }
+        r = state_set_inherited(ret, false);
+        return r < 0 ? log_errno(LOG_ERR, r, "Not all descriptors were handed over") : 0;
+}
+
 static int run(CommandLine *command_line, int ready_fd) {
         _cleanup_(runner_config_freep) RunnerConfig *config = NULL;
         int r = command_line_resolve_config(command_line);
         const char *config_path = command_line->config_path;
-        if (r >= 0)
-                r = runner_config_load(config_path, &config);
+        if (r < 0)
+                return r;
+        if (command_line->check_state)
+                return upgrade_check_state(command_line);
+        r = runner_config_load(config_path, &config);
         if (r >= 0 && !command_line->user_mode)
                 r = runner_config_check_task_user(config_path, config);
+        if (r < 0)
+                return r;
+
+        _cleanup_(text_done) Text block = {};
+        _cleanup_(runner_state_done) RunnerState state = {};
+        bool goes_on = command_line->state_fd >= 0;
+        if (goes_on)
+                r = take_state(TAKE_FD(command_line->state_fd), &block, &state);
         if (r < 0)
                 return r;
 
@@ -64,9 +89,9 @@ static int run(CommandLine *command_line, int ready_fd) {
         r = loop_new(&event);
         if (r >= 0)
                 r = runner_new(event,
-                               config_path,
+                               command_line,
                                TAKE_PTR(config),
-                               command_line->user_mode,
+                               goes_on ? &state : NULL,
                                on_ready,
                                &startup,
                                &runner);

@@ -153,7 +153,8 @@ static int format_process(const Runner *runner, Text *text) {
                                 "daggyr_bus_reconnects_total",
                                 "counter",
                                 "Times the connection to systemd was made anew.",
-                                (double) systemd1_n_reconnects(runner->systemd1));
+                                (double) (metrics->bus_reconnects_before +
+                                          systemd1_n_reconnects(runner->systemd1)));
         if (r >= 0)
                 r = metrics_text_single(
                                 text,

@@ -17,7 +17,8 @@ typedef struct Metrics {
         uint64_t ended[_TASK_RESULT_MAX];
         uint64_t unkillable; /* tasks that SIGKILL did not end, and that have not ended since */
         uint64_t output_bytes, journal_lines_dropped;
-        Histogram start_latency; /* from submission to execution */
+        uint64_t bus_reconnects_before; /* an upgrade in place */
+        Histogram start_latency;        /* from submission to execution */
         Histogram run_time;
 } Metrics;
 

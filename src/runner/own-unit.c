@@ -25,6 +25,7 @@ struct OwnUnitQuestion {
         OwnUnitStoppingHandler handler;
         void *userdata;
         Systemd1Query *query;
+        bool answered;
 };
 
 OwnUnit *own_unit_free(OwnUnit *own_unit) {
@@ -166,6 +167,7 @@ static bool unit_is_stopping(const UnitStatus *unit) {
 
 static void on_status(int error, const UnitStatus *units, size_t n, void *userdata) {
         OwnUnitQuestion *question = userdata;
+        question->answered = true;
         question->handler(error >= 0 && n == 1 && unit_is_stopping(units), question->userdata);
 }
 
@@ -184,5 +186,25 @@ int own_unit_ask_stopping(
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(question);
+        return 0;
+}
+
+bool own_unit_question_is_open(const OwnUnitQuestion *question) {
+        return question && !question->answered;
+}
+
+int own_unit_restore(sd_event *event, Systemd1 *systemd1, const char *name, bool is_service, OwnUnit **ret) {
+        _cleanup_(own_unit_freep) OwnUnit *own_unit = calloc(1, sizeof(*own_unit));
+        if (!own_unit)
+                return -ENOMEM;
+        *own_unit = (OwnUnit){
+                .event = sd_event_ref(event),
+                .systemd1 = systemd1,
+                .name = strdup(name),
+                .is_service = is_service,
+        };
+        if (!own_unit->name)
+                return -ENOMEM;
+        *ret = TAKE_PTR(own_unit);
         return 0;
 }

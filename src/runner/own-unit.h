@@ -16,6 +16,9 @@ typedef void (*OwnUnitHandler)(int error, const char *message, void *userdata);
 /* Finds or makes the unit; HANDLER is called once, with 0 when own_unit_name() is known. For as long as
  * systemd does not answer it is asked again. */
 int own_unit_find(sd_event *event, Systemd1 *systemd1, OwnUnitHandler handler, void *userdata, OwnUnit **ret);
+/* The unit that an earlier program found or made, which this process has taken the place of. -ENOMEM. */
+int own_unit_restore(sd_event *event, Systemd1 *systemd1, const char *name, bool is_service, OwnUnit **ret);
+
 OwnUnit *own_unit_free(OwnUnit *own_unit);
 DEFINE_POINTER_CLEANUP(OwnUnit, own_unit_free)
 
@@ -36,5 +39,9 @@ int own_unit_ask_stopping(
                 OwnUnitStoppingHandler handler,
                 void *userdata,
                 OwnUnitQuestion **ret);
+
+/* Whether the handler of QUESTION, which may be NULL, is still to be called. */
+bool own_unit_question_is_open(const OwnUnitQuestion *question);
+
 OwnUnitQuestion *own_unit_question_free(OwnUnitQuestion *question);
 DEFINE_POINTER_CLEANUP(OwnUnitQuestion, own_unit_question_free)

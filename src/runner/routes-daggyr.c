@@ -44,6 +44,10 @@ static void answer_error(HttpRequest *request, int status, unsigned retry_after_
         http_request_answer_json(request, status, object);
 }
 
+void daggyr_answer_later(HttpRequest *request) {
+        answer_error(request, 503, 1, "this runner is being upgraded: the task goes on, ask again");
+}
+
 static int check_header(
                 void *userdata,
                 const HttpRequest *request,

@@ -19,6 +19,7 @@ const Endpoint runner_endpoints[] = {
         { "POST", "/api/v1/lease", ACCESS_MANAGE, route_lease_acquire },
         { "PUT", "/api/v1/lease/{lease_id}", ACCESS_MANAGE, route_lease_renew },
         { "DELETE", "/api/v1/lease/{lease_id}", ACCESS_MANAGE, route_lease_release },
+        { "POST", "/api/v1/upgrade", ACCESS_MANAGE, route_upgrade },
         { "POST",
           "/api/v1/{#run_id}/{task_id}",
           ACCESS_SUBMIT,

@@ -46,6 +46,9 @@ json_object *runner_lease_json(const Runner *runner);
 void route_daggyr_run(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_daggyr_stop(void *userdata, HttpRequest *request, const RequestContext *context);
 
+/* Answers a request of these that its client may make again in a moment. */
+void daggyr_answer_later(HttpRequest *request);
+
 /* How these endpoints check a header and refuse. */
 extern const EndpointStyle daggyr_style;
 
@@ -58,3 +61,6 @@ void route_task_output(void *userdata, HttpRequest *request, const RequestContex
 /* routes-tasks.c */
 void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_tasks_submit(void *userdata, HttpRequest *request, const RequestContext *context);
+
+/* upgrade.c */
+void route_upgrade(void *userdata, HttpRequest *request, const RequestContext *context);

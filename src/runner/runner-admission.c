@@ -75,7 +75,7 @@ static void release_held(AdmissionList *list) {
 }
 
 void runner_admit(Runner *runner) {
-        if (!runner_is_ready(runner) || runner->waiting.n_entries == 0 ||
+        if (!runner_is_ready(runner) || runner->upgrade || runner->waiting.n_entries == 0 ||
             usec_now(CLOCK_BOOTTIME) < runner->shortage_until_usec)
                 return;
         release_held(&runner->waiting);

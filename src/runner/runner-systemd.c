@@ -17,7 +17,7 @@ static void on_capacity(const SliceLimits *limits, void *userdata) {
 
 static void ready(Runner *runner) {
         bool first = runner->on_ready != NULL;
-        runner->systemd_ready = true;
+        runner->systemd_ready = runner->has_been_ready = true;
         pressure_watch_update(runner);
         http_server_accept(runner->daemon.http);
         runner_admit_soon(runner);
@@ -32,7 +32,7 @@ static void ready(Runner *runner) {
 static void on_capacity_known(void *userdata) {
         Runner *runner = userdata;
         const char *control_group = capacity_watch_facts(runner->capacity_watch)->control_group;
-        if (runner->on_ready && control_group) /* the first time: no task has run yet */
+        if (runner->on_ready && !runner->goes_on && control_group) /* the first time: no task has run yet */
                 oom_watch_begin(&runner->oom_watch, control_group);
         ready(runner);
 }
@@ -91,7 +91,7 @@ static void on_disconnected(int error, void *userdata) {
         }
         if (runner->systemd_ready || runner->on_ready)
                 (void) log_errno(LOG_WARNING, error, "No connection to systemd, trying again");
-        if (runner->on_ready && runner->own_unit) { /* lost in the middle of the start */
+        if (runner->on_ready && !runner->goes_on && runner->own_unit) { /* lost in the middle of the start */
                 runner->stale_scopes = stale_scopes_free(runner->stale_scopes);
                 runner->own_unit = own_unit_free(runner->own_unit);
         }
@@ -108,10 +108,21 @@ int runner_connect(Runner *runner) {
         Systemd1Mode mode = runner->daemon.user_mode ? SYSTEMD1_USER :
                         broker_path                  ? SYSTEMD1_SYSTEM_READ :
                                                        SYSTEMD1_SYSTEM;
-        int r = systemd1_new(runner->daemon.event, mode, &handlers, runner, &runner->systemd1);
+        const RunnerState *state = runner->restored;
+        sd_event *event = runner->daemon.event;
+        int r = systemd1_new(event, mode, &handlers, runner, &runner->systemd1);
         if (r >= 0)
-                r = broker_path ? task_scopes_new_broker(runner->daemon.event, broker_path, &runner->scopes) :
-                                  task_scopes_new_direct(runner->systemd1, &runner->scopes);
+                r = !broker_path      ? task_scopes_new_direct(runner->systemd1, &runner->scopes) :
+                                state ? task_scopes_restore_broker(
+                                                        event, broker_path, &state->broker, &runner->scopes) :
+                                        task_scopes_new_broker(event, broker_path, &runner->scopes);
+        if (r >= 0 && state)
+                r = own_unit_restore(
+                                event,
+                                runner->systemd1,
+                                state->own_unit,
+                                state->own_unit_is_service,
+                                &runner->own_unit);
         if (r >= 0)
                 r = capacity_watch_new(
                                 runner->systemd1,

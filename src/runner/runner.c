@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
 
@@ -38,8 +39,10 @@ static void apply_limits(Runner *runner) {
 
 static int runner_init(Runner *runner, sd_event *event, const char *config_path, bool user_mode) {
         /* The spawner first: tasks get the limit of descriptors that it finds. */
+        const RunnerState *state = runner->restored;
         const char *spawner_path = user_mode ? NULL : getenv("DAGGYR_SPAWNER");
-        int r = spawner_new(event, LEADER_PATH, spawner_path, &runner->spawner);
+        int r = state ? spawner_restore(event, LEADER_PATH, spawner_path, &state->spawner, &runner->spawner) :
+                        spawner_new(event, LEADER_PATH, spawner_path, &runner->spawner);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot reach the spawner at %s", spawner_path ?: LEADER_PATH);
         r = daemon_init(&runner->daemon,
@@ -62,15 +65,23 @@ static int runner_init(Runner *runner, sd_event *event, const char *config_path,
         runner->output_directory = process_spool_directory();
         runner->lease_journal.event = event;
         runner->slice_limits = (SliceLimits){ .cpu_quota_usec = UINT64_MAX, .memory_max_bytes = UINT64_MAX };
+        if (state) {
+                memcpy(runner->facts.instance_id, state->instance_id, sizeof(runner->facts.instance_id));
+                runner->slice_limits = (SliceLimits){
+                        .cpus = state->slice_cpus,
+                        .cpu_quota_usec = state->slice_cpu_quota_usec,
+                        .memory_max_bytes = state->slice_memory_max_bytes,
+                };
+        }
         apply_limits(runner);
         runner_update_capacity(runner);
         return 0;
 }
 
 int runner_new(sd_event *event,
-               const char *config_path,
+               const CommandLine *command_line,
                RunnerConfig *config,
-               bool user_mode,
+               const RunnerState *state,
                RunnerReady on_ready,
                void *userdata,
                Runner **ret) {
@@ -81,7 +92,10 @@ int runner_new(sd_event *event,
         runner->config = TAKE_PTR(owned);
         runner->on_ready = on_ready;
         runner->ready_userdata = userdata;
-        int r = runner_init(runner, event, config_path, user_mode);
+        runner->arguments = command_line->arguments;
+        runner->restored = state;
+        runner->goes_on = state != NULL;
+        int r = runner_init(runner, event, command_line->config_path, command_line->user_mode);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(runner);
@@ -109,13 +123,17 @@ static int on_accept_anyway(sd_event_source *source, uint64_t usec, void *userda
 }
 
 int runner_start(Runner *runner) {
-        int r = daemon_listen(&runner->daemon);
+        const RunnerState *state = runner->restored;
+        int r = state ? runner_restore_listeners(runner, state) : daemon_listen(&runner->daemon);
         if (r >= 0)
                 r = runner_connect(runner);
         if (r >= 0)
                 r = login1_new(runner->daemon.event, on_going_down, runner, &runner->login1);
+        if (r >= 0 && state)
+                r = runner_restore(runner, state);
         if (r < 0)
                 return r;
+        runner->restored = NULL;
         /* The first client of an activated daggyr should not see a half-started one; but where systemd stays
          * away, clients are told so. */
         return loop_set_timer(
@@ -212,10 +230,8 @@ static int on_lease_expired(sd_event_source *source, uint64_t usec, void *userda
         return 0;
 }
 
-void runner_lease_changed(Runner *runner) {
+void runner_arm_lease(Runner *runner) {
         bool live = lease_is_live(&runner->lease, usec_now(CLOCK_BOOTTIME));
-        event_stream_send(runner->daemon.events, "lease", runner_lease_json(runner));
-        lease_journal_update(&runner->lease_journal, &runner->lease);
         (void) loop_set_timer(
                         runner->daemon.event,
                         &runner->lease_source,
@@ -223,6 +239,12 @@ void runner_lease_changed(Runner *runner) {
                         on_lease_expired,
                         runner,
                         "runner-lease");
+}
+
+void runner_lease_changed(Runner *runner) {
+        event_stream_send(runner->daemon.events, "lease", runner_lease_json(runner));
+        lease_journal_update(&runner->lease_journal, &runner->lease);
+        runner_arm_lease(runner);
 }
 
 void runner_task_finished(Runner *runner) {
@@ -293,9 +315,14 @@ static int reload(void *userdata) {
 /* Ends all tasks and then the loop; the second time without waiting for their grace periods. */
 static void stop(void *userdata, bool again) {
         Runner *runner = userdata;
+        upgrade_give_up(runner, "daggyr is stopping");
         for (Task *task = runner->tasks.first; task; task = task->next)
                 task_stop(task, STOP_SHUTDOWN, again ? 0 : task->spec->grace_usec);
         runner_admit_soon(runner);
+}
+
+static void upgrade(void *userdata) {
+        upgrade_begin(userdata, NULL);
 }
 
 static const DaemonProgram runner_program = {
@@ -303,6 +330,7 @@ static const DaemonProgram runner_program = {
         .endpoints = runner_endpoints,
         .stop = stop,
         .reload = reload,
+        .upgrade = upgrade,
         .why_not_ready = why_not_ready,
         .set_draining = set_draining,
         .capacity = capacity,
@@ -313,6 +341,7 @@ static const DaemonProgram runner_program = {
 Runner *runner_free(Runner *runner) {
         if (!runner)
                 return NULL;
+        runner->upgrade = upgrade_free(runner->upgrade);
         daemon_disconnect(&runner->daemon); /* before all that requests point to */
         task_table_done(&runner->tasks);
         task_accounts_free(runner->accounts);

@@ -27,6 +27,7 @@
 #include "runner/stale-scopes.h"
 #include "runner/task-accounts.h"
 #include "runner/task-table.h"
+#include "runner/upgrade.h"
 #include "service/daemon.h"
 
 typedef struct Runner Runner;
@@ -71,16 +72,22 @@ struct Runner {
 
         RunnerReady on_ready;
         void *ready_userdata;
+        Upgrade *upgrade;            /* under way: no task is started meanwhile */
+        char **arguments;            /* weak: of main(), for an upgrade */
+        const RunnerState *restored; /* weak: what this runner goes on from, until it has started; or NULL */
+        bool goes_on;                /* in the place of an earlier program */
+        bool has_been_ready;
         sd_event_source *admit_source, *patience_source, *shortage_source, *expiry_source, *accept_source,
                         *lease_source;
 };
 
-/* CONFIG_PATH is where CONFIG, which it takes over in every case, came from and is read again from on SIGHUP.
+/* CONFIG, which it takes over in every case, is what the file of COMMAND_LINE said, which is read again on
+ * SIGHUP. STATE, which must stay until the runner has started, is what it goes on from, NULL to begin anew.
  */
 int runner_new(sd_event *event,
-               const char *config_path,
+               const CommandLine *command_line,
                RunnerConfig *config,
-               bool user_mode,
+               const RunnerState *state,
                RunnerReady on_ready,
                void *userdata,
                Runner **ret);
@@ -108,6 +115,9 @@ void runner_shortage(Runner *runner);
 void runner_shortage_over(Runner *runner);
 
 /* ── runner.c, again ── */
+
+/* Has the lease end in time. */
+void runner_arm_lease(Runner *runner);
 
 /* Call when the lease was granted, renewed or released. */
 void runner_lease_changed(Runner *runner);

@@ -238,3 +238,8 @@ AccountsWait *accounts_wait_free(AccountsWait *wait) {
         free(wait);
         return NULL;
 }
+
+void task_accounts_stop(TaskAccounts *accounts) {
+        for (Entry *entry = accounts->entries; entry; entry = entry->next)
+                entry->lookup = account_lookup_free(entry->lookup);
+}

@@ -49,3 +49,6 @@ int task_accounts_wait(
 
 /* NULL is fine. Not after the handler was called, which ends the wait. */
 AccountsWait *accounts_wait_free(AccountsWait *wait);
+
+/* Ends all look-ups, before another program takes this one's place. What is not known is asked for again. */
+void task_accounts_stop(TaskAccounts *accounts);

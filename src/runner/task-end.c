@@ -52,7 +52,7 @@ static void task_end_output(Task *task) {
 static bool task_asks_for_shutdown(Task *task, OwnUnitStoppingHandler handler) {
         bool is_suspicious = task->end.stop == STOP_OUTSIDE ||
                         (task->end.stop == STOP_NONE && task->end.start_error > 0);
-        if (!is_suspicious || task->shutdown_question)
+        if (!is_suspicious || task->shutdown_question || task->shutdown_asked)
                 return false;
         return own_unit_ask_stopping(task->runner->own_unit, handler, task, &task->shutdown_question) >= 0;
 }
@@ -113,14 +113,18 @@ static int on_look_at_remains(sd_event_source *source, uint64_t usec, void *user
         return 0;
 }
 
-static void task_arm_remains(Task *task) {
+static void task_set_remains(Task *task, usec_t when_usec) {
         (void) loop_set_timer(
                         task->runner->daemon.event,
                         &task->remains_source,
-                        usec_add(usec_now(CLOCK_BOOTTIME), task->remains_interval_usec),
+                        when_usec,
                         on_look_at_remains,
                         task,
                         "task-remains");
+}
+
+static void task_arm_remains(Task *task) {
+        task_set_remains(task, usec_add(usec_now(CLOCK_BOOTTIME), task->remains_interval_usec));
 }
 
 static void task_note_kill(Task *task) {
@@ -232,17 +236,21 @@ static int on_clear_retry(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
+static void task_set_clear_retry(Task *task, usec_t when_usec) {
+        (void) loop_set_timer(
+                        task->runner->daemon.event,
+                        &task->scope_source,
+                        when_usec,
+                        on_clear_retry,
+                        task,
+                        "task-clear-scope");
+}
+
 static void on_scope_cleared(int error, const char *message, void *userdata) {
         Task *task = userdata;
         task->scope_call = NULL;
         if (error == -ENOTCONN || error == -ETIMEDOUT) {
-                (void) loop_set_timer(
-                                task->runner->daemon.event,
-                                &task->scope_source,
-                                usec_add(usec_now(CLOCK_BOOTTIME), CLEAR_RETRY_USEC),
-                                on_clear_retry,
-                                task,
-                                "task-clear-scope");
+                task_set_clear_retry(task, usec_add(usec_now(CLOCK_BOOTTIME), CLEAR_RETRY_USEC));
                 return;
         }
         if (error < 0 && error != -ENOENT)
@@ -323,4 +331,21 @@ void task_finish(Task *task) {
         task_send_event(task);
         task_table_finished(&runner->tasks, task);
         runner_task_finished(runner);
+}
+
+/* Without a leader, what systemd was asked for is to clear the scope. */
+void task_go_on_ending(Task *task, const SavedTask *saved) {
+        usec_t retry_usec = saved->scope_retry_usec;
+        task_set_remains(task, saved->remains_usec);
+        if (task->leader)
+                return;
+        if (saved->scope_asked &&
+            task_scopes_resume(
+                            task->runner->scopes,
+                            saved->scope_call_id,
+                            on_scope_cleared,
+                            task,
+                            &task->scope_call) < 0)
+                retry_usec = usec_now(CLOCK_BOOTTIME);
+        task_set_clear_retry(task, retry_usec);
 }

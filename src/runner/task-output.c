@@ -9,7 +9,7 @@ struct TaskReader {
         TaskReader *previous, *next;
         HttpRequest *request;
         TaskStream stream;
-        uint64_t offset;
+        uint64_t offset, end; /* END: where to stop in any case */
         bool follow;
 };
 
@@ -20,13 +20,21 @@ static void reader_unlink(TaskReader *reader) {
         reader->task = NULL;
 }
 
+static const OutputStore *reader_store(const TaskReader *reader) {
+        const Task *task = reader->task;
+        const Capture *capture = reader->stream == TASK_STREAM_ERROR ? task->error : task->output;
+        return capture ? capture_store(capture) : NULL;
+}
+
 static ssize_t on_read(void *userdata, char *buffer, size_t size) {
         TaskReader *reader = userdata;
         if (!reader->task)
                 return -ECONNABORTED;
-        const Capture *capture = reader->stream == TASK_STREAM_ERROR ? reader->task->error :
-                                                                       reader->task->output;
-        ssize_t n = capture ? output_store_read(capture_store(capture), reader->offset, buffer, size) : 0;
+        uint64_t left = reader->end - reader->offset;
+        if (left == 0)
+                return -ENODATA;
+        const OutputStore *store = reader_store(reader);
+        ssize_t n = store ? output_store_read(store, reader->offset, buffer, size < left ? size : left) : 0;
         if (n > 0)
                 reader->offset += (uint64_t) n;
         if (n == 0 && (!reader->follow || !task_is_live(reader->task)))
@@ -50,6 +58,7 @@ void task_output_answer(Task *task, HttpRequest *request, TaskStream stream, uin
                 .request = request,
                 .stream = stream,
                 .offset = offset,
+                .end = UINT64_MAX,
                 .follow = follow,
         };
         DL_PREPEND2(task->readers, reader, previous, next);
@@ -66,5 +75,15 @@ void task_output_drop(Task *task) {
                 HttpRequest *request = task->readers->request;
                 reader_unlink(task->readers);
                 http_request_stream_wake(request);
+        }
+}
+
+void task_output_end_readers(Task *task) {
+        for (TaskReader *reader = task->readers; reader; reader = reader->next) {
+                const OutputStore *store = reader_store(reader);
+                uint64_t kept = store ? store->bytes_kept : 0;
+                if (reader->end == UINT64_MAX)
+                        reader->end = kept > reader->offset ? kept : reader->offset;
+                http_request_stream_wake(reader->request);
         }
 }

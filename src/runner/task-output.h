@@ -17,3 +17,6 @@ void task_output_wake(Task *task);
 
 /* TASK is about to go: those who read its output get what they have. */
 void task_output_drop(Task *task);
+
+/* Those who read its output get all there is now, and then an end; they may come again for the rest. */
+void task_output_end_readers(Task *task);

@@ -177,16 +177,21 @@ static int on_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-void task_arm_overdue(Task *task, usec_t grace_usec) {
-        if (task->overdue_source)
-                return;
+static void task_set_overdue(Task *task, usec_t when_usec) {
         (void) loop_set_timer(
                         task->runner->daemon.event,
                         &task->overdue_source,
-                        usec_add(usec_now(CLOCK_BOOTTIME), usec_add(grace_usec, TASK_OVERDUE_USEC)),
+                        when_usec,
                         on_overdue,
                         task,
                         "task-overdue");
+}
+
+void task_arm_overdue(Task *task, usec_t grace_usec) {
+        if (!task->overdue_source)
+                task_set_overdue(
+                                task,
+                                usec_add(usec_now(CLOCK_BOOTTIME), usec_add(grace_usec, TASK_OVERDUE_USEC)));
 }
 
 void task_stop(Task *task, StopReason reason, usec_t grace_usec) {
@@ -214,4 +219,10 @@ void task_stop(Task *task, StopReason reason, usec_t grace_usec) {
         else
                 (void) leader_process_stop(task->leader, grace_usec);
         task_arm_overdue(task, grace_usec);
+}
+
+void task_go_on(Task *task, const SavedTask *saved) {
+        task_set_overdue(task, saved->overdue_usec);
+        task_go_on_starting(task, saved);
+        task_go_on_ending(task, saved);
 }

@@ -37,12 +37,13 @@ static int task_open_capture(Task *task, Capture **ret, int *ret_write_fd) {
 
 static void on_leader_spawned(int error, void *userdata);
 
+const LeaderHandlers task_leader_handlers = {
+        .on_spawned = on_leader_spawned,
+        .on_report = task_on_report,
+        .on_exit = task_on_leader_exit,
+};
+
 static int task_spawn_leader(Task *task, const Account *account) {
-        static const LeaderHandlers handlers = {
-                .on_spawned = on_leader_spawned,
-                .on_report = task_on_report,
-                .on_exit = task_on_leader_exit,
-        };
         const TaskSpec *spec = task->spec;
         _cleanup_(fd_close) int output_fd = -EBADF, error_fd = -EBADF;
         int r = task_open_capture(task, &task->output, &output_fd);
@@ -76,7 +77,7 @@ static int task_spawn_leader(Task *task, const Account *account) {
                         spec->standard_input,
                         output_fd,
                         error_fd,
-                        &handlers,
+                        &task_leader_handlers,
                         task,
                         &task->leader);
         text_list_free(environment);
@@ -267,27 +268,35 @@ static int on_slow_execution(sd_event_source *source, uint64_t usec, void *userd
         return 0;
 }
 
+static int task_arm_limits(Task *task, usec_t timeout_usec, usec_t slow_usec) {
+        sd_event *event = task->runner->daemon.event;
+        int r = loop_set_timer(event, &task->timeout_source, timeout_usec, on_timeout, task, "task-timeout");
+        return r < 0 ? r :
+                       loop_set_timer(event,
+                                      &task->slow_source,
+                                      slow_usec,
+                                      on_slow_execution,
+                                      task,
+                                      "task-slow-execution");
+}
+
+static int task_arm_scope_retry(Task *task, usec_t when_usec) {
+        return loop_set_timer(
+                        task->runner->daemon.event,
+                        &task->scope_source,
+                        when_usec,
+                        on_scope_retry,
+                        task,
+                        "task-scope-retry");
+}
+
 /* The kernel may take any time to execute a command, or never come to it: for a file server that does not
  * answer, or a scanner that is asked first. The leader waits for that, so the limits are kept from here. */
 static int task_release(Task *task) {
-        Runner *runner = task->runner;
         usec_t now = usec_now(CLOCK_BOOTTIME);
         task_event(task, TASK_EVENT_RELEASED);
-        int r = loop_set_timer(
-                        runner->daemon.event,
-                        &task->timeout_source,
-                        usec_add(now, task->spec->timeout_usec),
-                        on_timeout,
-                        task,
-                        "task-timeout");
-        if (r >= 0)
-                r = loop_set_timer(
-                                runner->daemon.event,
-                                &task->slow_source,
-                                usec_add(now, EXECUTION_SLOW_USEC),
-                                on_slow_execution,
-                                task,
-                                "task-slow-execution");
+        int r = task_arm_limits(
+                        task, usec_add(now, task->spec->timeout_usec), usec_add(now, EXECUTION_SLOW_USEC));
         return r < 0 ? r : leader_process_go(task->leader);
 }
 
@@ -307,13 +316,7 @@ static void on_scope_started(int error, const char *message, void *userdata) {
         if (task->end.stop != STOP_NONE)
                 return; /* killed, and soon gone */
         if (scope_is_worth_a_retry(task, error))
-                error = loop_set_timer(
-                                task->runner->daemon.event,
-                                &task->scope_source,
-                                usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_RETRY_USEC),
-                                on_scope_retry,
-                                task,
-                                "task-scope-retry");
+                error = task_arm_scope_retry(task, usec_add(usec_now(CLOCK_BOOTTIME), SCOPE_RETRY_USEC));
         else if (error >= 0)
                 error = task_release(task);
         if (error < 0)
@@ -328,4 +331,23 @@ void task_start_failed(Task *task, int error, const char *what) {
                 task_kill_leader(task);
         else
                 task_finish(task);
+}
+
+/* Where no answer will come any more, systemd may have made the scope or not: it is asked again. */
+void task_go_on_starting(Task *task, const SavedTask *saved) {
+        usec_t retry_usec = saved->scope_retry_usec;
+        (void) task_arm_limits(task, saved->timeout_usec, saved->slow_usec);
+        if (!task->leader)
+                return;
+        if (saved->scope_asked &&
+            task_scopes_resume(
+                            task->runner->scopes,
+                            saved->scope_call_id,
+                            on_scope_started,
+                            task,
+                            &task->scope_call) < 0) {
+                task->scope = TASK_SCOPE_POSSIBLE;
+                retry_usec = usec_now(CLOCK_BOOTTIME);
+        }
+        (void) task_arm_scope_retry(task, retry_usec);
 }

@@ -22,6 +22,7 @@
  * the scope if the leader could not say that it was empty. */
 #pragma once
 
+#include "core/upgrade/runner-state.h"
 #include "runner/task-run.h"
 #include "runner/task.h"
 
@@ -30,6 +31,8 @@
 
 /* Changes the state; that EVENT may happen now, and that the task is whole afterwards, is asserted. */
 void task_event(Task *task, TaskEvent event);
+
+extern const LeaderHandlers task_leader_handlers;
 
 /* Of the leader. */
 void task_on_report(const LeaderMessage *message, void *userdata);
@@ -60,3 +63,9 @@ void task_leader_gone(Task *task);
 
 /* There is no leader, and nothing is left of the task. */
 void task_finish(Task *task);
+
+/* After an upgrade: sets the timers of SAVED, and awaits, or asks for, what the earlier program was waiting
+ * for. */
+void task_go_on(Task *task, const SavedTask *saved);
+void task_go_on_starting(Task *task, const SavedTask *saved);
+void task_go_on_ending(Task *task, const SavedTask *saved);

@@ -10,6 +10,7 @@
 #include "core/json/json.h"
 #include "core/text/unit-name.h"
 #include "io/loop.h"
+#include "runner/routes.h"
 #include "runner/runner.h"
 #include "runner/task-output.h"
 #include "service/event-stream.h"
@@ -206,4 +207,18 @@ void task_send_event(const Task *task) {
              (task->told && json_add(object, "attempt", json_new_written(task->told)) < 0)))
                 object = (json_object_put(object), NULL);
         event_stream_send(task->runner->daemon.events, "task", object);
+}
+
+static void answer_before_the_end(const void *subject, HttpRequest *request, int status, unsigned form) {
+        if (form == OUTPUT_DAGGYR) /* whose clients take any attempt for the last word */
+                daggyr_answer_later(request);
+        else
+                http_request_answer_json(request, status, describe(subject, form));
+}
+
+/* Only this time: at the task's end all who wait share one answer. */
+void task_end_waits(Task *task) {
+        task->waiters.answer = answer_before_the_end;
+        waiters_answer_all(&task->waiters);
+        task->waiters.answer = NULL;
 }

@@ -26,8 +26,6 @@
 #include "runner/own-unit.h"
 #include "service/waiters.h"
 
-#define TASK_NOTES_MAX 16
-
 typedef struct Runner Runner;
 typedef struct Task Task;
 typedef struct TaskReader TaskReader;
@@ -37,14 +35,6 @@ typedef enum TaskStream {
         TASK_STREAM_ERROR,
         _TASK_STREAM_MAX,
 } TaskStream;
-
-/* What is known of a task's scope. */
-typedef enum TaskScope {
-        TASK_SCOPE_NONE,     /* systemd has made none */
-        TASK_SCOPE_POSSIBLE, /* it is there, or nobody knows: systemd did not answer */
-        TASK_SCOPE_STOPPED,  /* by systemd, which gives up on processes that SIGKILL does not end */
-        TASK_SCOPE_EMPTY,    /* the leader said that it is the last process in it */
-} TaskScope;
 
 typedef struct TaskJournal {
         LineSplitter output, error;
@@ -75,7 +65,8 @@ struct Task {
         usec_t scope_taken_until_usec; /* 0: its name is not, as far as is known */
         unsigned start_attempts;
         LeaderProcess *leader;
-        OwnUnitQuestion *shutdown_question; /* kept once it is answered: it is asked once */
+        OwnUnitQuestion *shutdown_question; /* kept once it is answered: it is asked once … */
+        bool shutdown_asked;                /* … also if that was before an upgrade */
         Capture *output, *error;
         TaskJournal journal;
         sd_event_source *timeout_source; /* the task's own limit */
@@ -126,3 +117,6 @@ json_object *task_to_json(const Task *task, OutputMode mode);
 /* Answers REQUEST with the attempt and STATUS as soon as TASK is finished, or with what it is then after
  * TIMEOUT_USEC. Takes care of a client that goes away. */
 void task_wait_add(Task *task, HttpRequest *request, int status, OutputMode mode, usec_t timeout_usec);
+
+/* Answers all who wait for its end with what it is now: they may ask again. */
+void task_end_waits(Task *task);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "io/accounts.h"
 #include "service/config-file.h"
 
@@ -55,12 +56,18 @@ static int parse_options(const Program *program, int argc, char *argv[], Command
                 ARG_SYSTEM = 0x100,
                 ARG_USER,
                 ARG_CHECK,
+                ARG_CHECK_STATE,
         };
         static const struct option options[] = {
-                { "config", required_argument, NULL, 'c' },  { "daemonize", no_argument, NULL, 'd' },
-                { "system", no_argument, NULL, ARG_SYSTEM }, { "user", no_argument, NULL, ARG_USER },
-                { "check", no_argument, NULL, ARG_CHECK },   { "version", no_argument, NULL, 'V' },
-                { "help", no_argument, NULL, 'h' },          {},
+                { "config", required_argument, NULL, 'c' },
+                { "daemonize", no_argument, NULL, 'd' },
+                { "system", no_argument, NULL, ARG_SYSTEM },
+                { "user", no_argument, NULL, ARG_USER },
+                { "check", no_argument, NULL, ARG_CHECK },
+                { "version", no_argument, NULL, 'V' },
+                { "help", no_argument, NULL, 'h' },
+                { "check-state", no_argument, NULL, ARG_CHECK_STATE },
+                {},
         };
         for (int c; (c = getopt_long(argc, argv, "c:dVh", options, NULL)) >= 0;)
                 switch (c) {
@@ -80,6 +87,13 @@ static int parse_options(const Program *program, int argc, char *argv[], Command
                 case ARG_CHECK:
                         ret->check = true;
                         break;
+                case ARG_CHECK_STATE:
+                        if (!program->takes_over) {
+                                (void) fprintf(stderr, "%s: takes over no state\n", program->name);
+                                return -EINVAL;
+                        }
+                        ret->check_state = true;
+                        break;
                 case 'V':
                         (void) printf("%s %s\n", program->name, VERSION);
                         return 0;
@@ -92,9 +106,18 @@ static int parse_options(const Program *program, int argc, char *argv[], Command
         return 1;
 }
 
+/* Processes that are executed from here on are not to take it for theirs. */
+static int take_state_fd(void) {
+        const char *number = getenv(STATE_FD_VARIABLE);
+        uint64_t fd;
+        int r = number ? text_parse_u64(number, 3, INT_MAX, &fd) : -ENOENT;
+        (void) unsetenv(STATE_FD_VARIABLE);
+        return r < 0 ? -EBADF : (int) fd;
+}
+
 int command_line_parse(const Program *program, int argc, char *argv[], CommandLine *ret) {
         Scope scope = SCOPE_AUTOMATIC;
-        *ret = (CommandLine){};
+        *ret = (CommandLine){ .state_fd = -EBADF, .arguments = argv };
         int r = parse_options(program, argc, argv, ret, &scope);
         if (r <= 0)
                 return r;
@@ -102,7 +125,9 @@ int command_line_parse(const Program *program, int argc, char *argv[], CommandLi
                 (void) fprintf(stderr, "%s: unexpected argument \"%s\"\n", program->name, argv[optind]);
                 return -EINVAL;
         }
-        ret->daemonize &= !ret->check;
+        if (program->takes_over && !ret->check && !ret->check_state)
+                ret->state_fd = take_state_fd();
+        ret->daemonize &= !ret->check && !ret->check_state && ret->state_fd < 0;
         ret->user_mode = is_user_mode(program, scope);
         if (!ret->config_is_named && !ret->user_mode)
                 ret->config_path = config_file_default_path(program->name);

@@ -170,9 +170,20 @@ static int on_reload(void *userdata) {
         return daemon->program->reload(daemon->userdata);
 }
 
+static void on_upgrade(void *userdata) {
+        const Daemon *daemon = userdata;
+        daemon->program->upgrade(daemon->userdata);
+}
+
 static const ProcessHandlers process_handlers = {
         .stop = on_stop,
         .reload = on_reload,
+};
+
+static const ProcessHandlers process_handlers_with_upgrade = {
+        .stop = on_stop,
+        .reload = on_reload,
+        .upgrade = on_upgrade,
 };
 
 int daemon_init(Daemon *daemon,
@@ -193,7 +204,11 @@ int daemon_init(Daemon *daemon,
         *config = (ServiceConfig){};
         if (gethostname(daemon->host_name, sizeof(daemon->host_name) - 1) < 0)
                 return -errno;
-        int r = process_watch_signals(event, &process_handlers, daemon, &daemon->signals);
+        int r = process_watch_signals(
+                        event,
+                        program->upgrade ? &process_handlers_with_upgrade : &process_handlers,
+                        daemon,
+                        &daemon->signals);
         if (r >= 0)
                 r = init_access(daemon);
         if (r >= 0)

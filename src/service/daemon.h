@@ -36,6 +36,9 @@ typedef struct DaemonProgram {
          * logged: everything stays as it was. -EINPROGRESS: process_reload_done() will tell. */
         int (*reload)(void *userdata);
 
+        /* SIGUSR2: has the program that is installed take this one's place. NULL where none can. */
+        void (*upgrade)(void *userdata);
+
         /* Why no task can be started now, for people; NULL: the daemon is ready. */
         const char *(*why_not_ready)(const void *userdata);
 

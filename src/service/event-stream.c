@@ -159,3 +159,29 @@ void event_stream_answer(EventStream *stream, HttpRequest *request) {
                 arm_heartbeat(stream);
         http_request_answer_stream(request, 200, "text/event-stream", on_read, on_release, listener);
 }
+
+int event_stream_save(const EventStream *stream, SavedEvents *ret) {
+        const EventLog *log = &stream->log;
+        *ret = (SavedEvents){ .first_id = log->first_id, .next_id = log->next_id };
+        int r = record_list_new(&ret->log, log->next_id - log->first_id, sizeof(SavedEvent));
+        SavedEvent *events = ret->log.items;
+        for (size_t i = 0; r >= 0 && i < ret->log.n; i++)
+                events[i].text = event_log_get(log, log->first_id + i);
+        return r;
+}
+
+int event_stream_restore(EventStream *stream, const SavedEvents *saved) {
+        const SavedEvent *events = saved->log.items;
+        event_log_done(&stream->log);
+        event_log_init(&stream->log, saved->first_id);
+        for (size_t i = 0; i < saved->log.n; i++) {
+                int r = event_log_put(&stream->log, events[i].text);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+void event_stream_go_on(EventStream *stream) {
+        stream->ended = false;
+}

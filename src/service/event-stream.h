@@ -7,6 +7,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "core/upgrade/runner-state.h"
 #include "io/http-server.h"
 
 typedef struct EventStream EventStream;
@@ -26,3 +27,13 @@ void event_stream_send(EventStream *stream, const char *type, json_object *data)
 /* Answers REQUEST with events for as long as its client stays: those after its Last-Event-ID (if it has
  * that header) and all to come. */
 void event_stream_answer(EventStream *stream, HttpRequest *request);
+
+/* For another process that goes on in this one's place: the events that are kept, with their ids. RET, whose
+ * texts stay STREAM's, is to be freed in every case. -ENOMEM. */
+int event_stream_save(const EventStream *stream, SavedEvents *ret);
+
+/* Goes on from SAVED; nothing may have been sent yet. -ENOMEM. */
+int event_stream_restore(EventStream *stream, const SavedEvents *saved);
+
+/* Undoes event_stream_end(), for those who come again. */
+void event_stream_go_on(EventStream *stream);

@@ -99,3 +99,7 @@ void long_job_cancel(LongJob *job) {
         DL_DELETE2(jobs->first, job, previous, next);
         free(job);
 }
+
+bool long_jobs_are_done(const LongJobs *jobs) {
+        return !jobs->first;
+}

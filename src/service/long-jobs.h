@@ -34,3 +34,5 @@ int long_jobs_add(
 
 /* Takes it out; nothing is called. */
 void long_job_cancel(LongJob *job);
+
+bool long_jobs_are_done(const LongJobs *jobs);

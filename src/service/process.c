@@ -15,7 +15,7 @@
 #include "base/usec.h"
 #include "io/loop.h"
 
-#define N_SIGNALS 3 /* SIGTERM, SIGINT, SIGHUP */
+#define N_SIGNALS 4 /* SIGTERM, SIGINT, SIGHUP, SIGUSR2 */
 
 struct ProcessSignals {
         const ProcessHandlers *handlers;
@@ -35,6 +35,12 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
         int r = signals->handlers->reload(signals->userdata);
         if (r != -EINPROGRESS)
                 process_reload_done(r);
+        return 0;
+}
+
+static int on_upgrade(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        ProcessSignals *signals = userdata;
+        signals->handlers->upgrade(signals->userdata);
         return 0;
 }
 
@@ -72,6 +78,8 @@ int process_watch_signals(
                 r = watch_signal(event, signals, 1, SIGINT, on_stop);
         if (r >= 0)
                 r = watch_signal(event, signals, 2, SIGHUP, on_reload);
+        if (r >= 0 && handlers->upgrade)
+                r = watch_signal(event, signals, 3, SIGUSR2, on_upgrade);
         if (r < 0)
                 return r;
         if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)

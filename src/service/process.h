@@ -12,9 +12,10 @@
 typedef struct ProcessSignals ProcessSignals;
 
 typedef struct ProcessHandlers {
-        void (*stop)(void *userdata);  /* SIGTERM or SIGINT, each time */
-        int (*reload)(void *userdata); /* SIGHUP; negative, logged, when everything stays as it was;
-                                          -EINPROGRESS when process_reload_done() will tell */
+        void (*stop)(void *userdata);    /* SIGTERM or SIGINT, each time */
+        int (*reload)(void *userdata);   /* SIGHUP; negative, logged, when everything stays as it was;
+                                            -EINPROGRESS when process_reload_done() will tell */
+        void (*upgrade)(void *userdata); /* SIGUSR2; NULL: it is not watched */
 } ProcessHandlers;
 
 /* What came of a reload that has taken its time, as its handler would have returned it. Tells systemd. */

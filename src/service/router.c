@@ -237,3 +237,41 @@ int request_parse_switch(const HttpRequest *request, const char *name, bool *ret
         int r = request_parse_body(request, &body, reterr_problem);
         return r < 0 ? r : json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", ret, reterr_problem);
 }
+
+int router_save_metrics(const Router *router, RecordList *ret) {
+        const RequestMetrics *metrics = &router->metrics;
+        int r = record_list_new(ret, metrics->n_routes + 1, sizeof(SavedRequests));
+        SavedRequests *rows = ret->items;
+        for (size_t row = 0; r >= 0 && row < ret->n; row++) {
+                const Route *route = row < metrics->n_routes ? &metrics->routes[row] : NULL;
+                rows[row].method = route ? route->method : NULL;
+                rows[row].pattern = route ? route->pattern : NULL;
+                r = record_list_new(&rows[row].counts, REQUEST_STATUSES_MAX, sizeof(SavedCount));
+                SavedCount *counts = rows[row].counts.items;
+                for (size_t i = 0; r >= 0 && i < REQUEST_STATUSES_MAX; i++)
+                        counts[i].count = metrics->counts[row][i];
+        }
+        return r;
+}
+
+static size_t find_row(const RequestMetrics *metrics, const SavedRequests *saved) {
+        size_t row = 0;
+        while (row < metrics->n_routes &&
+               (!streq_null(metrics->routes[row].method, saved->method) ||
+                !streq_null(metrics->routes[row].pattern, saved->pattern)))
+                row++;
+        return row;
+}
+
+void router_restore_metrics(Router *router, const RecordList *saved) {
+        RequestMetrics *metrics = &router->metrics;
+        const SavedRequests *rows = saved->items;
+        for (size_t i = 0; i < saved->n; i++) {
+                const SavedCount *counts = rows[i].counts.items;
+                size_t row = find_row(metrics, &rows[i]);
+                if (row == metrics->n_routes && rows[i].method)
+                        continue;
+                for (size_t k = 0; k < rows[i].counts.n && k < REQUEST_STATUSES_MAX; k++)
+                        metrics->counts[row][k] = counts[k].count;
+        }
+}

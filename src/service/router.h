@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "core/http/query.h"
 #include "core/http/route.h"
+#include "core/upgrade/runner-state.h"
 #include "io/http-server.h"
 #include "service/access.h"
 
@@ -80,3 +81,10 @@ int request_parse_body(const HttpRequest *request, json_object **ret, Problem *r
 
 /* A body that is {NAME: true} or {NAME: false}. */
 int request_parse_switch(const HttpRequest *request, const char *name, bool *ret, Problem *reterr_problem);
+
+/* For another process that goes on in this one's place: how often what was asked for. RET, whose strings stay
+ * ROUTER's, is a list of SavedRequests, to be freed in every case. -ENOMEM. */
+int router_save_metrics(const Router *router, RecordList *ret);
+
+/* Goes on counting from there; what is not served any more is dropped. */
+void router_restore_metrics(Router *router, const RecordList *saved);

@@ -148,17 +148,18 @@ def test_the_queue_comes_beside_it() -> None:
     assert queue("run", "--", "echo", "queued") == "queued"
 
 
-def test_an_upgrade_ends_no_task_and_says_what_still_runs(tmp_path: Path) -> None:
+def test_an_upgrade_ends_no_task_and_runs_the_new_program(tmp_path: Path) -> None:
     """Lost: all tasks of a host, whenever its packages are updated."""
     id = start_task("sh", "-c", "sleep 30; echo through")
     runner, before = main_pid("daggyr"), main_pid("daggyd")
     said = run("dpkg", "--install", *(str(newer(name, tmp_path)) for name in NAMES))
-    assert "systemctl restart daggyr.service" in said
+    assert "systemctl restart daggyr.service" not in said
     assert main_pid("daggyr") == runner != "0"
+    assert os.readlink(f"/proc/{runner}/exe") == "/usr/bin/daggyr"
     assert main_pid("daggyd") not in ("0", before)
     for unit in ("daggyr.socket", "daggyr.service", "daggyd.service"):
         assert unit_property(unit, "NeedDaemonReload") == "no"
-    assert queue("run", "--", "echo", "by the old one") == "by the old one"
+    assert queue("run", "--", "echo", "by the new one") == "by the new one"
     queue("wait", id)
     shown = json.loads(queue("--json", "show", id))
     assert (shown["result"], shown["output"]) == ("success", "through\n")

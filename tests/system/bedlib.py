@@ -197,6 +197,11 @@ def open_fds(pid: int) -> dict[int, str]:
     return found
 
 
+def program_in(pid: int) -> str:
+    """What tells one program that is executed in a process from the next: where the kernel has put its code and stack."""
+    return Path(f"/proc/{pid}/auxv").read_bytes().hex()
+
+
 def restart_logind() -> None:
     """However often: the sixth start within 10 s would be refused."""
     run("systemctl", "reset-failed", "systemd-logind.service")
@@ -315,6 +320,16 @@ class Runner:
         await_that(
             lambda: self.main_pid != pid and self.state != "deactivating", what=f"the end of {self.unit}"
         )
+
+    def upgrade(self) -> None:
+        """Has it execute its program anew, and returns when that serves."""
+        before = program_in(self.main_pid)
+        os.kill(self.main_pid, signal.SIGUSR2)
+        self.await_upgraded(before)
+
+    def await_upgraded(self, before: str) -> None:
+        await_that(lambda: program_in(self.main_pid) != before, timeout=20, what=f"{self.name} to be upgraded")
+        await_that(lambda: self.get("/ready").status_code == 200, what="the new program to be ready")
 
     def discard(self) -> None:
         """Leaves nothing of it behind, whatever state it is in."""

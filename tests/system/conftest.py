@@ -11,6 +11,7 @@ import pytest
 
 import bedlib
 from bedlib import Queue, Runner
+from upgradelib import Upgradable
 
 # A sanitizer adds nothing to what no daemon of ours has a part in, or only as it was started.
 collect_ignore = ["test_bed.py", "test_login.py"] if os.environ.get("DAGGYR_SANITIZED") else ["test_leaks.py"]
@@ -72,6 +73,23 @@ def start_queue(request: pytest.FixtureRequest) -> Generator[Callable[..., Queue
     yield start
     for queue in queues:
         queue.discard()
+
+
+@pytest.fixture
+def start_upgradable(request: pytest.FixtureRequest) -> Generator[Callable[..., Upgradable], None, None]:
+    """Starts an Upgradable with the arguments given, as many as wanted."""
+    started: list[Upgradable] = []
+    runners = request.node.stash.setdefault(RUNNERS, [])
+
+    def start(*arguments: Any, **named: Any) -> Upgradable:
+        started.append(Upgradable(*arguments, **named))
+        runners.append(started[-1])
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for runner in started:
+        runner.discard()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -110,7 +110,7 @@ def _check_run(place: str, one: Run, leases: list[Lease]) -> None:
 def _entries(since: float, *matches: str) -> list[dict[str, str]]:
     """Without the journal's whole past: the output of all tasks of all tests so far is minutes to read."""
     run("journalctl", "--sync")
-    text = run("journalctl", "--quiet", "--output", "json", "--since", f"@{since:.0f}", *matches)
+    text = run("journalctl", "--quiet", "--output", "json", "--since", f"@{math.floor(since)}", *matches)
     return [json.loads(line) for line in text.splitlines()]
 
 

@@ -111,9 +111,9 @@ def test_cpu_time_is_that_of_the_work(runner: Runner, seconds: float) -> None:
 
 def test_cpu_time_is_zero_for_a_task_that_sleeps(runner: Runner) -> None:
     """Lost: telling tasks that wait from those that work."""
-    attempt = runner.run(["sleep", "1"])
-    assert attempt["usage"]["cpu_time"] < 0.05 * SLOWNESS
-    assert attempt["max_cpu"] <= 5 * SLOWNESS
+    attempts = [runner.run(["sleep", "1"]) for _ in range(3)]
+    assert median(attempt["usage"]["cpu_time"] for attempt in attempts) < 0.05 * SLOWNESS, attempts
+    assert median(attempt["max_cpu"] for attempt in attempts) <= 5 * SLOWNESS, attempts
 
 
 def test_cpu_time_has_also_what_detached_processes_used(runner: Runner) -> None:

@@ -28,13 +28,13 @@ def runner(start_runner: Callable[..., Runner]) -> Runner:
 
 
 @contextmanager
-def held_up(program: str) -> Iterator[tuple[str, Callable[[], None]]]:
+def held_up(program: str, parent: str = "/tmp") -> Iterator[tuple[str, Callable[[], None]]]:
     """A copy of a program, whose execution a scanner is asked to allow that never answers, until the function that
     is given beside is called, or the block ends.
 
     The kernel allows everything once the scanner is gone. Nothing here may execute the copy: it would wait for
     itself."""
-    path = open_folder() / program
+    path = open_folder(parent) / program
     shutil.copy(f"/usr/bin/{program}", path)
     libc = ctypes.CDLL(None, use_errno=True)
     scanner = libc.fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, os.O_RDONLY)

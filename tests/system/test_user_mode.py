@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from bedlib import PYTHON, SLOWNESS, await_that, load, processes_of, run, scope_of, task_id
+from bedlib import PYTHON, SLOWNESS, await_that, load, processes_of, program_in, run, scope_of, task_id
 
 pytestmark = pytest.mark.serial
 
@@ -172,6 +172,23 @@ def test_tasks_end_with_a_daemon_that_was_stopped(bob: Bob) -> None:
     user_systemctl("stop", SERVICE)
     assert processes_of(id) == []
     assert user_property(SERVICE, "Result") == "success"
+
+
+def test_an_upgrade_in_place_ends_no_task(bob: Bob) -> None:
+    """Lost: a user's tasks, to a new version."""
+    id = bob.submit(["sh", "-c", "echo here; exec sleep infinity"])
+    processes = bob.await_running(id)
+    pid = int(user_property(SERVICE, "MainPID"))
+    before = program_in(pid)
+    user_systemctl("kill", "--signal=SIGUSR2", "--kill-whom=main", SERVICE)
+    await_that(lambda: program_in(pid) != before, what="the upgrade")
+    assert bob.ask("GET", "/ready") == (200, None)
+    assert int(user_property(SERVICE, "MainPID")) == pid
+    assert processes_of(id) == processes
+    assert bob.wait(bob.submit(["echo", "new"]))["output"] == "new\n"
+    assert bob.ask("DELETE", f"/api/v1/task/{id}")[0] == 202
+    attempt = bob.wait(id)
+    assert (attempt["result"], attempt["output"]) == ("stopped", "here\n"), attempt
 
 
 def test_the_journal_has_the_output_under_the_users_unit(bob: Bob) -> None:

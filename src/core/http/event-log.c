@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/text.h"
 
@@ -18,14 +19,27 @@ void event_log_done(EventLog *log) {
         *log = (EventLog){};
 }
 
-int event_log_add(EventLog *log, const char *type, const char *data) {
+/* Gives the next id to TEXT, which it takes over; NULL leaves the event out. */
+static void take_place(EventLog *log, char *text) {
         char **place = &log->events[log->next_id % EVENT_LOG_MAX];
         free(*place);
-        int r = text_format(place, "event: %s\nid: %" PRIu64 "\ndata: %s\n\n", type, log->next_id, data);
+        *place = text;
         log->next_id++;
         if (log->next_id - log->first_id > EVENT_LOG_MAX)
                 log->first_id = log->next_id - EVENT_LOG_MAX;
+}
+
+int event_log_add(EventLog *log, const char *type, const char *data) {
+        char *text;
+        int r = text_format(&text, "event: %s\nid: %" PRIu64 "\ndata: %s\n\n", type, log->next_id, data);
+        take_place(log, text);
         return r;
+}
+
+int event_log_put(EventLog *log, const char *text) {
+        char *copy = text ? strdup(text) : NULL;
+        take_place(log, copy);
+        return text && !copy ? -ENOMEM : 0;
 }
 
 uint64_t event_log_after(const EventLog *log, uint64_t last_id) {

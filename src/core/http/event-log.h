@@ -23,6 +23,9 @@ void event_log_done(EventLog *log);
 /* Adds an event of TYPE ("task") with DATA (JSON in one line). -ENOMEM: it is left out, its id is skipped. */
 int event_log_add(EventLog *log, const char *type, const char *data);
 
+/* Adds an event that an earlier process had under this id, as event_log_get() has it. -ENOMEM, as before. */
+int event_log_put(EventLog *log, const char *text);
+
 /* The id to go on with for a client that has seen LAST_ID: the one after it, or the oldest there is for an id
  * that is no longer kept, or was never given: by an earlier process whose clock was ahead, by another server.
  * To hear something twice does less harm than not to hear it. */

@@ -60,22 +60,29 @@ static void drop_unused_names(Resources *resources) {
         resources->n_named = n;
 }
 
+int capacity_charge_again(CapacityPool *pool, const Resources *amount, CapacityCharge *ret) {
+        Resources needed = *amount, used;
+
+        drop_unused_names(&needed);
+        int r = resources_add(&pool->used, &needed, &used);
+        if (r < 0)
+                return r;
+
+        pool->used = used;
+        pool->revision++;
+        *ret = (CapacityCharge){ .pool = pool, .amount = *amount };
+        return 0;
+}
+
 int capacity_charge(CapacityPool *pool, const Resources *want, CapacityCharge *ret) {
-        Resources free_amounts, needed = *want, used;
+        Resources free_amounts;
 
         capacity_pool_free_amounts(pool, &free_amounts);
         if (!resources_fit(want, &free_amounts))
                 return -EDQUOT;
 
         /* Too many names: possible only while names that the total has lost are still in use. */
-        drop_unused_names(&needed);
-        if (resources_add(&pool->used, &needed, &used) < 0)
-                return -EDQUOT;
-
-        pool->used = used;
-        pool->revision++;
-        *ret = (CapacityCharge){ .pool = pool, .amount = *want };
-        return 0;
+        return capacity_charge_again(pool, want, ret) < 0 ? -EDQUOT : 0;
 }
 
 void capacity_charge_release(CapacityCharge *charge) {

@@ -43,6 +43,10 @@ void capacity_pool_free_amounts(const CapacityPool *pool, Resources *ret);
 /* Takes WANT from the pool. -EDQUOT when it does not fit now: pool and *ret are untouched. */
 int capacity_charge(CapacityPool *pool, const Resources *want, CapacityCharge *ret);
 
+/* Takes AMOUNT, which was charged by an earlier process, whether it would fit now or not. -ENOSPC when there
+ * are too many names. */
+int capacity_charge_again(CapacityPool *pool, const Resources *amount, CapacityCharge *ret);
+
 /* Gives the amount back; does nothing the second time. */
 void capacity_charge_release(CapacityCharge *charge);
 

@@ -141,6 +141,11 @@ static int grant_new(const Devices *devices, DeviceGrant **ret) {
         return 0;
 }
 
+void device_grants_hold(DeviceGrants *grants, DeviceGrant *grant) {
+        grant->grants = grants;
+        DL_APPEND2(grants->first, grant, previous, next);
+}
+
 int device_grants_take(
                 DeviceGrants *grants,
                 const Devices *devices,
@@ -156,8 +161,7 @@ int device_grants_take(
         }
         if (r < 0)
                 return r;
-        grant->grants = grants;
-        DL_APPEND2(grants->first, grant, previous, next);
+        device_grants_hold(grants, grant);
         *ret = TAKE_PTR(grant);
         return 0;
 }

@@ -76,6 +76,9 @@ int device_grants_take(
                 const Resources *want,
                 DeviceGrant **ret);
 
+/* Makes GRANT, which an earlier process gave, one of GRANTS. */
+void device_grants_hold(DeviceGrants *grants, DeviceGrant *grant);
+
 /* The items are free again; which they were is still known. Does nothing the second time. */
 void device_grant_release(DeviceGrant *grant);
 

@@ -31,6 +31,8 @@ typedef struct TaskOutputView {
         bool truncated; /* not everything the task wrote was captured, or is embedded */
 } TaskOutputView;
 
+#define TASK_NOTES_MAX 16 /* lines of explanation that an attempt has at most */
+
 /* Borrows everything; lives only as long as one formatting. */
 typedef struct TaskAttempt {
         const TaskSpec *spec;

@@ -45,6 +45,15 @@ typedef enum TaskEvent {
         _TASK_EVENT_MAX,
 } TaskEvent;
 
+/* What is known of a task's scope. */
+typedef enum TaskScope {
+        TASK_SCOPE_NONE,     /* systemd has made none */
+        TASK_SCOPE_POSSIBLE, /* it is there, or nobody knows: systemd did not answer */
+        TASK_SCOPE_STOPPED,  /* by systemd, which gives up on processes that SIGKILL does not end */
+        TASK_SCOPE_EMPTY,    /* the leader said that it is the last process in it */
+        _TASK_SCOPE_MAX,
+} TaskScope;
+
 /* The state after EVENT, or -EPROTO when the event cannot happen in STATE (a bug of the caller). */
 int task_state_next(TaskState state, TaskEvent event);
 

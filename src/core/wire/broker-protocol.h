@@ -18,6 +18,9 @@
 #include "base/usec.h"
 #include "core/wire/task-property.h"
 
+/* The version of what is said, which each request begins with. */
+#define BROKER_PROTOCOL "DGGBKR01"
+
 /* What a scope is to have; the bounds are those that broker_request_decode() keeps. */
 typedef struct ScopeOrder {
         char *task_id;             /* what the unit is named and described after: letters, digits, ._:-% */

@@ -45,6 +45,11 @@ typedef enum LeaderFd {
  * descriptors of LeaderFd; the spawner answers each request with a SpawnReply and, on success, a pidfd. */
 #define SPAWN_REQUEST "daggyr-leader " VERSION
 
+/* How daggyr and a leader speak, once there is one: grows with every change of LeaderMessage and of the feed.
+ * A daggyr that is executed in the place of another (upgrade in place) goes on with leaders that speak as it
+ * does, of whatever build they are. */
+#define LEADER_PROTOCOL 1
+
 typedef struct SpawnReply {
         int32_t error; /* errno; 0: there is a leader */
         int32_t pid;   /* stays taken while daggyr holds its end of the feed open */
