@@ -3,15 +3,19 @@
 // One stream of a task's output, followed as it is written, also over a loss of the connection. Of a long one only the
 // end is shown.
 
-import { ApiError, getStream, taskPath } from './api.js';
+import { ApiError, get, getStream, taskPath } from './api.js';
 import { h } from './dom.js';
 
 const TAIL_BYTES = 128 * 1024;
 const SHOWN_MAX = 512 * 1024; // characters
 
 export class Output {
-  constructor(id, stream, knownBytes, context) {
-    this.path = `${taskPath(id)}/output?stream=${stream}`;
+  constructor(attempt, stream, context) {
+    const id = attempt.task_id;
+    const knownBytes = stream === 'stdout' ? attempt.output_bytes : attempt.error_bytes;
+    this.task = taskPath(id);
+    this.unit = attempt.unit;
+    this.path = `${this.task}/output?stream=${stream}`;
     this.context = context;
     this.controller = new AbortController();
     this.offset = Math.max(0, (knownBytes ?? 0) - TAIL_BYTES);
@@ -54,11 +58,17 @@ export class Output {
     this.append(decoder.decode());
   }
 
+  // A runner that is upgraded in place ends the stream in order, and the task goes on.
+  async isOver() {
+    const attempt = await get(`${this.task}?output=none`, this.controller.signal);
+    return attempt.state !== 'running' || attempt.unit !== this.unit;
+  }
+
   async follow() {
     while (!this.controller.signal.aborted) {
       try {
         await this.readToEnd();
-        this.element.dataset.ended = this.offset;
+        if (!await this.isOver()) continue;
         if (this.shown === 0) this.note.textContent = 'nothing';
         return;
       } catch (error) {

@@ -103,8 +103,8 @@ export function openTask(root, address, context) {
     closeStreams();
     shownUnit = attempt.unit;
     streams = [
-      new Output(id, 'stdout', attempt.output_bytes, context),
-      new Output(id, 'stderr', attempt.error_bytes, context),
+      new Output(attempt, 'stdout', context),
+      new Output(attempt, 'stderr', context),
     ];
     outputs.replaceChildren(...streams.map((stream) => stream.element));
   }
