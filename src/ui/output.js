@@ -8,6 +8,7 @@ import { h } from './dom.js';
 
 const TAIL_BYTES = 128 * 1024;
 const SHOWN_MAX = 512 * 1024; // characters
+const PAUSE_MS = 500;
 
 export class Output {
   constructor(attempt, stream, context) {
@@ -68,18 +69,19 @@ export class Output {
     while (!this.controller.signal.aborted) {
       try {
         await this.readToEnd();
-        if (!await this.isOver()) continue;
-        if (this.shown === 0) this.note.textContent = 'nothing';
-        return;
+        if (await this.isOver()) {
+          if (this.shown === 0) this.note.textContent = 'nothing';
+          return;
+        }
       } catch (error) {
         if (this.controller.signal.aborted) return;
         if (error instanceof ApiError) {
           this.note.textContent = error.message;
           return;
         }
-        await new Promise((resolve) => setTimeout(resolve, 500)); // until the stream of events has noticed, too
-        await this.context.shared.live.opened();
       }
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS)); // until the stream of events has noticed, too
+      await this.context.shared.live.opened();
     }
   }
 
