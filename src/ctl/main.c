@@ -53,6 +53,7 @@ static const Verb verbs[] = {
         { "stop", verb_stop, BIT(WAIT), 1, -1, "[--wait] ID...", "stop tasks" },
         { "forget", verb_forget, 0, 1, -1, "ID...", "forget finished tasks" },
         { "events", verb_events, 0, 0, 0, "", "watch what happens" },
+        { "ui", verb_ui, BIT(URL), 0, 0, "[--url URL]", "the address of the page for a browser" },
         { "capacity", verb_capacity, 0, 0, 0, "", "show what there is and what is free" },
         { "impact",
           verb_impact,

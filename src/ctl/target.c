@@ -12,8 +12,6 @@
 #include "io/file.h"
 
 #define SYSTEM_SOCKET   "/run/daggyr/daggyr.sock"
-#define RUNNER_PORT     2504
-#define QUEUE_PORT      2503
 #define TOKEN_BYTES_MAX 4096
 
 void target_done(Target *target) {
@@ -80,7 +78,7 @@ static int set_by_default(Target *target) {
                 return -ENOMEM;
         if (own && access(own, W_OK) >= 0)
                 return set_unix(target, own);
-        return set_url(target, "http://127.0.0.1:%d", RUNNER_PORT);
+        return set_url(target, "http://127.0.0.1:%d", TARGET_RUNNER_PORT);
 }
 
 static int set_place(Target *target, const Options *options, const char *host) {
@@ -93,12 +91,12 @@ static int set_place(Target *target, const Options *options, const char *host) {
         if (path)
                 return set_unix(target, path);
         if (host && strstr(host, "://"))
-                return set_given_url(target, host, is_queue ? QUEUE_PORT : RUNNER_PORT);
+                return set_given_url(target, host, is_queue ? TARGET_QUEUE_PORT : TARGET_RUNNER_PORT);
         /* Whoever names a certificate means TLS. */
         return set_host(target,
                         target->has_tls ? "https" : "http",
                         host ?: "",
-                        is_queue ? QUEUE_PORT : RUNNER_PORT);
+                        is_queue ? TARGET_QUEUE_PORT : TARGET_RUNNER_PORT);
 }
 
 /* What is in the file, without the line's end. */

@@ -6,6 +6,10 @@
 #include "ctl/options.h"
 #include "io/http-client.h"
 
+/* Where the daemons listen when nobody says otherwise. */
+#define TARGET_RUNNER_PORT 2504
+#define TARGET_QUEUE_PORT  2503
+
 typedef struct Target {
         char *url;       /* "http://127.0.0.1:2504", without a slash at its end */
         char *unix_path; /* or NULL */

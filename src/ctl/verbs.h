@@ -18,6 +18,8 @@ int verb_forget(Session *session, char **arguments);
 int verb_output(Session *session, char **arguments);
 int verb_events(Session *session, char **arguments);
 
+int verb_ui(Session *session, char **arguments);
+
 int verb_capacity(Session *session, char **arguments);
 int verb_impact(Session *session, char **arguments);
 int verb_drain(Session *session, char **arguments);

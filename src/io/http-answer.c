@@ -19,6 +19,7 @@ int http_request_add_header(HttpRequest *request, const char *name, const char *
         return 0;
 }
 
+/* No answer is to be kept by anybody, unless its program has said otherwise. */
 static int response_add_common_headers(
                 struct MHD_Response *response,
                 const char *content_type,
@@ -26,7 +27,9 @@ static int response_add_common_headers(
         if (content_type &&
             MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type) != MHD_YES)
                 return -ENOMEM;
-        if (MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") != MHD_YES ||
+        if (MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") != MHD_YES)
+                return -ENOMEM;
+        if (!MHD_get_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL) &&
             MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") != MHD_YES)
                 return -ENOMEM;
         if (must_close && MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") != MHD_YES)

@@ -162,7 +162,8 @@ void *http_request_context(const HttpRequest *request);
 typedef void (*HttpHangupHandler)(HttpRequest *request, void *userdata);
 void http_request_on_hangup(HttpRequest *request, HttpHangupHandler handler, void *userdata);
 
-/* Adds a header to the answer to come; at most a handful. -ENOMEM, -ENOSPC. */
+/* Adds a header to the answer to come; at most eight. A Cache-Control takes the place of "no-store", which
+ * all other answers have. -ENOMEM, -ENOSPC. */
 int http_request_add_header(HttpRequest *request, const char *name, const char *value);
 
 /* Answers. BODY may be NULL (empty) and is copied; a NULL CONTENT_TYPE leaves the header out. The request

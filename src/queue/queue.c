@@ -8,6 +8,8 @@
 #include <systemd/sd-daemon.h>
 
 #include "base/log.h"
+#include "base/text.h"
+#include "core/json/json.h"
 #include "io/loop.h"
 #include "queue/config-load.h"
 #include "queue/moment.h"
@@ -239,8 +241,20 @@ static const char *why_not_ready(const void *userdata) {
         return queue_is_draining(userdata) ? "this queue is draining" : NULL;
 }
 
+/* A queue hears of its workers' capacity now and then, and tells when that has made a difference. */
+static void tell_capacity(Queue *queue) {
+        _cleanup_(json_putp) json_object *capacity = queue_capacity_json(queue);
+        _cleanup_(freep) char *text = NULL;
+        if (!capacity || json_format(capacity, &text, NULL) < 0 || streq_null(text, queue->told_capacity))
+                return;
+        free(queue->told_capacity);
+        queue->told_capacity = TAKE_PTR(text);
+        event_stream_send(queue->daemon.events, "capacity", TAKE_PTR(capacity));
+}
+
 static void tell_status(void *userdata) {
-        const Queue *queue = userdata;
+        Queue *queue = userdata;
+        tell_capacity(queue);
         const Scheduler *scheduler = delivery_scheduler(queue->delivery);
         size_t n_waiting = scheduler_n_waiting(scheduler);
         (void) sd_notifyf(
@@ -365,6 +379,7 @@ Queue *queue_free(Queue *queue) {
         event_source_dropp(&queue->deadline_source);
         event_source_dropp(&queue->prune_source);
         event_source_dropp(&queue->stop_source);
+        free(queue->told_capacity);
         free(queue->address);
         queue_config_free(queue->config);
         daemon_done(&queue->daemon);

@@ -22,6 +22,7 @@ typedef struct Queue {
         Daemon daemon;
         QueueConfig *config; /* but for what the daemon has of it */
         char *address;       /* "host:port" by which others know this queue */
+        char *told_capacity; /* as the last event had it, or NULL */
 
         HttpClient *client;    /* calls that end soon */
         HttpClient *streams;   /* those that do not */

@@ -9,9 +9,11 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "core/http/cookie.h"
 #include "core/http/request-guard.h"
 #include "core/http/token.h"
 #include "io/accounts.h"
+#include "io/random-id.h"
 
 #define RETRY_AFTER_SEC 5
 
@@ -54,6 +56,8 @@ int access_init(Access *access, sd_event *event, const char *program, const char
 
 void access_configure(Access *access, const ServiceConfig *config, char *token) {
         access->config = config;
+        if (!streq_null(access->token, token))
+                access->sessions = (SessionTable){};
         free(access->token);
         access->token = token;
 }
@@ -114,9 +118,27 @@ static void ask_for_token(const Access *access, HttpRequest *request) {
                 (void) http_request_add_header(request, "WWW-Authenticate", challenge.data);
 }
 
+static bool only_reads(const HttpRequest *request, AccessLevel level) {
+        const char *method = http_request_method(request);
+        return level <= ACCESS_READ && (streq(method, "GET") || streq(method, "HEAD"));
+}
+
+/* A browser sends its cookie with whatever request it was led to make, so the cookie opens nothing that
+ * changes anything. */
+static bool shows_session(const Access *access, const HttpRequest *request, AccessLevel level) {
+        char name[COOKIE_NAME_SIZE];
+        const char *secret;
+        size_t size;
+        cookie_name(access->program, http_request_header(request, "Host"), name);
+        return only_reads(request, level) &&
+                        cookie_find(http_request_header(request, "Cookie"), name, &secret, &size) &&
+                        session_is_live(&access->sessions, secret, size, usec_now(CLOCK_BOOTTIME));
+}
+
 /* Over TCP a token is asked for where one is configured. */
 static int check_token(const Access *access, HttpRequest *request, AccessLevel level, Problem *problem) {
-        if (!access->token || !http_request_over_tcp(request) || level == ACCESS_PUBLIC)
+        if (!access->token || !http_request_over_tcp(request) || level == ACCESS_PUBLIC ||
+            shows_session(access, request, level))
                 return 0;
         int r = token_check(access->token, http_request_header(request, "Authorization"), problem);
         if (r < 0)
@@ -298,4 +320,44 @@ void access_decide(
                         check_peer(access, request, level, decided, userdata, &problem);
         if (r != 0)
                 decided(request, r < 0 ? &problem : NULL, userdata);
+}
+
+static int make_secret(char ret[static SESSION_SECRET_SIZE]) {
+        _cleanup_(freep) char *id = NULL;
+        int r = random_id_new(&id);
+        if (r < 0)
+                return r;
+        memcpy(ret, id, SESSION_SECRET_SIZE);
+        return 0;
+}
+
+int access_add_code(Access *access, char ret[static SESSION_SECRET_SIZE]) {
+        int r = make_secret(ret);
+        if (r >= 0)
+                session_add_code(&access->sessions, ret, usec_now(CLOCK_BOOTTIME));
+        return r;
+}
+
+static int set_cookie(const Access *access, HttpRequest *request, const char *secret) {
+        _cleanup_(freep) char *cookie = NULL;
+        char name[COOKIE_NAME_SIZE];
+        cookie_name(access->program, http_request_header(request, "Host"), name);
+        int r = cookie_format(name, secret, SESSION_USEC, http_request_is_tls(request), &cookie);
+        return r < 0 ? r : http_request_add_header(request, "Set-Cookie", cookie);
+}
+
+int access_begin_session(Access *access, HttpRequest *request, const char *code, Problem *reterr_problem) {
+        char secret[SESSION_SECRET_SIZE];
+        int r = make_secret(secret);
+        if (r < 0)
+                return problem_from_errno(reterr_problem, r);
+        if (!session_begin(&access->sessions, code, secret, usec_now(CLOCK_BOOTTIME)))
+                return problem_set(
+                                reterr_problem,
+                                403,
+                                NULL,
+                                "this code is not good, or not any more: each is for one session, within a "
+                                "minute");
+        r = set_cookie(access, request, secret);
+        return r < 0 ? problem_from_errno(reterr_problem, r) : 0;
 }

@@ -9,6 +9,7 @@
 
 #include "core/config/config-service.h"
 #include "core/http/peer-access.h"
+#include "core/http/session-table.h"
 #include "core/json/problem.h"
 #include "io/http-server.h"
 #include "io/polkit.h"
@@ -32,6 +33,7 @@ typedef struct Access {
         const char *host_name;       /* weak: the machine's, short or full */
         const ServiceConfig *config; /* weak */
         char *token;                 /* that clients over TCP must show, or NULL */
+        SessionTable sessions;       /* of browsers, that show a cookie in its place, to read */
         PeerPolicy peers;
         Polkit *polkit;           /* NULL where it is not to be asked */
         AccessInquiry *inquiries; /* what polkit was asked and has not answered yet */
@@ -42,7 +44,8 @@ typedef struct Access {
  * but him and root has any business with it. Negative errno. */
 int access_init(Access *access, sd_event *event, const char *program, const char *host_name, bool user_mode);
 
-/* Goes by CONFIG (weak) and TOKEN (taken over; may be NULL) from now on. */
+/* Goes by CONFIG (weak) and TOKEN (taken over; may be NULL) from now on. Another token ends the sessions that
+ * came of the one before. */
 void access_configure(Access *access, const ServiceConfig *config, char *token);
 
 /* The HTTP server must be gone before. */
@@ -70,3 +73,10 @@ void access_decide(
                 AccessLevel level,
                 AccessDecided decided,
                 void *userdata);
+
+/* Makes a code for somebody who may read, which begins one session. Negative errno. */
+int access_add_code(Access *access, char ret[static SESSION_SECRET_SIZE]);
+
+/* Begins a session for CODE, and sets the cookie that stands for it in the answer to REQUEST. A negative
+ * errno with the problem, 403 for a code that is not good. */
+int access_begin_session(Access *access, HttpRequest *request, const char *code, Problem *reterr_problem);

@@ -11,8 +11,10 @@
 #include "base/usec.h"
 #include "core/text/metrics-text.h"
 #include "io/loop.h"
+#include "service/capacity-history.h"
 #include "service/config-file.h"
 #include "service/listen.h"
+#include "service/page.h"
 
 #define STATUS_INTERVAL_USEC (200 * USEC_PER_MSEC)
 #define RETRY_SOON_SEC       1
@@ -68,6 +70,16 @@ static void route_events(void *userdata, HttpRequest *request, const RequestCont
         event_stream_answer(daemon->events, request);
 }
 
+static void note_capacity(Daemon *daemon) {
+        (void) capacity_history_note(&daemon->capacity_history, daemon->program->capacity(daemon->userdata));
+}
+
+static void route_history(void *userdata, HttpRequest *request, const RequestContext *context) {
+        Daemon *daemon = userdata;
+        note_capacity(daemon);
+        capacity_history_answer(&daemon->capacity_history, request);
+}
+
 struct DrainChange {
         const Daemon *daemon; /* weak */
         HttpRequest *request; /* NULL: the client is gone */
@@ -116,6 +128,7 @@ static const Endpoint daemon_endpoints[] = {
         { "GET", "/ready", ACCESS_PUBLIC, route_ready },
         { "GET", "/metrics", ACCESS_READ, route_metrics },
         { "GET", "/api/v1/events", ACCESS_READ, route_events },
+        { "GET", "/api/v1/capacity/history", ACCESS_READ, route_history },
         { "PUT", "/api/v1/drain", ACCESS_MANAGE, route_drain },
         {},
 };
@@ -126,6 +139,7 @@ static int init_router(Daemon *daemon) {
         const DaemonProgram *program = daemon->program;
         const EndpointTable tables[] = {
                 { daemon_endpoints, daemon },
+                { page_endpoints, &daemon->access },
                 { program->endpoints, daemon->userdata },
         };
         return router_new(tables, sizeof(tables) / sizeof(*tables), &daemon->access, &daemon->router);
@@ -222,8 +236,9 @@ int daemon_listen(Daemon *daemon) {
 /* ── run ── */
 
 static int on_status(sd_event_source *source, uint64_t usec, void *userdata) {
-        const Daemon *daemon = userdata;
+        Daemon *daemon = userdata;
         daemon->program->tell_status(daemon->userdata);
+        note_capacity(daemon);
         return 0;
 }
 
@@ -268,6 +283,7 @@ void daemon_disconnect(Daemon *daemon) {
 
 void daemon_done(Daemon *daemon) {
         long_jobs_free(daemon->long_jobs);
+        course_done(&daemon->capacity_history);
         event_stream_free(daemon->events);
         event_source_dropp(&daemon->status_source);
         process_signals_free(daemon->signals);

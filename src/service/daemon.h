@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "core/config/config-service.h"
+#include "core/text/course.h"
 #include "io/http-server.h"
 #include "service/access.h"
 #include "service/event-stream.h"
@@ -70,7 +71,8 @@ typedef struct Daemon {
         HttpServer *http;
         ProcessSignals *signals;
         EventStream *events;
-        LongJobs *long_jobs; /* answers in the making */
+        LongJobs *long_jobs;     /* answers in the making */
+        Course capacity_history; /* of the last hour */
 
         bool draining; /* by request: takes no tasks and starts none */
         bool stopping; /* by a signal */

@@ -124,8 +124,8 @@ static ssize_t on_read(void *userdata, char *buffer, size_t size) {
         if (n == 0 && listener->heartbeat_due) {
                 size_t offset = 0;
                 n = copy(buffer, size, HEARTBEAT, &offset);
+                listener->heartbeat_due = false;
         }
-        listener->heartbeat_due = false;
         return (ssize_t) n;
 }
 
@@ -147,7 +147,7 @@ void event_stream_answer(EventStream *stream, HttpRequest *request) {
                 .stream = stream,
                 .request = request,
                 .next_id = stream->log.next_id,
-                .heartbeat_due = true, /* so that the client sees at once that it is connected */
+                .heartbeat_due = true, /* so that the client sees that it is connected, and has heard all */
         };
         /* An empty one is what a client has that has heard nothing yet. */
         if (last_event_id && *last_event_id)

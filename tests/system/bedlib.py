@@ -461,7 +461,7 @@ class Queue(Runner):
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         options.setdefault("timeout", 60 * SLOWNESS)
         answer = self.http.request(method, self.url + path, **options)
-        if path.startswith("/api/") or path in ("/ready", "/metrics"):  # the others are Emcee's
+        if path.startswith(("/api/", "/ui")) or path in ("/", "/ready", "/metrics"):  # the others are Emcee's
             openapi.check(answer, options.get("stream", False), openapi.QUEUE_OPERATIONS)
         return answer
 

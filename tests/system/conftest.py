@@ -16,6 +16,9 @@ from upgradelib import Upgradable
 # A sanitizer adds nothing to what no daemon of ours has a part in, or only as it was started.
 collect_ignore = ["test_bed.py", "test_login.py"] if os.environ.get("DAGGYR_SANITIZED") else ["test_leaks.py"]
 
+if os.environ.get("DAGGYR_TEST_SET", "all") != "all":  # a browser is installed where all tests run, and only there
+    collect_ignore.append("test_ui_page.py")
+
 RUNNERS = pytest.StashKey[list[Runner]]()
 
 

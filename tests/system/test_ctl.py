@@ -622,6 +622,34 @@ def test_a_token_is_shown(start_runner: Starter) -> None:
 
 
 @pytest.mark.serial
+def test_ui_prints_an_address_that_opens_a_session(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: the page, for everybody whose browser has no token, that is for all."""
+    token_file = open_folder("/etc") / "token"
+    token_file.write_text("correct-horse-battery-staple\n")
+    token_file.chmod(0o644)
+    config = {"auth": {"token_file": str(token_file)}}
+    for daemon in (start_runner(ROOMY | config), start_queue({}, config)):
+        address = good(daemon, "ui", token_file=str(token_file)).rstrip("\n")
+        page, _, code = address.partition("#code=")
+        assert page == f"{daemon.url}/ui/"
+        assert daemon.http.get(page, timeout=60 * SLOWNESS).status_code == 200
+        answer = daemon.post("/ui/session", json={"code": code})
+        assert answer.status_code == 204  # whose cookie the next request shows
+        assert daemon.get("/api/v1/tasks").status_code == 200
+        refused = ctl(daemon, "ui")
+        assert (refused.returncode, refused.stdout) == (125, b"")
+        assert b"token" in refused.stderr
+
+
+def test_ui_tells_when_a_browser_would_not_get_there(runner: Runner) -> None:
+    """Lost: the reason, which a browser shows as an error or not at all."""
+    port = runner.url.rpartition(":")[2]
+    elsewhere = ctl(runner, "ui", "--url", "http://127.0.0.1:1")
+    assert (elsewhere.returncode, elsewhere.stdout) == (123, b"")
+    assert good(runner, "ui", "--url", f"http://localhost:{port}").startswith(f"http://localhost:{port}/ui/#code=")
+    assert json.loads(good(runner, "ui", "--json"))["code"]
+
+
 def test_the_default_is_this_hosts_socket() -> None:
     """Lost: "daggyctl list" without any option, on a host as it is installed."""
     subprocess.run(["systemctl", "start", "daggyr.socket"], check=True)

@@ -3,8 +3,8 @@
 #
 # Usage: includes.sh SRC
 #
-# Quoted includes go down this line only: base <- core <- io <- service <- a program. The leader makes do with
-# base and core, and so does the delivery of tasks, which only the queue knows; the look into the user database with a
+# Quoted includes go down this line only: base <- core <- io <- service <- a program. The service knows the files of
+# the page (ui), which are data. The leader makes do with base and core, and so does the delivery of tasks, which only the queue knows; the look into the user database with a
 # file of io. Programs know nothing of one another, and the service nothing of any of them. The rooms of the
 # core are a line as well: each includes itself and the rooms before it.
 #
@@ -37,7 +37,8 @@ for folder in */; do
         leader) check_folder leader "base|$core|leader" ;;
         io) check_folder io "base|$core|io" ;;
         account) check_folder account 'base|io' ;;
-        service) check_folder service "base|$core|io|service" ;;
+        ui) check_folder ui 'core/http' ;;
+        service) check_folder service "base|$core|io|ui|service" ;;
         queue) check_folder queue "base|$core|delivery|io|service|queue" ;;
         runner | ctl | broker) check_folder "$layer" "base|$core|io|service|$layer" ;;
         *)

@@ -67,6 +67,7 @@ static void what_can_be_read_in_two_ways_is_refused(void **state) {
                 { "two hosts", { { "Host", "a" }, { "Host", "a" } }, false, 400, true },
                 { "two tokens", { { "Authorization", "a" }, { "Authorization", "b" } }, false, 400 },
                 { "two origins", { { "Origin", "a" }, { "Origin", "b" } }, false, 400 },
+                { "two cookies", { { "Cookie", "a=1" }, { "cookie", "b=2" } }, false, 400 },
                 { "two leases", { { "Daggyr-Lease", "a" }, { "daggyr-lease", "b" } }, false, 400 },
                 { "two others", { { "Accept", "a" }, { "Accept", "b" } }, false, 0 },
                 { "expect", { { "Expect", "100-Continue" } }, false, 0 },

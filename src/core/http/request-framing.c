@@ -15,6 +15,7 @@ static const char *const single_names[_FRAMING_SINGLE_MAX] = {
         [FRAMING_CONTENT_LENGTH] = "Content-Length",
         [FRAMING_CONTENT_RANGE] = "Content-Range",
         [FRAMING_CONTENT_TYPE] = "Content-Type",
+        [FRAMING_COOKIE] = "Cookie",
         [FRAMING_EXPECT] = "Expect",
         [FRAMING_HOST] = "Host",
         [FRAMING_LEASE] = "Daggyr-Lease",

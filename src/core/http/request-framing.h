@@ -21,6 +21,7 @@ typedef enum FramingSingle {
         FRAMING_CONTENT_LENGTH,
         FRAMING_CONTENT_RANGE,
         FRAMING_CONTENT_TYPE,
+        FRAMING_COOKIE,
         FRAMING_EXPECT,
         FRAMING_HOST,
         FRAMING_LEASE,

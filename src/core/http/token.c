@@ -22,19 +22,20 @@ int token_parse(const char *content, size_t size, char **ret) {
 }
 
 /* Walks over all of GIVEN whatever it finds; GIVEN's own length is no secret. */
-static unsigned difference(const char *token, const char *given) {
-        size_t token_size = strlen(token), given_size = strlen(given);
+bool token_matches(const char *token, const char *given, size_t given_size) {
+        size_t token_size = strlen(token);
         unsigned bits = token_size != given_size;
         for (size_t i = 0; i < given_size; i++)
                 bits |= (unsigned char) given[i] ^ (unsigned char) token[i % token_size];
-        return bits;
+        return bits == 0;
 }
 
 int token_check(const char *token, const char *authorization, Problem *reterr_problem) {
         if (!authorization)
                 return problem_set(reterr_problem, 401, NULL, "a bearer token is required");
-        if (strncasecmp(authorization, SCHEME, strlen(SCHEME)) != 0 ||
-            difference(token, authorization + strlen(SCHEME)) != 0)
+        bool is_bearer = strncasecmp(authorization, SCHEME, strlen(SCHEME)) == 0;
+        const char *given = authorization + (is_bearer ? strlen(SCHEME) : 0);
+        if (!is_bearer || !token_matches(token, given, strlen(given)))
                 return problem_set(reterr_problem, 401, NULL, "the bearer token is not accepted");
         return 0;
 }

@@ -3,6 +3,7 @@
 /* The bearer token that clients over TCP show (RFC 6750). */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/json/problem.h"
@@ -17,3 +18,7 @@ int token_parse(const char *content, size_t size, char **ret);
 /* 401 unless AUTHORIZATION, the header's value or NULL, is "Bearer " and TOKEN. The time it takes tells
  * nothing of how much of it was right. */
 int token_check(const char *token, const char *authorization, Problem *reterr_problem);
+
+/* Whether the GIVEN_SIZE bytes at GIVEN are TOKEN, which is not empty, told in a time that depends on
+ * GIVEN_SIZE alone. */
+bool token_matches(const char *token, const char *given, size_t given_size);

@@ -3,7 +3,7 @@
 
 _daggyctl() {
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} verb='' i
-    local verbs='run submit list show wait output stop forget events capacity impact drain upgrade lease workers worker join leave queues'
+    local verbs='run submit list show wait output stop forget events ui capacity impact drain upgrade lease workers worker join leave queues'
     local options='--host --queue --token-file --cacert --cert --key --json --help --version'
     local task='--id --cores --memory --resource --timeout --grace --env --directory --user --umask --stdin
         --tasks-max --property --label --when-full --retry --backoff --priority --file'
@@ -40,6 +40,7 @@ _daggyctl() {
     drain) options='on off' ;;
     worker) options='enable disable' ;;
     join) options+=' --id --url' ;;
+    ui) options+=' --url' ;;
     esac
     case $verb in
     show | wait | output | stop | forget)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # fish completion for daggyctl(1)
 
-set -l verbs run submit list show wait output stop forget events capacity impact drain upgrade lease workers worker join leave queues
+set -l verbs run submit list show wait output stop forget events ui capacity impact drain upgrade lease workers worker join leave queues
 set -l before "not __fish_seen_subcommand_from $verbs"
 set -l task '__fish_seen_subcommand_from run submit'
 set -l resources '__fish_seen_subcommand_from run submit impact'
@@ -21,6 +21,7 @@ complete -c daggyctl -n $before -a output -d 'Print what tasks wrote'
 complete -c daggyctl -n $before -a stop -d 'Stop tasks'
 complete -c daggyctl -n $before -a forget -d 'Drop the results of tasks'
 complete -c daggyctl -n $before -a events -d 'Print each change'
+complete -c daggyctl -n $before -a ui -d 'Print the address of the page for a browser'
 complete -c daggyctl -n $before -a capacity -d 'Print what is free'
 complete -c daggyctl -n $before -a impact -d 'Print which share a task would take'
 complete -c daggyctl -n $before -a drain -d 'Have no more tasks started'
@@ -47,6 +48,7 @@ complete -c daggyctl -n $resources -s m -l memory -x -d 'Megabytes, or with a un
 complete -c daggyctl -n $resources -s r -l resource -x -d 'Another capacity'
 complete -c daggyctl -n "$task join" -l id -x -d 'Its id'
 complete -c daggyctl -n '__fish_seen_subcommand_from join' -l url -x -d 'Where the queue reaches it'
+complete -c daggyctl -n '__fish_seen_subcommand_from ui' -l url -x -d 'Where the browser reaches it'
 complete -c daggyctl -n "$task wait" -s t -l timeout -x -d 'Only so long'
 complete -c daggyctl -n $task -l grace -x -d 'Between SIGTERM and SIGKILL'
 complete -c daggyctl -n $task -s E -l env -x -d 'A variable of its environment'
