@@ -184,7 +184,7 @@ def _n_connections(runner: Runner) -> int:
 
 def test_a_stopping_daemon_takes_no_tasks_but_still_answers(runner: Runner) -> None:
     """Lost: tasks accepted in the last second would vanish without a trace."""
-    id = submit_brood(runner, stubborn=True, grace=3)
+    id = submit_brood(runner, stubborn=True, grace=int(3 * SLOWNESS))
     stopping = in_background(lambda: run("systemctl", "stop", runner.unit))
     await_that(lambda: runner.get("/ready").status_code == 503)
     refused = runner.post("/api/v1/task", json={"command": ["true"]})

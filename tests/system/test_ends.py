@@ -268,7 +268,7 @@ def test_leftovers_hold_the_capacity_until_they_are_gone(
 
 def test_a_task_stopped_while_its_leftovers_end_keeps_its_result(runner: Runner) -> None:
     """Lost: a DELETE that comes late would turn a success into a kill."""
-    id = runner.submit(["sh", "-c", f"{DEAF_CHILD} sleep 0.1; echo done"], grace=2)
+    id = runner.submit(["sh", "-c", f"{DEAF_CHILD} sleep 0.1; echo done"], grace=int(2 * SLOWNESS))
     await_that(
         lambda: any("exited" in note for note in runner.attempt(id)["executor"]),
         what="the end of the main process",

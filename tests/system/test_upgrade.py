@@ -220,18 +220,20 @@ def test_what_was_written_while_daggyr_stood_still_is_all_there(runner: Upgradab
 
 
 def test_leftovers_are_stopped_after_their_grace(runner: Upgradable) -> None:
+    grace = int(3 * SLOWNESS)
     began = time.monotonic()
-    id = runner.submit(["sh", "-c", "trap '' TERM; sleep infinity & exit 7"], grace=3)
+    id = runner.submit(["sh", "-c", "trap '' TERM; sleep infinity & exit 7"], grace=grace)
     await_that(lambda: "left processes behind" in " ".join(runner.attempt(id)["executor"]), what="the main process to end")
     runner.upgrade()
     assert runner.attempt(id)["state"] == "running"
     attempt = runner.wait(id)
-    assert attempt["exit_code"] == 7 and time.monotonic() - began > 2.9, attempt
+    assert attempt["exit_code"] == 7 and time.monotonic() - began > grace - 0.1, attempt
     await_nothing_left(id)
 
 
 def test_a_task_that_is_being_stopped_is_killed_after_its_grace(runner: Upgradable) -> None:
-    id = runner.submit(["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"], grace=3)
+    deaf = ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"]
+    id = runner.submit(deaf, grace=int(3 * SLOWNESS))
     await_that(lambda: output(runner, id) == b"deaf\n", what="it to be deaf")
     assert runner.delete(f"/api/v1/task/{id}").status_code == 202
     runner.upgrade()
