@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -52,12 +53,14 @@ int base64_decode(const char *s, size_t size, Text *text) {
         return text_append_bytes(text, bytes, size / 4 * 3 - n_padding);
 }
 
+/* N bytes, of which there are one to three. */
 static void encode_group(const unsigned char *bytes, size_t n, char s[static 4]) {
         uint32_t bits = 0;
         for (size_t i = 0; i < 3; i++)
                 bits = bits << 8 | (i < n ? bytes[i] : 0);
-        for (size_t i = 0; i < 4; i++)
-                s[i] = i <= n ? alphabet[bits >> (18 - 6 * i) & 63] : '=';
+        memset(s, '=', 4);
+        for (size_t i = 0; i <= n; i++)
+                s[i] = alphabet[bits >> (18 - 6 * i) & 63];
 }
 
 int base64_encode(const void *bytes, size_t size, Text *text) {
