@@ -163,7 +163,7 @@ def test_a_body_of_another_type_is_refused(runner: Runner, kind: str | None) -> 
     is_problem(runner.post(TASK, data=json.dumps(GOOD).encode(), headers=headers), 415)
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/v1/task/t/x", "/api/v2/tasks", "/api//v1/tasks"])
+@pytest.mark.parametrize("path", ["/api", "/ui/x", "/api/v1/task/t/x", "/api/v2/tasks", "/api//v1/tasks"])
 def test_an_unknown_path_is_not_found(runner: Runner, path: str) -> None:
     """Lost: typos in paths would look like empty results."""
     is_problem(runner.get(path), 404)

@@ -186,7 +186,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, list[dict[s
 
 def concrete(path: str) -> str:
     """Of a task that has ended, so that nothing is held back, and a lease and a run that are not there."""
-    names = {"task_id": "t", "run_id": "7", "lease_id": "0" * 32, "worker_id": "w"}
+    names = {"task_id": "t", "run_id": "7", "lease_id": "0" * 32, "worker_id": "w", "file": "main.js"}
     return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path)
 
 

@@ -50,7 +50,8 @@ bool static_file_is_known(const char *if_none_match, const char *tag) {
                 return s[1 + strspn(s + 1, " \t")] == 0;
         for (;;) {
                 s += strspn(s, " \t,");
-                s = text_after(s, "W/") ?: s;
+                const char *strong = text_after(s, "W/");
+                s = strong ? strong : s;
                 size_t size = tag_size(s);
                 if (size == 0)
                         return false;
