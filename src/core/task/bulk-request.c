@@ -4,18 +4,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/text.h"
 #include "core/json/json.h"
-#include "core/json/pairs.h"
 #include "core/task/task-request.h"
-
-#define LABEL_VALUE_MAX 1024
-
-static bool is_label_key(const char *key) {
-        return *key && !strchr(key, '=');
-}
+#include "core/task/task-spec.h"
 
 typedef struct Target {
         BulkRequest request; /* first: tables count from here */
@@ -29,13 +22,7 @@ static int parse_labels(
                 void *target,
                 Problem *reterr_problem) {
         Target *to = target;
-        PairsRules rules = {
-                .n_pairs_max = to->labels_max,
-                .value_max = LABEL_VALUE_MAX,
-                .key_valid = is_label_key,
-                .key_refusal = "is no key of a label",
-        };
-        return pairs_parse(value, &rules, path, &to->request.labels, reterr_problem);
+        return task_labels_parse(value, to->labels_max, path, &to->request.labels, reterr_problem);
 }
 
 static int parse_state(
