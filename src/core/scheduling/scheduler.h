@@ -364,10 +364,13 @@ size_t scheduler_n_tasks(const Scheduler *scheduler);
 
 /* ── scheduler-explain.c: why a task does not run ── */
 
-/* Why WORKER does not take a task that wants WANT, in words for people; NULL: it would take it, or is about
- * to.
+/* Why the worker does not take a task that wants WANT, in words for people; NULL: it would take it, or is
+ * about to.
  */
-const char *scheduler_worker_refusal(const ScheduledWorker *worker, const Resources *want, usec_t now_usec);
+const char *scheduler_worker_refusal(
+                const ScheduledWorker *scheduled,
+                const Resources *want,
+                usec_t now_usec);
 
 /* Why TASK, which waits or is in back-off, does not run, in words for people; with *RET_OF_WORKERS whether
  * the reasons of workers say more. */
