@@ -110,15 +110,29 @@ static void go_on(Task *task, const char *failed_id, const Moment *now) {
                 scheduler_release_task(task->delivery->scheduler, task->scheduled, now->boottime_usec);
 }
 
+void delivery_put_off_settling(Delivery *delivery, bool put_off) {
+        if (put_off)
+                delivery->n_settling_put_off++;
+        else
+                delivery->n_settling_put_off--;
+        delivery_wake(delivery);
+}
+
+bool delivery_settling_is_due(const Delivery *delivery) {
+        return delivery->n_settling_put_off == 0 && dependency_is_due(&delivery->dependencies);
+}
+
 void delivery_take_settled(Delivery *delivery, const Moment *now) {
         Dependent *dependent;
         const char *failed_id;
+        if (!delivery_settling_is_due(delivery))
+                return;
         for (size_t i = 0;
              i < SETTLED_MAX && dependency_take(&delivery->dependencies, &dependent, &failed_id);
              i++)
                 if (dependent)
                         go_on(task_of_dependent(dependent), failed_id, now);
-        if (dependency_is_due(&delivery->dependencies))
+        if (delivery_settling_is_due(delivery))
                 delivery_wake(delivery);
 }
 

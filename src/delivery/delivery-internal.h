@@ -42,6 +42,7 @@ struct Delivery {
         EndedAttempt *first_ended;        /* all whose end is not on disk */
         size_t n_uncommitted;
         DependencyGraph dependencies;
+        unsigned n_settling_put_off; /* by so many what follows from ends is put off */
         usec_t output_patience_usec; /* for a worker that does not send what it has */
 };
 
@@ -160,7 +161,8 @@ void task_fail_after(Task *task);
 /* Others wait for TASK no more, which has ended. */
 void task_settle(Task *task, bool completed);
 
-/* What follows for others from what has ended, a part of it in each turn. */
+/* What follows for others from what has ended, a part of it in each turn; and whether there is any. */
+bool delivery_settling_is_due(const Delivery *delivery);
 void delivery_take_settled(Delivery *delivery, const Moment *now);
 
 /* dispatch.c */

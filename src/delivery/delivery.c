@@ -150,7 +150,7 @@ static usec_t first_of(const DeadlineHeap *heap) {
 }
 
 usec_t delivery_deadline(const Delivery *delivery, const Moment *now) {
-        if (dependency_is_due(&delivery->dependencies))
+        if (delivery_settling_is_due(delivery))
                 return now->boottime_usec;
         usec_t usec = scheduler_deadline(delivery->scheduler, now->boottime_usec),
                task_usec = first_of(&delivery->task_deadlines),

@@ -275,6 +275,11 @@ size_t delivery_n_tasks(const Delivery *delivery);
 /* Whether clients see it as running: a worker has it. */
 bool task_is_running(const Task *task);
 
+/* While many tasks are stopped one after the other, what the end of one means for those that wait for it is
+ * put off, or they would have failed for it before they are stopped themselves. Each call with PUT_OFF is
+ * followed by one without. */
+void delivery_put_off_settling(Delivery *delivery, bool put_off);
+
 /* Whether a client has wanted it stopped already, or it is over. */
 bool task_is_to_stop(const Task *task);
 

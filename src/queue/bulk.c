@@ -36,6 +36,8 @@ static void clear_ids(Bulk *bulk) {
 
 static void bulk_end(Bulk *bulk) {
         HttpRequest *request = bulk->request;
+        if (bulk->verb == BULK_STOP)
+                delivery_put_off_settling(bulk->queue->delivery, false);
         if (request) {
                 http_request_on_hangup(request, NULL, NULL);
                 if (bulk->error < 0)
@@ -222,6 +224,8 @@ void bulk_begin(Queue *queue, HttpRequest *request, BulkVerb verb, BulkRequest *
         }
         *bulk = (Bulk){ .queue = queue, .request = request, .verb = verb, .wanted = *wanted };
         *wanted = (BulkRequest){};
+        if (verb == BULK_STOP)
+                delivery_put_off_settling(queue->delivery, true);
         http_request_on_hangup(request, on_hangup, bulk);
         read_page(bulk);
 }
