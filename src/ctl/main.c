@@ -50,8 +50,27 @@ static const Verb verbs[] = {
           -1,
           "[-f] [--stderr] ID...",
           "print what tasks wrote" },
-        { "stop", verb_stop, BIT(WAIT), 1, -1, "[--wait] ID...", "stop tasks" },
-        { "forget", verb_forget, 0, 1, -1, "ID...", "forget finished tasks" },
+        { "stop",
+          verb_stop,
+          BIT(WAIT) | BIT(STATE) | BIT(LABEL),
+          0,
+          -1,
+          "[--wait] ID... | -l K=V... [--state S]",
+          "stop tasks" },
+        { "retry",
+          verb_retry,
+          BIT(STATE) | BIT(LABEL),
+          0,
+          -1,
+          "ID... | -l K=V... [--state S]",
+          "have a queue run them again" },
+        { "forget",
+          verb_forget,
+          BIT(STATE) | BIT(LABEL),
+          0,
+          -1,
+          "ID... | -l K=V... [--state S]",
+          "forget finished tasks" },
         { "events", verb_events, 0, 0, 0, "", "watch what happens" },
         { "ui", verb_ui, BIT(URL), 0, 0, "[--url URL]", "the address of the page for a browser" },
         { "capacity", verb_capacity, 0, 0, 0, "", "show what there is and what is free" },
@@ -98,7 +117,7 @@ static void print_help(void) {
                       "  -i, --stdin=FILE|-  --tasks-max=N  -p, --property=NAME=VALUE  -l, --label=K=V\n"
                       "  -n, --no-stdin         run: do not hand on what is piped to us\n"
                       "      --id=ID  --when-full=queue|reject  --file=FILE.json\n"
-                      "      --retry=N  --backoff=TIME  --priority=N                  at a queue\n"
+                      "      --retry=N  --backoff=TIME  --priority=N  --after=ID      at a queue\n"
                       "\n"
                       "The exit status is that of the task (run, submit --wait, wait), 128+N after signal N,\n"
                       "2: bad command line, 123: no daemon answers, 124: time is over, 125: refused,\n"

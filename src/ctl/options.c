@@ -47,6 +47,7 @@ static const struct {
         [OPTION_RETRY] = { "--retry", 0, true },
         [OPTION_BACKOFF] = { "--backoff", 0, true },
         [OPTION_PRIORITY] = { "--priority", 0, true },
+        [OPTION_AFTER] = { "--after", 0, true },
         [OPTION_FILE] = { "--file", 0, true },
         [OPTION_WAIT] = { "--wait", 'w', false },
         [OPTION_STATE] = { "--state", 's', true },

@@ -138,6 +138,20 @@ int task_body_add_piped_input(const Options *options, json_object *body) {
         return r;
 }
 
+/* A list, of as many as there are options. */
+static int add_element(json_object *parent, const char *key, const char *value) {
+        json_object *list = member(parent, key);
+        if (!list) {
+                list = json_object_new_array();
+                int r = json_add(parent, key, list);
+                if (r < 0)
+                        return r;
+        }
+        if (!text_is_utf8(value, strlen(value)))
+                return -EILSEQ;
+        return json_append(list, json_object_new_string(value));
+}
+
 static const BodyField resource_fields[] = {
         { OPTION_CORES, add_number, NULL, "cores" },
         { OPTION_MEMORY, add_memory, NULL, "memory_mb" },
@@ -163,6 +177,7 @@ static const BodyField body_fields[] = {
         { OPTION_RETRY, add_integer, "retry", "max" },
         { OPTION_BACKOFF, add_span, "retry", "backoff" },
         { OPTION_PRIORITY, add_integer, NULL, "priority" },
+        { OPTION_AFTER, add_element, NULL, "after" },
         {},
 };
 

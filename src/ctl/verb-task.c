@@ -12,6 +12,7 @@
 #include "ctl/attempt.h"
 #include "ctl/path.h"
 #include "ctl/say.h"
+#include "ctl/verb-bulk.h"
 #include "ctl/verbs.h"
 
 #define WAIT_SEC_MAX 1e9
@@ -135,7 +136,15 @@ static int stop_one(Session *session, const char *id) {
 }
 
 int verb_stop(Session *session, char **arguments) {
-        int first_status = 0;
+        int first_status;
+        if (bulk_is_wanted(session, arguments, &first_status)) {
+                if (!options_has(&session->options, OPTION_WAIT))
+                        return bulk_carry_out(session, "stop");
+                say("--wait takes ids");
+                return SHELL_STATUS_USAGE;
+        }
+        if (first_status != 0)
+                return first_status;
         for (char **id = arguments; *id; id++) { /* all first, so that they end at the same time */
                 int status = stop_one(session, *id);
                 first_status = first_status ?: status;
@@ -163,7 +172,11 @@ static int forget_one(Session *session, const char *id) {
 }
 
 int verb_forget(Session *session, char **arguments) {
-        int first_status = 0;
+        int first_status;
+        if (bulk_is_wanted(session, arguments, &first_status))
+                return bulk_carry_out(session, "forget");
+        if (first_status != 0)
+                return first_status;
         for (char **id = arguments; *id; id++) {
                 int status = forget_one(session, *id);
                 first_status = first_status ?: status;

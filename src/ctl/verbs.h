@@ -15,6 +15,8 @@ int verb_wait(Session *session, char **arguments);
 int verb_stop(Session *session, char **arguments);
 int verb_forget(Session *session, char **arguments);
 
+int verb_retry(Session *session, char **arguments);
+
 int verb_output(Session *session, char **arguments);
 int verb_events(Session *session, char **arguments);
 

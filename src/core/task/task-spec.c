@@ -67,20 +67,29 @@ static int parse_environment(
         return pairs_parse(value, &rules, path, target, reterr_problem);
 }
 
+int task_labels_parse(
+                json_object *value,
+                size_t n_max,
+                const char *path,
+                char ***ret,
+                Problem *reterr_problem) {
+        const PairsRules rules = {
+                .n_pairs_max = n_max,
+                .value_max = LABEL_VALUE_MAX,
+                .key_valid = label_key_valid,
+                .key_refusal = "the key of a label must be 1 to 63 of A-Za-z0-9._/-",
+        };
+
+        return pairs_parse(value, &rules, path, ret, reterr_problem);
+}
+
 static int parse_labels(
                 json_object *value,
                 const JsonField *field,
                 const char *path,
                 void *target,
                 Problem *reterr_problem) {
-        static const PairsRules rules = {
-                .n_pairs_max = TASK_LABELS_MAX,
-                .value_max = LABEL_VALUE_MAX,
-                .key_valid = label_key_valid,
-                .key_refusal = "the key of a label must be 1 to 63 of A-Za-z0-9._/-",
-        };
-
-        return pairs_parse(value, &rules, path, target, reterr_problem);
+        return task_labels_parse(value, TASK_LABELS_MAX, path, target, reterr_problem);
 }
 
 static int parse_timeout(

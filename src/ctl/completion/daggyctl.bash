@@ -3,10 +3,10 @@
 
 _daggyctl() {
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} verb='' i
-    local verbs='run submit list show wait output stop forget events ui capacity impact drain upgrade lease workers worker join leave queues'
+    local verbs='run submit list show wait output stop retry forget events ui capacity impact drain upgrade lease workers worker join leave queues'
     local options='--host --queue --token-file --cacert --cert --key --json --help --version'
     local task='--id --cores --memory --resource --timeout --grace --env --directory --user --umask --stdin
-        --tasks-max --property --label --when-full --retry --backoff --priority --file'
+        --tasks-max --property --label --when-full --retry --backoff --priority --after --file'
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         if [[ " $verbs " == *" ${COMP_WORDS[i]} "* ]]; then
@@ -35,7 +35,8 @@ _daggyctl() {
     list) options+=' --state --label' ;;
     wait) options+=' --timeout' ;;
     output) options+=' --follow --stderr' ;;
-    stop) options+=' --wait' ;;
+    stop) options+=' --wait --label --state' ;;
+    retry | forget) options+=' --label --state' ;;
     impact) options+=' --cores --memory --resource' ;;
     drain) options='on off' ;;
     worker) options='enable disable' ;;
@@ -43,7 +44,7 @@ _daggyctl() {
     ui) options+=' --url' ;;
     esac
     case $verb in
-    show | wait | output | stop | forget)
+    show | wait | output | stop | retry | forget)
         # Of the default daemon only: ids of another one would be wrong.
         [[ $word == -* ]] || options=$(timeout 2 daggyctl list 2>/dev/null | awk 'NR > 1 { print $1 }')
         ;;
