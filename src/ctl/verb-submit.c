@@ -28,13 +28,12 @@ static int read_body(const Session *session, char **arguments, json_object **ret
                 say("--file says it all: neither a command nor options of the task go with it");
                 return -EINVAL;
         }
-        if (file)
-                return task_body_from_file(file, ret);
-        if (!*arguments) {
+        if (!file && !*arguments) {
                 say("there is no command");
                 return -EINVAL;
         }
-        return task_body_from_options(options, arguments, ret);
+        int r = file ? task_body_from_file(file, ret) : task_body_from_options(options, arguments, ret);
+        return r < 0 ? r : task_body_add_trace(*ret);
 }
 
 /* By --id, by the body, or a new one; the body of a single submission then need not name it. */
