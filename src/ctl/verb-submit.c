@@ -12,6 +12,7 @@
 #include "core/json/json.h"
 #include "core/task/shell-status.h"
 #include "ctl/attempt.h"
+#include "ctl/each.h"
 #include "ctl/follow.h"
 #include "ctl/path.h"
 #include "ctl/say.h"
@@ -115,6 +116,14 @@ static int submit_batch(Session *session, json_object *body) {
         return is_told ? status : status ?: SHELL_STATUS_REFUSED;
 }
 
+static int submit_each(Session *session, json_object *body) {
+        if (session->json || !json_object_is_type(body, json_type_object)) {
+                say("--each takes one task, and prints ids");
+                return SHELL_STATUS_USAGE;
+        }
+        return each_submit(session, body);
+}
+
 int verb_submit(Session *session, char **arguments) {
         _cleanup_(json_putp) json_object *body = NULL;
         _cleanup_(freep) char *id = NULL;
@@ -122,6 +131,8 @@ int verb_submit(Session *session, char **arguments) {
         int r = read_body(session, arguments, &body);
         if (r < 0)
                 return SHELL_STATUS_USAGE;
+        if (options_has(&session->options, OPTION_EACH))
+                return submit_each(session, body);
         if (json_object_is_type(body, json_type_array))
                 return submit_batch(session, body);
         r = settle_id(session, body, &id);
