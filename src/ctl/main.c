@@ -38,7 +38,7 @@ static const Verb verbs[] = {
           OPTIONS_TASK | BIT(ID) | BIT(FILE) | BIT(WAIT) | BIT(EACH),
           0,
           -1,
-          "[--wait] [--each FILE] [TASK-OPTION...] COMMAND...",
+          "[--wait] [TASK-OPTION...] COMMAND...",
           "submit a task, print its id",
           true },
         { "list",

@@ -63,23 +63,28 @@ static void catch_fatal_signals(void) {
                 (void) sigaction(fatal[i], &action, NULL);
 }
 
+/* Keys as they are pressed, unseen; where there is no keyboard there are none. */
+static int set_keyboard(void) {
+        struct termios settings;
+        has_settings = tcgetattr(STDIN_FILENO, &settings_before) >= 0;
+        if (!has_settings)
+                return 0;
+        settings = settings_before;
+        settings.c_lflag &= ~(tcflag_t) (ICANON | ECHO);
+        settings.c_cc[VMIN] = 1;
+        settings.c_cc[VTIME] = 0;
+        return tcsetattr(STDIN_FILENO, TCSANOW, &settings) < 0 ? -errno : 0;
+}
+
 int terminal_enter(void) {
         if (entered)
                 return 0;
         if (!isatty(STDOUT_FILENO))
                 return -ENOTTY;
-        if (tcgetattr(STDIN_FILENO, &settings_before) >= 0) {
-                struct termios settings = settings_before;
-                settings.c_lflag &= ~(tcflag_t) (ICANON | ECHO);
-                settings.c_cc[VMIN] = 1;
-                settings.c_cc[VTIME] = 0;
-                has_settings = 1;
-                entered = 1;
-                catch_fatal_signals();
-                if (tcsetattr(STDIN_FILENO, TCSANOW, &settings) < 0)
-                        return -errno;
-        }
-        entered = 1;
         catch_fatal_signals();
+        entered = 1; /* from here on there may be something to give back */
+        int r = set_keyboard();
+        if (r < 0)
+                return r;
         return write(STDOUT_FILENO, ENTER, strlen(ENTER)) < 0 ? -errno : 0;
 }

@@ -117,6 +117,11 @@ static int submit_batch(Session *session, json_object *body) {
 }
 
 static int submit_each(Session *session, json_object *body) {
+        const char *input = options_get(&session->options, OPTION_STDIN);
+        if (input && streq(input, "-") && streq(options_get(&session->options, OPTION_EACH), "-")) {
+                say("stdin is either the lines of --each or what the tasks read");
+                return SHELL_STATUS_USAGE;
+        }
         if (session->json || !json_object_is_type(body, json_type_object)) {
                 say("--each takes one task, and prints ids");
                 return SHELL_STATUS_USAGE;

@@ -64,6 +64,8 @@ def test_a_bad_line_is_told_before_anything_is_submitted(daemon: Runner) -> None
     assert good(daemon, "list", "-l", label, "-o", "name") == ""
     assert ctl(daemon, "submit", "--each", f"{path}.gone", "true").returncode == 2
     assert ctl(daemon, "submit", "--each", str(path)).returncode == 2
+    twice = ctl(daemon, "submit", "--each", "-", "--stdin", "-", "cat", input="a\n")
+    assert (twice.returncode, twice.stdout) == (2, "")
 
 
 def test_a_refused_line_holds_up_no_other(daemon: Runner) -> None:
