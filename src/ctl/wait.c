@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+/* NOLINTBEGIN(readability-function-size,clang-analyzer-core.NullDereference): see base/hash-table.h */
+
 /* Each task is waited for by its own request, in order; that decides. Meanwhile events tell which of the
  * others have ended, for the count that people see. */
 #include "ctl/wait.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <uthash.h>
 
+#include "base/hash-table.h"
 #include "base/text.h"
 #include "core/json/json.h"
 #include "core/task/shell-status.h"
@@ -137,3 +139,5 @@ int wait_for_tasks(Session *session, char *const *ids, usec_t when_usec) {
         }
         return first_status;
 }
+
+/* NOLINTEND(readability-function-size,clang-analyzer-core.NullDereference) */
