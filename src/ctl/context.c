@@ -17,13 +17,13 @@
 
 /* What a context has, and which option says the same. */
 static const struct {
-        OptionId id;
         const char *key;
+        OptionId id;
         bool is_file;
 } fields[] = {
-        { OPTION_HOST, "host", false },    { OPTION_TOKEN_FILE, "token_file", true },
-        { OPTION_CACERT, "cacert", true }, { OPTION_CERT, "cert", true },
-        { OPTION_KEY, "key", true },
+        { "host", OPTION_HOST, false },    { "token_file", OPTION_TOKEN_FILE, true },
+        { "cacert", OPTION_CACERT, true }, { "cert", OPTION_CERT, true },
+        { "key", OPTION_KEY, true },
 };
 #define N_FIELDS (sizeof(fields) / sizeof(*fields))
 

@@ -295,7 +295,7 @@ static int submit_pending(Each *each, size_t *pending, size_t n) {
 }
 
 static int submit_lines(Each *each) {
-        size_t pending[BATCH_TASKS_MAX];
+        size_t pending[BATCH_TASKS_MAX] = {};
         for (size_t first = 0; first < each->n_lines;) {
                 size_t n = each->n_lines - first < BATCH_TASKS_MAX ? each->n_lines - first : BATCH_TASKS_MAX;
                 for (size_t i = 0; i < n; i++)

@@ -137,7 +137,8 @@ static void mark_stale(Top *top) {
 
 static void note_ended(Top *top, json_object *task) {
         json_object_put(top->ended[ENDED_MAX - 1]);
-        memmove(top->ended + 1, top->ended, (ENDED_MAX - 1) * sizeof(*top->ended));
+        for (size_t i = ENDED_MAX - 1; i > 0; i--)
+                top->ended[i] = top->ended[i - 1];
         json_object *attempt = member(task, "attempt");
         top->ended[0] = json_object_get(attempt ?: task);
 }
