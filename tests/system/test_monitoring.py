@@ -29,7 +29,7 @@ EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]
 
 def promtool(*arguments: str) -> None:
     done = subprocess.run(
-        ["/usr/local/bin/promtool", *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120 * SLOWNESS
+        ["/usr/local/bin/promtool", *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300 * SLOWNESS
     )
     assert done.returncode == 0, done.stdout
 
