@@ -45,6 +45,13 @@ typedef enum OptionId {
         OPTION_STDERR,
         OPTION_FOLLOW,
         OPTION_URL,
+        OPTION_CONTEXT,
+        OPTION_EACH,
+        OPTION_WATCH,
+        OPTION_SINCE,
+        OPTION_SORT,
+        OPTION_FORM,
+        OPTION_ALL,
         _OPTION_MAX,
 } OptionId;
 

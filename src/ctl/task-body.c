@@ -12,6 +12,8 @@
 
 #include "base/text.h"
 #include "core/json/json.h"
+#include "core/task/task-spec.h"
+#include "core/task/trace-context.h"
 #include "core/text/amount-text.h"
 #include "core/text/base64.h"
 #include "ctl/say.h"
@@ -267,6 +269,17 @@ int task_body_from_file(const char *path, json_object **ret) {
         r = json_parse(text.data, text.size, ret, &problem);
         if (r < 0)
                 say("%s: %s", path, problem.detail);
+        return r;
+}
+
+int task_body_add_trace(json_object *body) {
+        int r = trace_context_add(
+                        body,
+                        TASK_ENVIRONMENT_MAX,
+                        getenv(TRACE_PARENT_VARIABLE),
+                        getenv(TRACE_STATE_VARIABLE));
+        if (r < 0)
+                say("%s", strerror(-r));
         return r;
 }
 

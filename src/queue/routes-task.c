@@ -16,7 +16,7 @@
 void route_task_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
         Problem problem = {};
         _cleanup_(json_putp) json_object *body = NULL;
-        if (request_parse_body(request, &body, &problem) < 0) {
+        if (request_parse_submission(request, &body, &problem) < 0) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }

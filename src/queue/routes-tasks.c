@@ -20,7 +20,7 @@ void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext
 void route_tasks_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
         Problem problem = {};
         _cleanup_(json_putp) json_object *body = NULL;
-        int r = request_parse_body(request, &body, &problem);
+        int r = request_parse_submission(request, &body, &problem);
         if (r >= 0)
                 r = task_batch_check(body, &problem);
         if (r < 0)
