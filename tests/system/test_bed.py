@@ -91,6 +91,7 @@ def test_names_resolve_without_a_network() -> None:
     assert {name for _, name in socket.if_nameindex()} == {"lo"}
 
 
+@pytest.mark.serial  # others mount disks of their own
 def test_nothing_of_the_host_is_within_reach() -> None:
     project = str(Path(__file__).parents[2])
     real = run("findmnt", "--real", "--noheadings", "--list", "--output", "TARGET").split()

@@ -114,6 +114,7 @@ def test_the_server_chooses_an_id_for_a_task_without_one(runner: Runner) -> None
 def test_a_wait_that_runs_out_answers_with_the_live_attempt(runner: Runner, wait: float) -> None:
     """Lost: long polls would hang, or claim an end that did not happen."""
     id = runner.submit(["sleep", "infinity"])
+    await_that(lambda: runner.attempt(id)["state"] == "running")
     start = time.monotonic()
     attempt = runner.attempt(id, wait=wait)
     assert wait <= time.monotonic() - start < wait + 3 * SLOWNESS

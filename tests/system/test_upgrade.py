@@ -293,6 +293,7 @@ def test_the_lease_stays_with_its_holder_and_expires_in_time(runner: Upgradable)
 
 def test_who_waits_for_a_task_hears_how_it_is(runner: Upgradable) -> None:
     id = runner.submit(["sleep", "infinity"])
+    await_that(lambda: runner.attempt(id)["state"] == "running", what="it to run")
     with ThreadPoolExecutor(2) as pool:
         path = f"{runner.url}/api/v1/task/{id}?wait=60"
         command = {"command": ["sleep", "infinity"]}

@@ -263,16 +263,13 @@ static int refuse_field(
         for (const RecordField *known = type->fields; known->name; known++)
                 if (has_name(known, name, length) && field->name)
                         return refuse_lack(reader, type, field);
-        char shown[FIELD_NAME_MAX + 1] = "";
-        memcpy(shown, name, length);
-        for (size_t i = 0; i < length; i++)
-                if (shown[i] < ' ' || shown[i] > '~')
-                        shown[i] = '?';
+        char shown[RECORD_QUOTE_SIZE];
+        record_quote(name, length, shown);
         return problem_set(
                         reader->problem,
                         409,
                         NULL,
-                        "the state of a %s has \"%.100s\", which is not known here",
+                        "the state of a %s has \"%s\", which is not known here",
                         type->name,
                         shown);
 }
@@ -328,6 +325,15 @@ int record_decode(
         if (r < 0)
                 record_done(type, record);
         return r;
+}
+
+void record_quote(const char *bytes, size_t size, char ret[static RECORD_QUOTE_SIZE]) {
+        size_t n = size < RECORD_QUOTE_SIZE ? size : RECORD_QUOTE_SIZE - 1;
+        memcpy(ret, bytes, n);
+        for (size_t i = 0; i < n; i++)
+                if (ret[i] < ' ' || ret[i] > '~')
+                        ret[i] = '?';
+        ret[n] = 0;
 }
 
 int record_bytes_append(const RecordBytes *bytes, Text *text) {

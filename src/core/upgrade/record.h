@@ -63,6 +63,12 @@ int record_decode(
                 void *record,
                 Problem *reterr_problem);
 
+#define RECORD_QUOTE_SIZE 101
+
+/* What a sentence may quote of the SIZE bytes at BYTES, which somebody else has written: their beginning,
+ * with a question mark for each byte that is no printable ASCII. */
+void record_quote(const char *bytes, size_t size, char ret[static RECORD_QUOTE_SIZE]);
+
 /* Appends what was saved as BYTES to TEXT. -ENOMEM. */
 int record_bytes_append(const RecordBytes *bytes, Text *text);
 

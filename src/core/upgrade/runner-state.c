@@ -125,7 +125,9 @@ static bool runner_is_sound(const RunnerState *state) {
 }
 
 static int refuse_unsound(Problem *problem, const char *what, const char *which) {
-        return problem_set(problem, 409, NULL, "the state of %s%.100s is one that cannot be", what, which);
+        char shown[RECORD_QUOTE_SIZE];
+        record_quote(which, strlen(which), shown);
+        return problem_set(problem, 409, NULL, "the state of %s%s is one that cannot be", what, shown);
 }
 
 static int check_tasks(const RunnerState *state, Problem *problem) {
@@ -170,13 +172,14 @@ static int refuse_head(const char *block, size_t size, Problem *problem) {
                 return problem_set(problem, 409, NULL, "this is no state of a runner");
         const char *version = block + sizeof(begin) - 1;
         const char *own = &RUNNER_STATE_HEAD[sizeof(begin) - 1];
+        char shown[RECORD_QUOTE_SIZE];
+        record_quote(version, (size_t) (end - version), shown);
         return problem_set(
                         problem,
                         409,
                         NULL,
-                        "the state is of version %.*s, and this program knows version %.*s",
-                        (int) (end - version),
-                        version,
+                        "the state is of version %s, and this program knows version %.*s",
+                        shown,
                         (int) strcspn(own, "\n"),
                         own);
 }

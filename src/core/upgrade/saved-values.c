@@ -123,6 +123,12 @@ static int copy_strings(const SavedSpec *saved, TaskSpec *spec) {
         return r < 0 ? r : saved_strings_to(saved->labels, &spec->labels);
 }
 
+static int refuse_properties(const SavedSpec *saved, Problem *problem) {
+        char shown[RECORD_QUOTE_SIZE];
+        record_quote(saved->task_id, strlen(saved->task_id), shown);
+        return problem_set(problem, 409, NULL, "task %s has properties that are not known here", shown);
+}
+
 static int read_properties(const SavedSpec *saved, TaskSpec *spec, Problem *problem) {
         if (!saved->properties)
                 return 0;
@@ -130,11 +136,7 @@ static int read_properties(const SavedSpec *saved, TaskSpec *spec, Problem *prob
         if (r >= 0)
                 r = task_properties_parse(spec->properties, "/properties", &spec->parsed_properties, problem);
         if (r < 0 && problem->status == 400)
-                r = problem_set(problem,
-                                409,
-                                NULL,
-                                "task %.64s has properties that are not known here",
-                                saved->task_id);
+                r = refuse_properties(saved, problem);
         return r;
 }
 
