@@ -170,9 +170,12 @@ void runner_update_capacity(Runner *runner) {
         daemon_status_changed(&runner->daemon);
 }
 
+bool runner_is_stopping(const Runner *runner) {
+        return runner->unit_stopping || runner->daemon.stopping;
+}
+
 bool runner_is_draining(const Runner *runner) {
-        return runner->daemon.draining || runner->host_going_down || runner->unit_stopping ||
-                        runner->daemon.stopping;
+        return runner->daemon.draining || runner->host_going_down || runner_is_stopping(runner);
 }
 
 bool runner_is_ready(const Runner *runner) {
@@ -190,8 +193,7 @@ static void tell_status(void *userdata) {
         Runner *runner = userdata;
         Resources free_amounts;
         capacity_pool_free_amounts(&runner->pool, &free_amounts);
-        bool is_stopping = runner->daemon.stopping || runner->unit_stopping;
-        const char *state = is_stopping                            ? "stopping: " :
+        const char *state = runner_is_stopping(runner)             ? "stopping: " :
                         runner_is_draining(runner)                 ? "draining: " :
                         !runner->systemd_ready                     ? "no connection to systemd: " :
                         runner->pressure_watch.pressure.is_holding ? "short of memory: " :
@@ -351,7 +353,7 @@ static void ask_whether_still_stopping(Runner *runner) {
 }
 
 void runner_unit_stopping(Runner *runner) {
-        if (runner->unit_stopping || runner->daemon.stopping)
+        if (runner_is_stopping(runner))
                 return;
         runner->unit_stopping = true;
         log_line(LOG_INFO, "systemd is about to stop daggyr: no new tasks are started");

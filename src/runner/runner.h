@@ -131,6 +131,9 @@ void runner_task_finished(Runner *runner);
  * task again, to be ended again, for as long as other tasks of this runner take to stop. */
 void runner_unit_stopping(Runner *runner);
 
+/* Whether systemd stops it, or somebody else has told it to end. */
+bool runner_is_stopping(const Runner *runner);
+
 /* Whether it takes no new tasks: told to drain, or on its way down with the host or alone. */
 bool runner_is_draining(const Runner *runner);
 

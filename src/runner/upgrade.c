@@ -308,12 +308,11 @@ static void on_hangup(HttpRequest *request, void *userdata) {
 }
 
 static const char *why_not_now(const Runner *runner) {
-        return runner->upgrade                  ? "one is under way" :
-                        runner->daemon.stopping ? "daggyr is stopping" :
-                        runner->unit_stopping   ? "daggyr is stopping" :
-                        runner->host_going_down ? "the host is going down" :
-                        !runner->has_been_ready ? "daggyr is still starting" :
-                                                  NULL;
+        return runner->upgrade                     ? "one is under way" :
+                        runner_is_stopping(runner) ? "daggyr is stopping" :
+                        runner->host_going_down    ? "the host is going down" :
+                        !runner->has_been_ready    ? "daggyr is still starting" :
+                                                     NULL;
 }
 
 void upgrade_begin(Runner *runner, HttpRequest *request) {

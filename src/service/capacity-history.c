@@ -27,12 +27,7 @@ int capacity_history_note(Course *course, json_object *capacity) {
         _cleanup_(json_putp) json_object *owned = capacity;
         _cleanup_(freep) char *text = NULL;
         int r = format_point(owned, &text);
-        if (r < 0)
-                return r;
-        usec_t now_usec = usec_now(CLOCK_BOOTTIME);
-        bool is_news = course->n == 0 || !streq(course_get(course, course->n - 1)->text, text);
-        r = course_note(course, text, now_usec);
-        return r < 0 ? r : is_news;
+        return r < 0 ? r : course_note(course, text, usec_now(CLOCK_BOOTTIME));
 }
 
 /* {"time":"…","total":… : the point is an object that begins with a brace. */

@@ -8,8 +8,8 @@
 #include "core/text/course.h"
 #include "io/http-server.h"
 
-/* Notes CAPACITY, as clients are shown it, and drops it; NULL (out of memory) leaves the point out. Returns 1
- * when it is another one than before, else 0 or -ENOMEM. */
+/* Notes CAPACITY, as clients are shown it, and drops it; NULL (out of memory) leaves the point out. -ENOMEM.
+ */
 int capacity_history_note(Course *course, json_object *capacity);
 
 /* Answers with the points of the last hour, each with its time. */

@@ -12,8 +12,6 @@
 
 #include "base/cleanup.h"
 
-#define FIELD_NAME_MAX 255
-
 static void *member_of(const RecordField *field, void *record) {
         return (char *) record + field->offset;
 }
