@@ -17,6 +17,10 @@
 /* Taken in one turn: a few milliseconds' work if all of them end a task. */
 #define SETTLED_MAX 32
 
+/* Failed, and their results not on disk yet: enough to keep the disk busy, and few enough to leave room for
+ * what others write. */
+#define FAILING_MAX 256
+
 /* Shown of workers with why a task waits. */
 #define WORKERS_SHOWN_MAX 20
 
@@ -27,13 +31,8 @@ static int fail_for(Task *task, const char *id) {
         return task->work.failed_dependency ? 0 : -ENOMEM;
 }
 
-/* STATE is NULL for one that must be live: if it is not, nobody will say how it ended. */
-static int wait_for(Task *task, const char *id, const AfterState *state) {
-        Delivery *delivery = task->delivery;
-        Task *on = delivery_find_task(delivery, id);
-        if (!state && on && !on->is_stored)
-                return dependency_add(&delivery->dependencies, &task->work.dependent, &on->awaited, id);
-        return state && *state == AFTER_COMPLETED ? 0 : fail_for(task, id);
+static int wait_for(Task *task, Task *on, const char *id) {
+        return dependency_add(&task->delivery->dependencies, &task->work.dependent, &on->awaited, id);
 }
 
 int task_set_after(Task *task, char *const *after, const AfterState *states, StoreBatch *batch) {
@@ -48,13 +47,13 @@ int task_set_after(Task *task, char *const *after, const AfterState *states, Sto
         if (!noted)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
-                const Task *on = delivery_find_task(delivery, after[i]);
+                Task *on = delivery_find_task(delivery, after[i]);
                 bool is_live = on && !on->is_stored;
-                int r = wait_for(task, after[i], is_live ? NULL : &states[i]);
-                if (r < 0)
-                        return r;
                 if (!is_live && states[i] == AFTER_COMPLETED)
                         continue;
+                int r = is_live ? wait_for(task, on, after[i]) : fail_for(task, after[i]);
+                if (r < 0)
+                        return r;
                 noted[n_noted] = strdup(after[i]);
                 if (!noted[n_noted++])
                         return -ENOMEM;
@@ -62,23 +61,29 @@ int task_set_after(Task *task, char *const *after, const AfterState *states, Sto
         return store_batch_set_dependencies(batch, task->seq, noted);
 }
 
-int task_restore_after(Task *task, const char *id, const AfterState *failed) {
-        int r = wait_for(task, id, failed);
+/* Nobody will say any more how one ended that is not live: it is settled at once, and taken in its turn. */
+int task_restore_after(Task *task, const char *id, bool failed) {
+        DependencyGraph *dependencies = &task->delivery->dependencies;
+        Task *on = delivery_find_task(task->delivery, id);
+        Awaited *gone = NULL;
+        bool is_live = on && !on->is_stored && !failed;
+        int r = is_live ? wait_for(task, on, id) :
+                          dependency_add(dependencies, &task->work.dependent, &gone, id);
+        dependency_settle(dependencies, &gone, false);
         if (r >= 0 && task->scheduled->state == SCHEDULED_WAITING)
                 scheduler_hold_task(task->delivery->scheduler, task->scheduled);
-        if (r >= 0 && task->work.failed_dependency)
-                task_fail_after(task);
         return r;
 }
 
 /* The note is what clients read; without memory for it they read the result's name alone. */
-void task_fail_after(Task *task) {
-        const Delivery *delivery = task->delivery;
+static void fail(Task *task) {
+        Delivery *delivery = task->delivery;
         const char *id = task->work.failed_dependency;
-        dependency_drop(&task->delivery->dependencies, &task->work.dependent);
+        dependency_drop(&delivery->dependencies, &task->work.dependent);
         free(TAKE_PTR(task->note));
         (void) text_format(
                         &task->note, "task \"%s\", which this one waited for, has not completed", id ?: "?");
+        delivery->n_failing++;
         scheduler_fail_task(delivery->scheduler, task->scheduled);
 }
 
@@ -87,7 +92,7 @@ void task_hold_if_after(Task *task) {
                 return;
         scheduler_hold_task(task->delivery->scheduler, task->scheduled);
         if (task->work.failed_dependency)
-                task_fail_after(task);
+                fail(task);
 }
 
 void task_settle(Task *task, bool completed) {
@@ -105,7 +110,7 @@ static void go_on(Task *task, const char *failed_id, const Moment *now) {
         if (!task->scheduled || task->scheduled->state != SCHEDULED_HELD)
                 return;
         if (failed_id)
-                task_fail_after(task);
+                fail(task);
         else
                 scheduler_release_task(task->delivery->scheduler, task->scheduled, now->boottime_usec);
 }
@@ -119,18 +124,15 @@ void delivery_put_off_settling(Delivery *delivery, bool put_off) {
 }
 
 bool delivery_settling_is_due(const Delivery *delivery) {
-        return delivery->n_settling_put_off == 0 && dependency_is_due(&delivery->dependencies);
+        return delivery->n_settling_put_off == 0 && delivery->n_failing < FAILING_MAX &&
+                        dependency_is_due(&delivery->dependencies);
 }
 
 void delivery_take_settled(Delivery *delivery, const Moment *now) {
         Dependent *dependent;
         const char *failed_id;
-        if (!delivery_settling_is_due(delivery))
-                return;
-        for (size_t i = 0;
-             i < SETTLED_MAX && dependency_take(&delivery->dependencies, &dependent, &failed_id);
-             i++)
-                if (dependent)
+        for (size_t i = 0; i < SETTLED_MAX && delivery_settling_is_due(delivery); i++)
+                if (dependency_take(&delivery->dependencies, &dependent, &failed_id) && dependent)
                         go_on(task_of_dependent(dependent), failed_id, now);
         if (delivery_settling_is_due(delivery))
                 delivery_wake(delivery);

@@ -43,6 +43,7 @@ struct Delivery {
         size_t n_uncommitted;
         DependencyGraph dependencies;
         unsigned n_settling_put_off; /* by so many what follows from ends is put off */
+        size_t n_failing;            /* for what they waited for, and their results are not on disk */
         usec_t output_patience_usec; /* for a worker that does not send what it has */
 };
 
@@ -153,10 +154,7 @@ int task_set_after(Task *task, char *const *after, const AfterState *states, Sto
 void task_hold_if_after(Task *task);
 
 /* TASK, which was taken up and waits, waits for the one of ID, or FAILED with it. */
-int task_restore_after(Task *task, const char *id, const AfterState *failed);
-
-/* TASK, which is held, ends for its failed_dependency. */
-void task_fail_after(Task *task);
+int task_restore_after(Task *task, const char *id, bool failed);
 
 /* Others wait for TASK no more, which has ended. */
 void task_settle(Task *task, bool completed);

@@ -38,6 +38,8 @@ static void on_stored(int r, const Moment *now, void *userdata) {
         }
         task->is_stored = true;
         task_settle(task, streq(task->work.state_word, "completed"));
+        if (task->scheduled->reason == REASON_DEPENDENCY)
+                delivery->n_failing--;
         delivery->listener->finished(
                         task, task->work.state_word, task->work.result_word, delivery->listener_userdata);
         if (task->worker) {

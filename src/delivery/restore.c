@@ -74,8 +74,7 @@ int delivery_restore_dependency(Delivery *delivery, const StoredDependency *depe
         ScheduledState state = task ? task->scheduled->state : SCHEDULED_ENDED;
         if (!task || (state != SCHEDULED_WAITING && state != SCHEDULED_HELD)) /* stopped, perhaps */
                 return 0;
-        AfterState failed = AFTER_FAILED;
-        return task_restore_after(task, dependency->on_id, dependency->failed ? &failed : NULL);
+        return task_restore_after(task, dependency->on_id, dependency->failed);
 }
 
 int delivery_restore(

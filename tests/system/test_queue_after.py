@@ -331,7 +331,7 @@ def test_all_tasks_are_never_meant_by_saying_nothing(queue: Queue) -> None:
 
 def test_bulk_verbs_leave_the_queue_quick(start_queue: Starter) -> None:
     """Lost: for seconds nobody is served, since somebody stops a hundred thousand tasks."""
-    n = 100_000 if SLOWNESS <= 1 else 10_000
+    n = 30_000 if SLOWNESS <= 1 else 10_000
     queue = start_queue({}, {"workers": [{"id": "far", "url": "http://127.0.0.1:1"}]})
     labels = label("many")
     first = queue.submit(["true"], labels=labels)
@@ -354,7 +354,7 @@ def test_bulk_verbs_leave_the_queue_quick(start_queue: Starter) -> None:
     begin = time.monotonic()
     try:
         queue.delete(f"/api/v1/task/{first}")
-        await_that(lambda: list_count(queue, labels, "queued") == 0, 300, "all have failed")
+        await_that(lambda: not any_has_state(queue, labels, "queued"), 300, "all have failed")
         took = {"fail": time.monotonic() - begin}
         for verb, expected in (("retry", n + 1), ("stop", n + 1), ("forget", n + 1)):
             begin = time.monotonic()
@@ -362,7 +362,7 @@ def test_bulk_verbs_leave_the_queue_quick(start_queue: Starter) -> None:
             took[verb] = time.monotonic() - begin
             assert (matched, changed) == (n + 1, expected)
             if verb == "stop":
-                await_that(lambda: list_count(queue, labels, "queued") == 0, 300, "all are over")
+                await_that(lambda: not any_has_state(queue, labels, "queued"), 300, "all are over")
     finally:
         over.set()
         watcher.join()
@@ -370,9 +370,13 @@ def test_bulk_verbs_leave_the_queue_quick(start_queue: Starter) -> None:
     assert slowest < 0.5 * SLOWNESS, (slowest, took)
 
 
-def list_count(queue: Queue, labels: dict[str, str], state: str) -> int:
+def any_has_state(queue: Queue, labels: dict[str, str], state: str) -> bool:
+    """A page may be empty and yet not the last."""
     parameters = {"label": f"set={labels['set']}", "state": state, "limit": 1}
-    return len(queue.get("/api/v1/tasks", params=parameters).json()["tasks"])
+    page = queue.get("/api/v1/tasks", params=parameters).json()
+    while page["next"] and not page["tasks"]:
+        page = queue.get("/api/v1/tasks", params=parameters | {"after": page["next"]}).json()
+    return bool(page["tasks"])
 
 
 def ctl(queue: Queue, *arguments: str) -> subprocess.CompletedProcess[str]:
