@@ -220,7 +220,6 @@ static int take_outcomes(Each *each, json_object *rows, size_t *pending, size_t 
                 }
         }
         progress_tell(&each->progress,
-                      false,
                       "%zu/%zu submitted, %zu refused",
                       each->n_submitted,
                       each->n_lines,
@@ -330,7 +329,8 @@ static int wait_for_submitted(Each *each) {
 }
 
 int each_submit(Session *session, json_object *body) {
-        _cleanup_(each_done) Each each = { .session = session, .body = body };
+        _cleanup_(each_done)
+                        Each each = { .session = session, .body = body, .progress.event = session->event };
         _cleanup_(text_done) Text text = {};
         const char *path = options_get(&session->options, OPTION_EACH);
         if (read_lines(path, &text) < 0)

@@ -5,18 +5,21 @@
 #pragma once
 
 #include <stdbool.h>
+#include <systemd/sd-event.h>
 
 #include "base/usec.h"
 
-/* Zero-initialise it. */
+/* Zero-initialise it but for the loop. */
 typedef struct Progress {
-        usec_t told_usec; /* CLOCK_BOOTTIME; 0: never */
-        bool shown;       /* there is a line on the terminal */
+        sd_event *event;        /* weak */
+        usec_t told_usec;       /* CLOCK_BOOTTIME; 0: never */
+        bool shown;             /* there is a line on the terminal */
+        char *text;             /* to be shown there in a moment, or NULL */
+        sd_event_source *timer; /* for that */
 } Progress;
 
-/* Shows the text, unless the last one was shown a moment ago; FORCED: nevertheless, on a terminal. */
-void progress_tell(Progress *progress, bool forced, const char *format, ...)
-                __attribute__((format(printf, 3, 4)));
+/* Shows the text: on a terminal at once, or in a moment if there was another just now. */
+void progress_tell(Progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Removes it, before something else is written or at the end. */
+/* Removes it, before something else is written or at the end; nothing is left to be freed. */
 void progress_clear(Progress *progress);

@@ -40,10 +40,9 @@ static void wait_done(Wait *wait) {
         free(wait->tasks);
 }
 
-static void tell(Wait *wait, bool forced) {
+static void tell(Wait *wait) {
         if (wait->watch)
                 progress_tell(&wait->progress,
-                              forced,
                               "%zu/%zu done, %zu failed",
                               wait->n_ended,
                               wait->n_tasks,
@@ -58,7 +57,7 @@ static void note_end(Wait *wait, const char *id, const char *state) {
         task->ended = true;
         wait->n_ended++;
         wait->n_failed += !streq(state, "completed");
-        tell(wait, false);
+        tell(wait);
 }
 
 static int on_event(const ParsedEvent *event, void *userdata) {
@@ -115,12 +114,12 @@ static int wait_for_one(Wait *wait, const char *id, usec_t when_usec) {
         note_end(wait, id, member_text(answer.json, "state"));
         progress_clear(&wait->progress);
         status = attempt_print_end(wait->session, id, &answer);
-        tell(wait, true);
+        tell(wait);
         return status ?: shell_status_of_attempt(answer.json);
 }
 
 int wait_for_tasks(Session *session, char *const *ids, usec_t when_usec) {
-        _cleanup_(wait_done) Wait wait = { .session = session };
+        _cleanup_(wait_done) Wait wait = { .session = session, .progress.event = session->event };
         if (wait_start(&wait, ids) < 0) {
                 say("cannot wait");
                 return SHELL_STATUS_REFUSED;
@@ -130,7 +129,7 @@ int wait_for_tasks(Session *session, char *const *ids, usec_t when_usec) {
                 first_status = count_ended(&wait, ids);
         if (first_status != 0)
                 return first_status;
-        tell(&wait, true);
+        tell(&wait);
         for (char *const *id = ids; *id; id++) {
                 int status = wait_for_one(&wait, *id, when_usec);
                 first_status = first_status ?: status;

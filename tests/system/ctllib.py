@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -47,10 +48,11 @@ def good(daemon: Runner | str, *arguments: str, **options: Any) -> str:
 
 
 class Screen:
-    """What a terminal shows of what is written to it, as far as daggyctl uses one."""
+    """What a terminal's second screen, which daggyctl draws on, shows of what is written."""
 
     def __init__(self, lines: int, columns: int) -> None:
         self.resize(lines, columns)
+        self.begun = ""
         self.alternate = False
         self.has_cursor = True
 
@@ -60,11 +62,19 @@ class Screen:
         self.line = self.column = 0
 
     def feed(self, text: str) -> None:
-        for piece in re.findall(r"\033\[[?0-9;]*[A-Za-z]|\r|\n|[^\033\r\n]+", text):
+        """What is read may end within a sequence, which goes on with the next."""
+        whole, self.begun = re.fullmatch(r"(.*?)(\033(?:\[[?0-9;]*)?)?", self.begun + text, re.DOTALL).groups("")
+        for piece in re.findall(r"\033\[[?0-9;]*[A-Za-z]|\r|\n|[^\033\r\n]+", whole):
             self._take(piece)
 
     def _take(self, piece: str) -> None:
-        if piece == "\r":
+        if piece in ("\033[?1049h", "\033[?1049l"):
+            self.alternate = piece.endswith("h")
+        elif piece in ("\033[?25h", "\033[?25l"):
+            self.has_cursor = piece.endswith("h")
+        elif not self.alternate:
+            pass
+        elif piece == "\r":
             self.column = 0
         elif piece == "\n":
             assert self.line < self.lines - 1, "it scrolls"
@@ -76,10 +86,6 @@ class Screen:
             self.rows[first:] = [""] * len(self.rows[first:])
         elif piece == "\033[K":
             self.rows[self.line] = self.rows[self.line][: self.column]
-        elif piece in ("\033[?1049h", "\033[?1049l"):
-            self.alternate = piece.endswith("h")
-        elif piece in ("\033[?25h", "\033[?25l"):
-            self.has_cursor = piece.endswith("h")
         elif not re.fullmatch(r"\033\[[0-9;]*m", piece):
             assert not piece.startswith("\033"), repr(piece)
             row = self.rows[self.line].ljust(self.column)
@@ -98,6 +104,7 @@ class Terminal:
         self.master, slave = pty.openpty()
         self.settings = termios.tcgetattr(slave)
         self.raw = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.screen = Screen(lines, columns)
         self._set_size()
         self.process = subprocess.Popen(
@@ -136,10 +143,9 @@ class Terminal:
     def read(self) -> str:
         """Takes in what was written up to now."""
         while select.select([self.master], [], [], 0.02)[0]:
-            piece = os.read(self.master, 65536).decode(errors="replace")
+            piece = self.decoder.decode(os.read(self.master, 65536))
             self.raw += piece
-            if self.screen.alternate or "\033[?1049h" in piece:
-                self.screen.feed(piece)
+            self.screen.feed(piece)
         return self.raw
 
     def await_text(self, text: str) -> str:
@@ -149,7 +155,10 @@ class Terminal:
             self.read()
             return text in (str(self.screen) if self.screen.alternate else self.raw)
 
-        await_that(is_there, timeout=30, what=f"{text!r} in {self.screen}\n{self.raw[-500:]!r}")
+        try:
+            await_that(is_there, timeout=30, what=repr(text))
+        except AssertionError as error:
+            raise AssertionError(f"{error}, in:\n{self.screen}\n{self.raw[-500:]!r}") from None
         return str(self.screen)
 
     def is_restored(self) -> bool:

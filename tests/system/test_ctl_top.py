@@ -140,7 +140,7 @@ def test_top_needs_a_terminal_and_a_daemon(runner: Runner) -> None:
 
 def test_names_cannot_reprogram_the_terminal(runner: Runner) -> None:
     """Lost: the terminal, to whoever may submit a task."""
-    runner.submit(["sleep", "100", "\033[2Jevil\033]0;title\a"], labels={"x": task_id()})
+    runner.submit(["sh", "-c", "exec sleep 100", "\033[2Jevil\033]0;title\a"], labels={"x": task_id()})
     with Terminal(runner, "top", columns=200) as terminal:
         terminal.await_text("evil")
         assert "\033]0" not in terminal.raw and "\a" not in terminal.raw
