@@ -77,6 +77,20 @@ static int print_counts(Session *session, const Answer *answer) {
         return r < 0 || print_bytes(line.data, line.size) < 0 ? SHELL_STATUS_REFUSED : 0;
 }
 
+/* Only a queue tries again. A daemon that has no such path may be one that has no such task. */
+static int say_missing(Session *session, const Answer *answer) {
+        _cleanup_(answer_done) Answer workers = {};
+        Ask ask = { .method = "GET", .path = "/api/v1/workers", .expected = 404 };
+        int status = session_ask(session, &ask, &workers);
+        if (status != 0)
+                return status;
+        if (workers.status == 404)
+                say("%s is a runner, not a queue", session->target.name);
+        else
+                session_say_problem(session, answer->status, answer->body, answer->body_size);
+        return SHELL_STATUS_REFUSED;
+}
+
 int bulk_carry_out(Session *session, const char *verb) {
         _cleanup_(answer_done) Answer answer = {};
         _cleanup_(freep) char *body = NULL, *path = NULL;
@@ -85,8 +99,17 @@ int bulk_carry_out(Session *session, const char *verb) {
                 return SHELL_STATUS_USAGE;
         if (r < 0 || text_format(&path, "/api/v1/tasks/%s", verb) < 0)
                 return SHELL_STATUS_REFUSED;
-        Ask ask = { .method = "POST", .path = path, .body = body, .extra_usec = BULK_USEC, .once = true };
+        Ask ask = {
+                .method = "POST",
+                .path = path,
+                .body = body,
+                .extra_usec = BULK_USEC,
+                .once = true,
+                .expected = 404,
+        };
         int status = session_ask(session, &ask, &answer);
+        if (status == 0 && answer.status == 404)
+                return say_missing(session, &answer);
         return status ?: print_counts(session, &answer);
 }
 
@@ -95,7 +118,10 @@ static int retry_one(Session *session, const char *id) {
         _cleanup_(freep) char *path = NULL;
         if (path_format(&path, id, "/retry") < 0)
                 return SHELL_STATUS_REFUSED;
-        int status = session_ask(session, &(Ask){ .method = "POST", .path = path, .once = true }, &answer);
+        Ask ask = { .method = "POST", .path = path, .once = true, .expected = 404 };
+        int status = session_ask(session, &ask, &answer);
+        if (status == 0 && answer.status == 404)
+                return say_missing(session, &answer);
         return status == 0 && session->json ? session_print_json(session, &answer) : status;
 }
 

@@ -15,6 +15,8 @@
 #define PAGE_TASKS 64
 #define PAGE_BYTES ((size_t) 256 * 1024)
 
+_Static_assert(BULK_LABELS_MAX <= STORE_LABELS_MAX, "a filter takes all labels");
+
 typedef struct Bulk {
         Queue *queue;         /* weak */
         HttpRequest *request; /* NULL: the client is gone */

@@ -35,7 +35,7 @@ static void bulk(Queue *queue, HttpRequest *request, BulkVerb verb) {
         _cleanup_(json_putp) json_object *body = NULL;
         int r = request_parse_body(request, &body, &problem);
         if (r >= 0)
-                r = bulk_request_parse(body, STORE_LABELS_MAX, &wanted, &problem);
+                r = bulk_request_parse(body, &wanted, &problem);
         if (r < 0)
                 http_request_answer_problem(request, &problem, NULL);
         else

@@ -319,16 +319,6 @@ def test_verbs_for_many_change_what_fits_and_count(queue: Queue) -> None:
     assert queue.attempt(bystander)["attempts"] == []
 
 
-def test_all_tasks_are_never_meant_by_saying_nothing(queue: Queue) -> None:
-    """Lost: every result, by an empty selection."""
-    id = queue.submit(["true"])
-    queue.wait(id)
-    for body in ({}, {"labels": {}}, {"state": "done"}, {"state": 1}, {"labels": {"a": 1}}, {"ids": [id]}, []):
-        for verb in ("stop", "retry", "forget"):
-            assert queue.post(f"/api/v1/tasks/{verb}", json=body).status_code == 400, body
-    assert queue.attempt(id)["state"] == "completed"
-
-
 def test_bulk_verbs_leave_the_queue_quick(start_queue: Starter) -> None:
     """Lost: for seconds nobody is served, since somebody stops a hundred thousand tasks."""
     n = 30_000 if SLOWNESS <= 1 else 10_000

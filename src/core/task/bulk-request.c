@@ -10,19 +10,14 @@
 #include "core/task/task-request.h"
 #include "core/task/task-spec.h"
 
-typedef struct Target {
-        BulkRequest request; /* first: tables count from here */
-        size_t labels_max;
-} Target;
-
 static int parse_labels(
                 json_object *value,
                 const JsonField *field,
                 const char *path,
                 void *target,
                 Problem *reterr_problem) {
-        Target *to = target;
-        return task_labels_parse(value, to->labels_max, path, &to->request.labels, reterr_problem);
+        BulkRequest *to = target;
+        return task_labels_parse(value, BULK_LABELS_MAX, path, &to->labels, reterr_problem);
 }
 
 static int parse_state(
@@ -31,25 +26,25 @@ static int parse_state(
                 const char *path,
                 void *target,
                 Problem *reterr_problem) {
-        Target *to = target;
-        int r = json_field_string(value, field, path, &to->request.state, reterr_problem);
-        return r < 0 ? r : task_state_check(to->request.state, reterr_problem);
+        BulkRequest *to = target;
+        int r = json_field_string(value, field, path, &to->state, reterr_problem);
+        return r < 0 ? r : task_state_check(to->state, reterr_problem);
 }
 
-int bulk_request_parse(json_object *body, size_t labels_max, BulkRequest *ret, Problem *reterr_problem) {
+int bulk_request_parse(json_object *body, BulkRequest *ret, Problem *reterr_problem) {
         static const JsonField fields[] = {
                 { "labels", parse_labels },
                 { "state", parse_state, .min = 1, .max = 16 },
                 {},
         };
-        Target target = { .labels_max = labels_max };
-        int r = json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", &target, reterr_problem);
-        if (r >= 0 && !target.request.labels && !target.request.state)
+        BulkRequest request = {};
+        int r = json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", &request, reterr_problem);
+        if (r >= 0 && !request.labels && !request.state)
                 r = problem_set(reterr_problem, 400, "", "must have a state or a label to choose tasks by");
         if (r < 0)
-                bulk_request_done(&target.request);
+                bulk_request_done(&request);
         else
-                *ret = target.request;
+                *ret = request;
         return r;
 }
 

@@ -8,14 +8,16 @@
 
 #include "core/json/problem.h"
 
+#define BULK_LABELS_MAX 8
+
 typedef struct BulkRequest {
         char **labels; /* "key=value", all of which must hold; NULL-terminated; NULL: any */
         char *state;   /* as clients see it; NULL: any */
 } BulkRequest;
 
 /* Reads {"labels":{…},"state":"…"}, of which one at least must be there: who means all tasks says so by
- * naming each state. At most LABELS_MAX labels. 400. */
-int bulk_request_parse(json_object *body, size_t labels_max, BulkRequest *ret, Problem *reterr_problem);
+ * naming each state. 400. */
+int bulk_request_parse(json_object *body, BulkRequest *ret, Problem *reterr_problem);
 void bulk_request_done(BulkRequest *request);
 
 /* The answer: {"matched","changed"}. NULL when out of memory. */
