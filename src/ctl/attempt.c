@@ -2,6 +2,7 @@
 
 #include "ctl/attempt.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -46,11 +47,15 @@ int attempt_say_gone(const char *task_id) {
         return SHELL_STATUS_SIGNAL + SIGTERM;
 }
 
-int attempt_get_submitted(Session *session, const char *task_id, Answer *ret) {
+int attempt_get_if_there(Session *session, const char *task_id, Answer *ret) {
         _cleanup_(freep) char *path = NULL;
         if (path_format(&path, task_id, "?output=none") < 0)
                 return SHELL_STATUS_REFUSED;
-        int status = session_ask(session, &(Ask){ .method = "GET", .path = path, .expected = 404 }, ret);
+        return session_ask(session, &(Ask){ .method = "GET", .path = path, .expected = 404 }, ret);
+}
+
+int attempt_get_submitted(Session *session, const char *task_id, Answer *ret) {
+        int status = attempt_get_if_there(session, task_id, ret);
         return status == 0 && ret->status == 404 ? attempt_say_gone(task_id) : status;
 }
 
@@ -117,6 +122,17 @@ void attempt_say_end(json_object *attempt) {
 int attempt_state_text(json_object *attempt, char **ret) {
         const char *state = member_text(attempt, "state"), *result = member_text(attempt, "result");
         return *result ? text_format(ret, "%s (%s)", state, result) : text_format(ret, "%s", state);
+}
+
+int attempt_print_end(Session *session, const char *task_id, const Answer *answer) {
+        _cleanup_(freep) char *state = NULL;
+        _cleanup_(text_done) Text line = {};
+        if (session->json)
+                return session_print_json(session, answer);
+        if (attempt_state_text(answer->json, &state) < 0 ||
+            text_appendf(&line, "%s: %s\n", task_id, state) < 0 || print_bytes(line.data, line.size) < 0)
+                return SHELL_STATUS_REFUSED;
+        return 0;
 }
 
 /* As a shell reads it: between apostrophes nothing is special but the apostrophe itself, which stands
@@ -192,35 +208,103 @@ static void span_text(json_object *attempt, usec_t now, char buffer[static AMOUN
         amount_format_span(usec_subtract(stop, start), buffer);
 }
 
-int attempt_table_new(Table **ret) {
-        static const char *const headers[] = { "ID",    "STATE",  "RESULT",  ">CORES", ">MEMORY",
-                                               ">TIME", "WORKER", "COMMAND", NULL };
-        return table_new(headers, ret);
+static const char *const headers[] = {
+        "ID", "STATE", "RESULT", ">CORES", ">MEMORY", ">TIME", "WORKER", "COMMAND", NULL,
+};
+static const char *const wide_headers[] = {
+        "ID",        "STATE",   "RESULT", ">CORES", ">MEMORY", ">TIME", "WORKER",
+        "SUBMITTED", "STARTED", "EXIT",   "LABELS", "COMMAND", NULL,
+};
+static_assert(sizeof(wide_headers) / sizeof(*wide_headers) == ATTEMPT_COLUMNS_MAX + 1, "");
+
+int attempt_table_new(bool wide, Table **ret) {
+        return table_new(wide ? wide_headers : headers, ret);
 }
 
-int attempt_table_add(Table *table, json_object *attempt, usec_t now_realtime_usec) {
+const char *attempt_state_colour(const char *state) {
+        static const struct {
+                const char *state, *sequence;
+        } rows[] = {
+                { "running", "\033[36m" },
+                { "completed", "\033[32m" },
+                { "errored", "\033[31m" },
+                { "killed", "\033[33m" },
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+                if (streq(rows[i].state, state))
+                        return rows[i].sequence;
+        return NULL;
+}
+
+int attempt_table_add(Table *table, const AttemptCells *cells) {
+        int r = table_add(table, (const char *const *) cells->texts);
+        return r < 0 ? r : table_paint(table, 1, attempt_state_colour(cells->texts[1]));
+}
+
+void attempt_cells_done(AttemptCells *cells) {
+        for (size_t i = 0; i < ATTEMPT_COLUMNS_MAX; i++)
+                free(cells->texts[i]);
+        *cells = (AttemptCells){};
+}
+
+static int labels_text(json_object *labels, Text *ret) {
+        int r = text_append(ret, "");
+        if (r < 0 || !json_object_is_type(labels, json_type_object))
+                return r;
+        json_object_object_foreach(labels, key, value) {
+                r = text_appendf(
+                                ret,
+                                "%s%s=%s",
+                                ret->size > 0 ? "," : "",
+                                key,
+                                json_object_get_string(value) ?: "");
+                if (r < 0)
+                        return r;
+        }
+        /* One word in each column but the last. */
+        for (char *c = ret->data; *c; c++)
+                if (*c == ' ')
+                        *c = '_';
+        return 0;
+}
+
+int attempt_cells(json_object *attempt, bool wide, usec_t now_realtime_usec, AttemptCells *ret) {
         json_object *resources = member(attempt, "resources");
-        char cores[NUMBER_SIZE], memory[AMOUNT_TEXT_SIZE], span[AMOUNT_TEXT_SIZE];
-        _cleanup_(text_done) Text command = {};
+        char cores[NUMBER_SIZE], memory[AMOUNT_TEXT_SIZE], span[AMOUNT_TEXT_SIZE], status[NUMBER_SIZE] = "";
+        _cleanup_(text_done) Text command = {}, labels = {};
         int r = command_text(member(attempt, "command"), &command);
+        if (r >= 0)
+                r = labels_text(member(attempt, "labels"), &labels);
         if (r < 0)
                 return r;
         number_text(member_number(resources, "cores"), cores);
         amount_format_bytes((uint64_t) member_number(resources, "memory_mb") * MB_BYTES, memory);
         span_text(attempt, now_realtime_usec, span);
-        /* One word in each column but the last. */
+        if (member(attempt, "exit_code"))
+                number_text(member_number(attempt, "exit_code"), status);
         for (char *c = span; *c; c++)
                 if (*c == ' ')
                         memmove(c, c + 1, strlen(c));
-        const char *const cells[] = { member_text(attempt, "task_id"),
-                                      member_text(attempt, "state"),
-                                      member_text(attempt, "result"),
-                                      cores,
-                                      memory,
-                                      span,
-                                      member_text(attempt, "worker"),
-                                      command.data };
-        return table_add(table, cells);
+        const char *const common[] = { member_text(attempt, "task_id"),
+                                       member_text(attempt, "state"),
+                                       member_text(attempt, "result"),
+                                       cores,
+                                       memory,
+                                       span,
+                                       member_text(attempt, "worker") };
+        const char *const further[] = {
+                member_text(attempt, "submit_time"), member_text(attempt, "start_time"), status, labels.data
+        };
+        size_t n = 0;
+        for (size_t i = 0; r >= 0 && i < sizeof(common) / sizeof(*common); i++)
+                r = (ret->texts[n++] = strdup(common[i])) ? 0 : -ENOMEM;
+        for (size_t i = 0; r >= 0 && wide && i < sizeof(further) / sizeof(*further); i++)
+                r = (ret->texts[n++] = strdup(further[i])) ? 0 : -ENOMEM;
+        if (r >= 0)
+                ret->texts[n] = TAKE_PTR(command.data);
+        else
+                attempt_cells_done(ret);
+        return r;
 }
 
 static int add_line(Text *text, const char *name, const char *value) {

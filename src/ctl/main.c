@@ -19,6 +19,7 @@ typedef struct Verb {
         int arguments_min, arguments_max; /* -1: any number */
         const char *synopsis, *help;
         bool takes_command; /* options end where the command begins */
+        bool is_local;      /* it talks to no daemon */
 } Verb;
 
 #define BIT(name) OPTION_BIT(OPTION_##name)
@@ -34,24 +35,63 @@ static const Verb verbs[] = {
           true },
         { "submit",
           verb_submit,
-          OPTIONS_TASK | BIT(ID) | BIT(FILE) | BIT(WAIT),
+          OPTIONS_TASK | BIT(ID) | BIT(FILE) | BIT(WAIT) | BIT(EACH),
           0,
           -1,
           "[--wait] [TASK-OPTION...] COMMAND...",
           "submit a task, print its id",
           true },
-        { "list", verb_list, BIT(STATE) | BIT(LABEL), 0, 0, "[--state S] [--label K=V]...", "list tasks" },
+        { "list",
+          verb_list,
+          BIT(STATE) | BIT(LABEL) | BIT(SINCE) | BIT(SORT) | BIT(FORM) | BIT(WATCH),
+          0,
+          0,
+          "[--state S] [--label K=V]... [--watch]",
+          "list tasks" },
+        { "summary",
+          verb_summary,
+          BIT(STATE) | BIT(LABEL) | BIT(SINCE),
+          0,
+          0,
+          "[--label K=V]... [--since T]",
+          "count tasks by how they are" },
+        { "top", verb_top, 0, 0, 0, "", "watch what runs, live" },
         { "show", verb_show, 0, 1, -1, "ID...", "tell all about tasks" },
-        { "wait", verb_wait, BIT(TIMEOUT), 1, -1, "[--timeout T] ID...", "wait until tasks are finished" },
+        { "wait",
+          verb_wait,
+          BIT(TIMEOUT) | BIT(LABEL),
+          0,
+          -1,
+          "[--timeout T] ID...|--label K=V",
+          "wait until tasks are finished" },
         { "output",
           verb_output,
-          BIT(STDERR) | BIT(FOLLOW),
+          BIT(STDERR) | BIT(FOLLOW) | BIT(ALL),
           1,
           -1,
-          "[-f] [--stderr] ID...",
+          "[-f] [--stderr|--all] ID...",
           "print what tasks wrote" },
-        { "stop", verb_stop, BIT(WAIT), 1, -1, "[--wait] ID...", "stop tasks" },
-        { "forget", verb_forget, 0, 1, -1, "ID...", "forget finished tasks" },
+        { "stop",
+          verb_stop,
+          BIT(WAIT) | BIT(STATE) | BIT(LABEL),
+          0,
+          -1,
+          "[--wait] ID... | -l K=V... [--state S]",
+          "stop tasks" },
+        { "retry",
+          verb_retry,
+          BIT(STATE) | BIT(LABEL),
+          0,
+          -1,
+          "ID... | -l K=V... [--state S]",
+          "have a queue run them again" },
+        { "forget",
+          verb_forget,
+          BIT(STATE) | BIT(LABEL),
+          0,
+          -1,
+          "ID... | -l K=V... [--state S]",
+          "forget finished tasks" },
         { "events", verb_events, 0, 0, 0, "", "watch what happens" },
         { "ui", verb_ui, BIT(URL), 0, 0, "[--url URL]", "the address of the page for a browser" },
         { "capacity", verb_capacity, 0, 0, 0, "", "show what there is and what is free" },
@@ -75,6 +115,14 @@ static const Verb verbs[] = {
           "[--id ID] [--url URL] QUEUE",
           "let a queue use this host's runner" },
         { "leave", verb_leave, 0, 0, 1, "[QUEUE]", "undo that, when its tasks here have ended" },
+        { "context",
+          verb_context,
+          0,
+          1,
+          2,
+          "list|use|set|remove [NAME]",
+          "daemons by name",
+          .is_local = true },
         { "queues", verb_queues, 0, 0, 0, "", "list the queues that share runners" },
 };
 
@@ -85,11 +133,16 @@ static void print_help(void) {
         (void) printf("\n"
                       "  -H, --host=WHERE       URL, HOST[:PORT] or unix:/PATH; or $DAGGYCTL_HOST\n"
                       "                         (default: this host's runner, its socket or port 2504)\n"
+                      "      --context=NAME     as \"context set\" has it\n"
                       "  -q, --queue            the queue: port 2503, if none is given\n"
                       "      --token-file=FILE  a token to show; or $DAGGYCTL_TOKEN_FILE\n"
                       "      --cacert=FILE --cert=FILE --key=FILE  for TLS\n"
                       "  -j, --json             print what the daemon sent\n"
                       "  -V, --version  -h, --help\n"
+                      "\n"
+                      "Options of lists:\n"
+                      "  -s, --state=STATE  -l, --label=K=V  --since=TIME  --sort=[-]FIELD\n"
+                      "  -o, --output=wide|json|name  --watch\n"
                       "\n"
                       "Options of tasks:\n"
                       "  -c, --cores=N  -m, --memory=512M|2G  -r, --resource=NAME=N   what it may use\n"
@@ -98,7 +151,8 @@ static void print_help(void) {
                       "  -i, --stdin=FILE|-  --tasks-max=N  -p, --property=NAME=VALUE  -l, --label=K=V\n"
                       "  -n, --no-stdin         run: do not hand on what is piped to us\n"
                       "      --id=ID  --when-full=queue|reject  --file=FILE.json\n"
-                      "      --retry=N  --backoff=TIME  --priority=N                  at a queue\n"
+                      "      --each=FILE|-          submit: one for each line, {} in the command being it\n"
+                      "      --retry=N  --backoff=TIME  --priority=N  --after=ID      at a queue\n"
                       "\n"
                       "The exit status is that of the task (run, submit --wait, wait), 128+N after signal N,\n"
                       "2: bad command line, 123: no daemon answers, 124: time is over, 125: refused,\n"
@@ -119,7 +173,7 @@ static int carry_out(Session *session, const Verb *verb, int n, char **arguments
                 say("usage: daggyctl %s %s", verb->name, verb->synopsis);
                 return SHELL_STATUS_USAGE;
         }
-        if (session_start(session) < 0)
+        if (!verb->is_local && session_start(session) < 0)
                 return SHELL_STATUS_USAGE;
         return verb->carry_out(session, arguments);
 }

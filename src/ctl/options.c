@@ -12,7 +12,8 @@
 #define OPTIONS_PROGRAM                                                                       \
         (OPTION_BIT(OPTION_HOST) | OPTION_BIT(OPTION_QUEUE) | OPTION_BIT(OPTION_TOKEN_FILE) | \
          OPTION_BIT(OPTION_CACERT) | OPTION_BIT(OPTION_CERT) | OPTION_BIT(OPTION_KEY) |       \
-         OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_HELP) | OPTION_BIT(OPTION_VERSION))
+         OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_CONTEXT) | OPTION_BIT(OPTION_HELP) |     \
+         OPTION_BIT(OPTION_VERSION))
 
 static const struct {
         const char *name; /* with its dashes */
@@ -47,12 +48,20 @@ static const struct {
         [OPTION_RETRY] = { "--retry", 0, true },
         [OPTION_BACKOFF] = { "--backoff", 0, true },
         [OPTION_PRIORITY] = { "--priority", 0, true },
+        [OPTION_AFTER] = { "--after", 0, true },
         [OPTION_FILE] = { "--file", 0, true },
         [OPTION_WAIT] = { "--wait", 'w', false },
         [OPTION_STATE] = { "--state", 's', true },
         [OPTION_STDERR] = { "--stderr", 'e', false },
         [OPTION_FOLLOW] = { "--follow", 'f', false },
         [OPTION_URL] = { "--url", 0, true },
+        [OPTION_CONTEXT] = { "--context", 0, true },
+        [OPTION_EACH] = { "--each", 0, true },
+        [OPTION_WATCH] = { "--watch", 0, false },
+        [OPTION_SINCE] = { "--since", 0, true },
+        [OPTION_SORT] = { "--sort", 0, true },
+        [OPTION_FORM] = { "--output", 'o', true },
+        [OPTION_ALL] = { "--all", 'a', false },
 };
 static_assert(sizeof(rows) / sizeof(rows[0]) == _OPTION_MAX, "each option has a row");
 

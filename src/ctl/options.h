@@ -38,12 +38,20 @@ typedef enum OptionId {
         OPTION_RETRY,
         OPTION_BACKOFF,
         OPTION_PRIORITY,
+        OPTION_AFTER,
         OPTION_FILE,
         OPTION_WAIT,
         OPTION_STATE,
         OPTION_STDERR,
         OPTION_FOLLOW,
         OPTION_URL,
+        OPTION_CONTEXT,
+        OPTION_EACH,
+        OPTION_WATCH,
+        OPTION_SINCE,
+        OPTION_SORT,
+        OPTION_FORM,
+        OPTION_ALL,
         _OPTION_MAX,
 } OptionId;
 
@@ -56,7 +64,8 @@ typedef enum OptionId {
          OPTION_BIT(OPTION_ENV) | OPTION_BIT(OPTION_DIRECTORY) | OPTION_BIT(OPTION_USER) |       \
          OPTION_BIT(OPTION_UMASK) | OPTION_BIT(OPTION_STDIN) | OPTION_BIT(OPTION_TASKS_MAX) |    \
          OPTION_BIT(OPTION_PROPERTY) | OPTION_BIT(OPTION_LABEL) | OPTION_BIT(OPTION_WHEN_FULL) | \
-         OPTION_BIT(OPTION_RETRY) | OPTION_BIT(OPTION_BACKOFF) | OPTION_BIT(OPTION_PRIORITY))
+         OPTION_BIT(OPTION_RETRY) | OPTION_BIT(OPTION_BACKOFF) | OPTION_BIT(OPTION_PRIORITY) |   \
+         OPTION_BIT(OPTION_AFTER))
 
 /* The options in the order given. Strings are argv's. */
 typedef struct Options {

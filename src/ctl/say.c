@@ -5,13 +5,15 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
+
+#include "ctl/terminal.h"
 
 void say(const char *format, ...) {
         _cleanup_(freep) char *message = NULL;
         _cleanup_(text_done) Text line = {};
         va_list arguments;
+        terminal_leave(); /* where it would be seen for a moment only */
         va_start(arguments, format);
         int r = text_vformat(&message, format, arguments);
         va_end(arguments);
@@ -47,15 +49,23 @@ int print_line(const char *bytes, size_t size) {
         return r;
 }
 
-static size_t terminal_width(void) {
-        struct winsize size;
-        return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) >= 0 ? size.ws_col : 0;
-}
-
 int print_table(Table *table) {
         _cleanup_(text_done) Text text = {};
-        int r = table_format(table, terminal_width(), &text);
+        int r = table_format(
+                        table, terminal_width(STDOUT_FILENO), terminal_has_colours(STDOUT_FILENO), &text);
         return r < 0 ? r : print_bytes(text.data, text.size);
+}
+
+int print_table_end(Table *table) {
+        _cleanup_(text_done) Text text = {};
+        int r = table_format(
+                        table, terminal_width(STDOUT_FILENO), terminal_has_colours(STDOUT_FILENO), &text);
+        if (r < 0)
+                return r;
+        size_t begin = text.size > 0 ? text.size - 1 : 0;
+        while (begin > 0 && text.data[begin - 1] != '\n')
+                begin--;
+        return print_bytes(text.data + begin, text.size - begin);
 }
 
 json_object *member(json_object *object, const char *key) {

@@ -19,8 +19,11 @@ int print_bytes(const void *bytes, size_t size);
 /* The same, and a line's end if there is none. */
 int print_line(const char *bytes, size_t size);
 
-/* Prints the table, cut to the terminal's width if stdout is one. -errno. */
+/* Prints the table, cut to the terminal's width and in colours if stdout is one. -errno. */
 int print_table(Table *table);
+
+/* The same of its last row alone. */
+int print_table_end(Table *table);
 
 /* A member of OBJECT: NULL, "" or 0 when it is absent or of another type. */
 json_object *member(json_object *object, const char *key);

@@ -178,6 +178,7 @@ static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) 
         memcpy(pending->answer->body, outcome->body, outcome->body_size + 1);
         pending->answer->body_size = outcome->body_size;
         pending->answer->status = outcome->status;
+        pending->answer->retry_after_sec = outcome->retry_after_sec;
 }
 
 static int ask_once(Session *session, const Ask *ask, Pending *pending) {
@@ -264,7 +265,8 @@ int session_ask(Session *session, const Ask *ask, Answer *ret) {
                 say("%s does not answer: %s", session->target.name, pending.error_text ?: strerror(-r));
                 return SHELL_STATUS_UNREACHABLE;
         }
-        if (ret->status != ask->expected && (ret->status < 200 || ret->status > 299)) {
+        bool is_busy = ask->may_be_busy && (ret->status == 429 || ret->status == 503);
+        if (ret->status != ask->expected && !is_busy && (ret->status < 200 || ret->status > 299)) {
                 session_say_problem(session, ret->status, ret->body, ret->body_size);
                 return SHELL_STATUS_REFUSED;
         }

@@ -66,10 +66,12 @@ typedef struct Ask {
         usec_t extra_usec; /* the daemon may take that long on purpose */
         bool once;         /* must not happen twice: not asked again if it may have arrived */
         int expected;      /* a status other than 2xx that is no failure, or 0 */
+        bool may_be_busy;  /* nor are 429 and 503 */
 } Ask;
 
 typedef struct Answer {
         int status;
+        unsigned retry_after_sec; /* 0: nothing was said */
         char *body;
         size_t body_size;
         json_object *json; /* of the body, or NULL when it is none or empty */

@@ -13,6 +13,7 @@
 
 struct Table {
         struct libscols_table *columns;
+        struct libscols_line *last_row; /* weak */
         size_t n_columns;
 };
 
@@ -39,7 +40,13 @@ int table_add(Table *table, const char *const *cells) {
                 r = cell_set(row, i, cells[i]);
         if (r < 0)
                 (void) scols_table_remove_line(table->columns, row);
+        table->last_row = r < 0 ? NULL : row;
         return r;
+}
+
+int table_paint(Table *table, size_t column, const char *sequence) {
+        struct libscols_cell *cell = table->last_row ? scols_line_get_cell(table->last_row, column) : NULL;
+        return cell && sequence ? scols_cell_set_color(cell, sequence) : 0;
 }
 
 static int columns_add(Table *table, const char *const *headers) {
@@ -87,11 +94,22 @@ Table *table_free(Table *table) {
         return NULL;
 }
 
+/* The size of the colour that begins at S, an escape sequence: cells hold none of their own. 0: there is
+ * none. */
+static size_t sequence_size(const char *s, size_t size) {
+        const char *end = size > 0 && *s == '\033' ? memchr(s, 'm', size) : NULL;
+        return end ? (size_t) (end - s) + 1 : 0;
+}
+
 /* How many of the SIZE bytes at S fill at most N columns of a terminal. */
 static size_t bytes_of_columns(const char *s, size_t size, size_t n) {
         mbstate_t state = {};
         size_t i = 0;
         while (i < size) {
+                size_t skipped = sequence_size(s + i, size - i);
+                i += skipped;
+                if (skipped > 0)
+                        continue;
                 wchar_t c;
                 size_t n_bytes = mbrtowc(&c, s + i, size - i, &state);
                 if (n_bytes == 0 || n_bytes > size - i)
@@ -108,6 +126,9 @@ static size_t bytes_of_columns(const char *s, size_t size, size_t n) {
 static int line_append(Text *text, const char *line, size_t size, size_t width) {
         bool fits = width == 0 || bytes_of_columns(line, size, width) == size;
         int r = text_append_bytes(text, line, fits ? size : bytes_of_columns(line, size, width - 1));
+        bool may_be_coloured = !fits && memchr(line, '\033', size);
+        if (r >= 0 && may_be_coloured)
+                r = text_append(text, "\033[0m");
         return r < 0 ? r : text_append(text, fits ? "\n" : "…\n");
 }
 
@@ -123,12 +144,14 @@ static int lines_append(Table *table, size_t width, Text *ret) {
 }
 
 /* Bytes are UTF-8 here, whatever the user's locale is; libsmartcols asks the locale. */
-int table_format(Table *table, size_t width, Text *ret) {
+int table_format(Table *table, size_t width, bool colours, Text *ret) {
         locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", NULL);
         if (!utf8)
                 return -errno;
         locale_t before = uselocale(utf8);
-        int r = lines_append(table, width, ret);
+        int r = scols_table_enable_colors(table->columns, colours);
+        if (r >= 0)
+                r = lines_append(table, width, ret);
         (void) uselocale(before);
         freelocale(utf8);
         return r;

@@ -4,6 +4,7 @@
  * break a line: control characters become "?". */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/cleanup.h"
@@ -22,6 +23,11 @@ DEFINE_POINTER_CLEANUP(Table, table_free)
 /* Adds a row: as many CELLS as there are columns, each copied; NULL and "" become "-". -ENOMEM. */
 int table_add(Table *table, const char *const *cells);
 
+/* Has the cell in COLUMN of the row that was added last shown in a colour, an escape sequence of terminals
+ * that is not copied; NULL: in none. -ENOMEM. */
+int table_paint(Table *table, size_t column, const char *sequence);
+
 /* Appends the lines, the headers' first. Two spaces are between columns, none at a line's end. WIDTH: lines
- * are cut to so many columns of a terminal, "…" then being the last; 0: never. -ENOMEM. */
-int table_format(Table *table, size_t width, Text *ret);
+ * are cut to so many columns of a terminal, "…" then being the last; 0: never. COLOURS: as they were painted.
+ * -ENOMEM. */
+int table_format(Table *table, size_t width, bool colours, Text *ret);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "ctl/context.h"
 #include "ctl/say.h"
 #include "io/file.h"
 
@@ -20,6 +21,7 @@ void target_done(Target *target) {
         if (target->token)
                 explicit_bzero(target->token, strlen(target->token));
         free(target->token);
+        json_object_put(target->contexts);
         *target = (Target){};
 }
 
@@ -131,7 +133,45 @@ int target_resolve_at(const Options *options, const char *host, bool with_token,
         return with_token && token_file && *token_file ? read_token(token_file, &ret->token) : 0;
 }
 
+/* The context that is meant: by its name, or the current one where nobody says where. *RET stays NULL when
+ * there is none. */
+static int find_context(const Options *options, json_object **contexts, json_object **ret) {
+        const char *name = options_get(options, OPTION_CONTEXT), *host = getenv("DAGGYCTL_HOST");
+        bool is_said = options_has(options, OPTION_HOST) || options_has(options, OPTION_QUEUE);
+        if (name && is_said) {
+                say("--context says where: neither --host nor --queue goes with it");
+                return -EINVAL;
+        }
+        if (!name && (is_said || (host && *host)))
+                return 0;
+        int r = contexts_read(contexts);
+        if (r < 0)
+                return r;
+        if (!name)
+                name = member_text(*contexts, "current");
+        *ret = *name ? context_find(*contexts, name) : NULL;
+        if (*ret || !*name)
+                return 0;
+        say("there is no context \"%s\"", name);
+        return -EINVAL;
+}
+
 int target_resolve(const Options *options, Target *ret) {
-        const char *host = options_get(options, OPTION_HOST) ?: getenv("DAGGYCTL_HOST");
-        return target_resolve_at(options, host, true, ret);
+        json_object *context = NULL;
+        int r = find_context(options, &ret->contexts, &context);
+        if (r < 0)
+                return r;
+        if (!context)
+                return target_resolve_at(
+                                options,
+                                options_get(options, OPTION_HOST) ?: getenv("DAGGYCTL_HOST"),
+                                true,
+                                ret);
+        /* What the command line says comes later, and counts. */
+        Options all = {};
+        context_add_options(context, &all);
+        all.given |= options->given;
+        for (unsigned i = 0; i < options->n && all.n < LIST_OPTION_MAX; i++)
+                all.list[all.n++] = options->list[i];
+        return target_resolve_at(&all, options_get(&all, OPTION_HOST), true, ret);
 }

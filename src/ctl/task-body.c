@@ -12,6 +12,8 @@
 
 #include "base/text.h"
 #include "core/json/json.h"
+#include "core/task/task-spec.h"
+#include "core/task/trace-context.h"
 #include "core/text/amount-text.h"
 #include "core/text/base64.h"
 #include "ctl/say.h"
@@ -138,6 +140,20 @@ int task_body_add_piped_input(const Options *options, json_object *body) {
         return r;
 }
 
+/* A list, of as many as there are options. */
+static int add_element(json_object *parent, const char *key, const char *value) {
+        json_object *list = member(parent, key);
+        if (!list) {
+                list = json_object_new_array();
+                int r = json_add(parent, key, list);
+                if (r < 0)
+                        return r;
+        }
+        if (!text_is_utf8(value, strlen(value)))
+                return -EILSEQ;
+        return json_append(list, json_object_new_string(value));
+}
+
 static const BodyField resource_fields[] = {
         { OPTION_CORES, add_number, NULL, "cores" },
         { OPTION_MEMORY, add_memory, NULL, "memory_mb" },
@@ -163,6 +179,7 @@ static const BodyField body_fields[] = {
         { OPTION_RETRY, add_integer, "retry", "max" },
         { OPTION_BACKOFF, add_span, "retry", "backoff" },
         { OPTION_PRIORITY, add_integer, NULL, "priority" },
+        { OPTION_AFTER, add_element, NULL, "after" },
         {},
 };
 
@@ -252,6 +269,17 @@ int task_body_from_file(const char *path, json_object **ret) {
         r = json_parse(text.data, text.size, ret, &problem);
         if (r < 0)
                 say("%s: %s", path, problem.detail);
+        return r;
+}
+
+int task_body_add_trace(json_object *body) {
+        int r = trace_context_add(
+                        body,
+                        TASK_ENVIRONMENT_MAX,
+                        getenv(TRACE_PARENT_VARIABLE),
+                        getenv(TRACE_STATE_VARIABLE));
+        if (r < 0)
+                say("%s", strerror(-r));
         return r;
 }
 

@@ -23,6 +23,10 @@ int task_body_from_file(const char *path, json_object **ret);
 /* Adds {"cores","memory_mb",…} to OBJECT as --cores, --memory and --resource say. */
 int task_body_add_resources(const Options *options, json_object *object);
 
+/* The trace that our own environment tells of (TRACEPARENT) goes on in the task, or in each of several,
+ * unless it names one itself. -ENOMEM, said. */
+int task_body_add_trace(json_object *body);
+
 /* A new id for a task: the client's own choice, so that it can repeat a submission whose answer got lost. */
 #define TASK_ID_SIZE 17
 void task_id_choose(char buffer[static TASK_ID_SIZE]);

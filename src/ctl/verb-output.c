@@ -8,44 +8,57 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "core/http/event-parse.h"
 #include "core/json/json.h"
 #include "core/task/shell-status.h"
 #include "ctl/attempt.h"
+#include "ctl/event-watch.h"
 #include "ctl/follow.h"
 #include "ctl/say.h"
 #include "ctl/verbs.h"
 
-#define HEARTBEATS_MISSED_USEC (45 * USEC_PER_SEC) /* three, a comment being sent every 15 s */
-#define EVENT_BYTES_MAX        (1024 * 1024)
-#define EVENT_ID_BYTES_MAX     128
+#define STREAMS_MAX 2
 
-/* The stream of a live task ends when its runner is upgraded, which a queue hides. What comes later is had by
+/* The streams of a live task end when its runner is upgraded, which a queue hides. What comes later is had by
  * asking again; but another attempt of a queue's has another output. */
-static int follow_to_the_end(Session *session, const char *task_id, FollowedStream *stream) {
+static int follow_to_the_end(Session *session, const char *task_id, FollowedStream *streams, unsigned n) {
         for (;;) {
                 _cleanup_(answer_done) Answer answer = {};
-                int status = follow_streams(session, task_id, stream, 1, true);
+                int status = follow_streams(session, task_id, streams, n, true);
                 if (status == 0)
                         status = attempt_get_submitted(session, task_id, &answer);
                 if (status != 0 || attempt_n_earlier(answer.json) > 0)
                         return status;
-                if (!attempt_is_live(answer.json)) /* but it may have been when the stream ended */
-                        return follow_streams(session, task_id, stream, 1, false);
+                if (!attempt_is_live(answer.json)) /* but it may have been when the streams ended */
+                        return follow_streams(session, task_id, streams, n, false);
                 if (session_pause(session, session_retry_delay(0)) < 0)
                         return SHELL_STATUS_SIGNAL + SIGINT;
         }
 }
 
+/* Which of them, and where they go: with --all each to our own of that name. */
+static unsigned choose_streams(const Options *options, FollowedStream streams[static STREAMS_MAX]) {
+        bool all = options_has(options, OPTION_ALL), errors = options_has(options, OPTION_STDERR);
+        streams[0] = (FollowedStream){ .name = errors && !all ? "stderr" : "stdout", .fd = STDOUT_FILENO };
+        streams[1] = (FollowedStream){ .name = "stderr", .fd = STDERR_FILENO };
+        return all ? 2 : 1;
+}
+
+/* Nobody keeps the order between the two streams. While they are followed it is that of their arrival; later
+ * one comes behind the other, which does not look like an order that there was. */
+static int print_streams(Session *session, const char *task_id, FollowedStream *streams, unsigned n) {
+        if (options_has(&session->options, OPTION_FOLLOW))
+                return follow_to_the_end(session, task_id, streams, n);
+        int status = 0;
+        for (unsigned i = 0; status == 0 && i < n; i++)
+                status = follow_streams(session, task_id, &streams[i], 1, false);
+        return status;
+}
+
 int verb_output(Session *session, char **arguments) {
-        bool follow = options_has(&session->options, OPTION_FOLLOW);
         for (char **id = arguments; *id; id++) {
-                FollowedStream stream = {
-                        .name = options_has(&session->options, OPTION_STDERR) ? "stderr" : "stdout",
-                        .fd = STDOUT_FILENO,
-                };
-                int status = follow ? follow_to_the_end(session, *id, &stream) :
-                                      follow_streams(session, *id, &stream, 1, false);
+                FollowedStream streams[STREAMS_MAX];
+                unsigned n = choose_streams(&session->options, streams);
+                int status = print_streams(session, *id, streams, n);
                 if (status != 0)
                         return status;
         }
@@ -53,16 +66,10 @@ int verb_output(Session *session, char **arguments) {
 }
 
 /* Events are read for ever. */
-typedef struct Watch {
+typedef struct Events {
         Session *session;
-        EventParser parser;
-        char last_id[EVENT_ID_BYTES_MAX];
-        bool done;
-        int status;
-        bool answered; /* by this connection */
-        int error;
-        char *error_text;
-} Watch;
+        EventWatch *watch;
+} Events;
 
 static int print_task_event(Text *line, json_object *task) {
         const char *result = member_text(task, "result"), *worker = member_text(task, "worker");
@@ -80,21 +87,21 @@ static int print_other_event(Text *line, const ParsedEvent *event) {
 }
 
 /* There is no use in going on when nothing can be told. */
-static int print_event(Watch *watch, const char *line, size_t size) {
+static int print_event(Events *events, const char *line, size_t size) {
         int r = print_line(line, size);
         if (r < 0)
-                watch->status = r == -EPIPE ? SHELL_STATUS_SIGNAL + SIGPIPE : SHELL_STATUS_REFUSED;
+                event_watch_end(events->watch,
+                                r == -EPIPE ? SHELL_STATUS_SIGNAL + SIGPIPE : SHELL_STATUS_REFUSED);
         return r;
 }
 
 static int on_event(const ParsedEvent *event, void *userdata) {
-        Watch *watch = userdata;
+        Events *events = userdata;
         _cleanup_(json_putp) json_object *json = NULL;
         _cleanup_(text_done) Text line = {}, printable = {};
         Problem problem = {};
-        (void) snprintf(watch->last_id, sizeof(watch->last_id), "%s", event->id);
-        if (watch->session->json)
-                return print_event(watch, event->data, event->data_size);
+        if (events->session->json)
+                return print_event(events, event->data, event->data_size);
         int r = json_parse(event->data, event->data_size, &json, &problem);
         if (r == -ENOMEM)
                 return r;
@@ -104,72 +111,20 @@ static int on_event(const ParsedEvent *event, void *userdata) {
                                                  print_other_event(&line, event);
         if (r >= 0)
                 r = text_append_printable(&printable, line.data, line.size, "");
-        return r < 0 ? r : print_event(watch, printable.data, printable.size);
+        return r < 0 ? r : print_event(events, printable.data, printable.size);
 }
 
-static int on_event_data(HttpCall *call, const void *bytes, size_t size, void *userdata) {
-        Watch *watch = userdata;
-        watch->answered = true;
-        return event_parser_feed(&watch->parser, bytes, size, on_event, watch);
-}
-
-static void on_events_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
-        Watch *watch = userdata;
-        watch->done = true;
-        watch->error = outcome->error;
-        watch->answered |= outcome->status == 200;
-        free(watch->error_text);
-        watch->error_text = strdup(outcome->error_text);
-        if (watch->status == 0 && outcome->error == 0 && outcome->status != 200) {
-                session_say_problem(watch->session, outcome->status, outcome->body, outcome->body_size);
-                watch->status = SHELL_STATUS_REFUSED;
-        }
-}
-
-static int watch_once(Watch *watch) {
-        _cleanup_(http_call_freep) HttpCall *call = NULL;
-        _cleanup_(freep) char *url = NULL;
-        char header[sizeof("Last-Event-ID: ") + EVENT_ID_BYTES_MAX];
-        const char *const headers[] = { *watch->last_id ? header : NULL, NULL };
-        HttpCallOptions options;
-        int r = session_prepare(watch->session, "GET", "/api/v1/events", &options, &url);
-        if (r < 0)
-                return r;
-        (void) snprintf(header, sizeof(header), "Last-Event-ID: %s", watch->last_id);
-        event_parser_done(&watch->parser);
-        watch->parser = (EventParser){ .line_bytes_max = EVENT_BYTES_MAX,
-                                       .event_bytes_max = EVENT_BYTES_MAX };
-        watch->done = watch->answered = false;
-        options.headers = headers;
-        options.idle_usec = HEARTBEATS_MISSED_USEC;
-        options.on_data = on_event_data;
-        options.on_done = on_events_done;
-        options.userdata = watch;
-        r = http_call_new(watch->session->client, &options, &call);
-        return r < 0 ? r : session_run_until(watch->session, &watch->done);
-}
-
-static void watch_done(Watch *watch) {
-        event_parser_done(&watch->parser);
-        free(watch->error_text);
+static void events_done(Events *events) {
+        event_watch_free(events->watch);
 }
 
 int verb_events(Session *session, char **arguments) {
-        _cleanup_(watch_done) Watch watch = { .session = session };
-        usec_t last_usec = 0; /* when there was an answer: never yet */
-        for (unsigned n_failures = 0;; n_failures++) {
-                int r = watch_once(&watch);
-                if (r < 0 || watch.status != 0)
-                        return watch.status ?: SHELL_STATUS_REFUSED;
-                if (watch.answered) {
-                        last_usec = usec_now(CLOCK_BOOTTIME);
-                        n_failures = 0;
-                }
-                if (last_usec == 0 || usec_now(CLOCK_BOOTTIME) - last_usec > PATIENCE_USEC) {
-                        say("%s does not answer: %s", session->target.name, watch.error_text ?: "");
-                        return SHELL_STATUS_UNREACHABLE;
-                }
-                if (session_pause(session, session_retry_delay(n_failures)) < 0)
-                        return SHELL_STATUS_REFUSED;
-        }
+        _cleanup_(events_done) Events events = { .session = session };
+        int r = event_watch_new(
+                        session,
+                        &(EventWatchHandlers){ .on_event = on_event, .userdata = &events },
+                        &events.watch);
+        if (r >= 0)
+                r = session_run_until(session, event_watch_ended(events.watch));
+        return r < 0 ? SHELL_STATUS_REFUSED : event_watch_status(events.watch);
 }

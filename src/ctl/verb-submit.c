@@ -12,6 +12,7 @@
 #include "core/json/json.h"
 #include "core/task/shell-status.h"
 #include "ctl/attempt.h"
+#include "ctl/each.h"
 #include "ctl/follow.h"
 #include "ctl/path.h"
 #include "ctl/say.h"
@@ -28,13 +29,12 @@ static int read_body(const Session *session, char **arguments, json_object **ret
                 say("--file says it all: neither a command nor options of the task go with it");
                 return -EINVAL;
         }
-        if (file)
-                return task_body_from_file(file, ret);
-        if (!*arguments) {
+        if (!file && !*arguments) {
                 say("there is no command");
                 return -EINVAL;
         }
-        return task_body_from_options(options, arguments, ret);
+        int r = file ? task_body_from_file(file, ret) : task_body_from_options(options, arguments, ret);
+        return r < 0 ? r : task_body_add_trace(*ret);
 }
 
 /* By --id, by the body, or a new one; the body of a single submission then need not name it. */
@@ -116,6 +116,19 @@ static int submit_batch(Session *session, json_object *body) {
         return is_told ? status : status ?: SHELL_STATUS_REFUSED;
 }
 
+static int submit_each(Session *session, json_object *body) {
+        const char *input = options_get(&session->options, OPTION_STDIN);
+        if (input && streq(input, "-") && streq(options_get(&session->options, OPTION_EACH), "-")) {
+                say("stdin is either the lines of --each or what the tasks read");
+                return SHELL_STATUS_USAGE;
+        }
+        if (session->json || !json_object_is_type(body, json_type_object)) {
+                say("--each takes one task, and prints ids");
+                return SHELL_STATUS_USAGE;
+        }
+        return each_submit(session, body);
+}
+
 int verb_submit(Session *session, char **arguments) {
         _cleanup_(json_putp) json_object *body = NULL;
         _cleanup_(freep) char *id = NULL;
@@ -123,6 +136,8 @@ int verb_submit(Session *session, char **arguments) {
         int r = read_body(session, arguments, &body);
         if (r < 0)
                 return SHELL_STATUS_USAGE;
+        if (options_has(&session->options, OPTION_EACH))
+                return submit_each(session, body);
         if (json_object_is_type(body, json_type_array))
                 return submit_batch(session, body);
         r = settle_id(session, body, &id);

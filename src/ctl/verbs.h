@@ -11,9 +11,14 @@ int verb_submit(Session *session, char **arguments);
 
 int verb_show(Session *session, char **arguments);
 int verb_list(Session *session, char **arguments);
+int verb_summary(Session *session, char **arguments);
+int verb_top(Session *session, char **arguments);
+int verb_context(Session *session, char **arguments);
 int verb_wait(Session *session, char **arguments);
 int verb_stop(Session *session, char **arguments);
 int verb_forget(Session *session, char **arguments);
+
+int verb_retry(Session *session, char **arguments);
 
 int verb_output(Session *session, char **arguments);
 int verb_events(Session *session, char **arguments);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A new task: stored first, then told that it is accepted, and waiting in the scheduler. */
+/* A new task, or one that is tried again: stored first, then told that it is accepted, and waiting in the
+ * scheduler. */
 
 #include <string.h>
 
@@ -43,6 +44,13 @@ static int new_task(Delivery *delivery, const NewTask *wanted, const Moment *now
         return 0;
 }
 
+int delivery_add_task(Delivery *delivery, Task *new_task) {
+        int r = task_table_add(&delivery->tasks, new_task);
+        if (r >= 0)
+                delivery->n_uncommitted++;
+        return r;
+}
+
 int delivery_put_task(
                 Delivery *delivery,
                 const NewTask *wanted,
@@ -51,6 +59,9 @@ int delivery_put_task(
                 Task **ret) {
         _cleanup_(task_freep) Task *task = NULL;
         int r = new_task(delivery, wanted, now, &task);
+        if (r < 0)
+                return r;
+        r = task_set_after(task, wanted->spec->after, wanted->after, batch);
         if (r < 0)
                 return r;
         r = store_batch_put_task(
@@ -66,10 +77,9 @@ int delivery_put_task(
                         },
                         wanted->spec->task->labels);
         if (r >= 0)
-                r = task_table_add(&delivery->tasks, task);
+                r = delivery_add_task(delivery, task);
         if (r < 0)
                 return r;
-        delivery->n_uncommitted++;
         *ret = TAKE_PTR(task);
         return 0;
 }
@@ -85,7 +95,12 @@ static int schedule(Task *task, const Moment *now) {
         if (strlen(task->spec_text) > SPEC_KEPT_MAX)
                 free(TAKE_PTR(task->spec_text));
         delivery->n_uncommitted--;
-        delivery->listener->queued(task, REASON_NONE, delivery->listener_userdata);
+        task_hold_if_after(task);
+        delivery->listener->queued(
+                        task,
+                        task->work.is_retried ? REASON_RETRY : REASON_NONE,
+                        delivery->listener_userdata);
+        task->work.is_retried = false;
         if (task->work.stop_early)
                 scheduler_stop_task(delivery->scheduler, task->scheduled);
         delivery_wake(delivery);
@@ -166,13 +181,19 @@ static void store_stop(Task *task) {
         (void) task_commit(task, batch, on_stop_stored);
 }
 
+bool task_is_to_stop(const Task *task) {
+        const ScheduledTask *scheduled = task->scheduled;
+        return scheduled ? scheduled->stop_requested || scheduled->state == SCHEDULED_ENDED :
+                           task->work.stop_early;
+}
+
 void delivery_stop_task(Delivery *delivery, Task *task, const Moment *now) {
+        if (task_is_to_stop(task))
+                return;
         if (!task->scheduled) {
                 task->work.stop_early = true;
                 return;
         }
-        if (task->scheduled->stop_requested || task->scheduled->state == SCHEDULED_ENDED)
-                return;
         store_stop(task);
         scheduler_stop_task(delivery->scheduler, task->scheduled);
         delivery_wake(delivery);

@@ -41,6 +41,9 @@ struct Delivery {
         DeliveryWorker *first_touched;    /* whose events may be wanted, or not, since the last turn */
         EndedAttempt *first_ended;        /* all whose end is not on disk */
         size_t n_uncommitted;
+        DependencyGraph dependencies;
+        unsigned n_settling_put_off; /* by so many what follows from ends is put off */
+        size_t n_failing;            /* for what they waited for, and their results are not on disk */
         usec_t output_patience_usec; /* for a worker that does not send what it has */
 };
 
@@ -137,6 +140,28 @@ size_t task_table_count(const TaskTable *table);
 
 /* Gives TASK's attempt an id, under which it is found; NULL: none. -ENOMEM. */
 int task_table_set_attempt(TaskTable *table, Task *task, const char *attempt_id);
+
+/* accept.c: NEW_TASK has been added to a batch; taken over on success. */
+int delivery_add_task(Delivery *delivery, Task *new_task);
+
+/* after.c */
+
+/* TASK, new or to be tried again, waits for those of AFTER, NULL-terminated, or NULL: those that are live,
+ * with STATES of the others. Adds to BATCH what is to be known of that. -ENOMEM, -EDQUOT. */
+int task_set_after(Task *task, char *const *after, const AfterState *states, StoreBatch *batch);
+
+/* TASK, which has just been scheduled, waits for those first. */
+void task_hold_if_after(Task *task);
+
+/* TASK, which was taken up and waits, waits for the one of ID, or FAILED with it. */
+int task_restore_after(Task *task, const char *id, bool failed);
+
+/* Others wait for TASK no more, which has ended. */
+void task_settle(Task *task, bool completed);
+
+/* What follows for others from what has ended, a part of it in each turn; and whether there is any. */
+bool delivery_settling_is_due(const Delivery *delivery);
+void delivery_take_settled(Delivery *delivery, const Moment *now);
 
 /* dispatch.c */
 void delivery_take_actions(Delivery *delivery, const Moment *now);

@@ -45,6 +45,7 @@ Delivery *delivery_free(Delivery *delivery) {
         for (size_t i = 0; i < delivery->n_workers; i++)
                 free(delivery->workers[i]);
         free(delivery->workers);
+        dependency_graph_done(&delivery->dependencies);
         deadline_heap_done(&delivery->task_deadlines);
         deadline_heap_done(&delivery->worker_deadlines);
         scheduler_free(delivery->scheduler);
@@ -136,6 +137,7 @@ static void listen_to_workers(Delivery *delivery, const Moment *now) {
 
 void delivery_run(Delivery *delivery, const Moment *now) {
         take_deadlines(delivery, now);
+        delivery_take_settled(delivery, now);
         scheduler_run(delivery->scheduler, now->boottime_usec);
         delivery_take_actions(delivery, now);
         scheduler_check(delivery->scheduler, CHECKED_WORKERS);
@@ -148,6 +150,8 @@ static usec_t first_of(const DeadlineHeap *heap) {
 }
 
 usec_t delivery_deadline(const Delivery *delivery, const Moment *now) {
+        if (delivery_settling_is_due(delivery))
+                return now->boottime_usec;
         usec_t usec = scheduler_deadline(delivery->scheduler, now->boottime_usec),
                task_usec = first_of(&delivery->task_deadlines),
                worker_usec = first_of(&delivery->worker_deadlines);

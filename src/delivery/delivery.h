@@ -5,6 +5,8 @@
  * no clock and no logging: a task's story in the order in which it happens is
  *
  *   accept.c    it is stored, then it waits
+ *   retry.c     the same of one that has ended, and is to be tried again
+ *   after.c     it waits for other tasks first
  *   dispatch.c  the scheduler's actions: where it goes is stored first
  *   submit.c    it is submitted, and what the answer means
  *   watch.c     what workers tell, by themselves and when they are listed
@@ -23,6 +25,7 @@
 
 #include "base/cleanup.h"
 #include "base/hash-table.h"
+#include "core/scheduling/dependencies.h"
 #include "core/scheduling/scheduler.h"
 #include "core/store/result-clock.h"
 #include "core/task/queue-attempt.h"
@@ -123,6 +126,9 @@ typedef struct TaskWork {
         unsigned n_placing; /* of these, where attempts go; all but the last of them were given up */
         bool finish_seen; /* its worker says that the attempt is over, maybe before it says that it took it */
         bool stop_early;  /* a client wants it stopped before it could be scheduled */
+        bool is_retried;  /* it had ended, and is on its way to wait again */
+        Dependent dependent;     /* on others that are not finished */
+        char *failed_dependency; /* an id: one that has not completed; NULL */
 } TaskWork;
 
 /* A task that is not finished. Others than the delivery only read it. */
@@ -140,6 +146,7 @@ struct Task {
         char *unit;               /* there; NULL until told */
         char *note;               /* why no worker takes it; NULL */
         bool is_stored;           /* as a finished one: only its listener is left to be told */
+        Awaited *awaited;         /* by others; owned; NULL: by none */
         void *userdata;           /* the program's */
         TaskWork work;
         UT_hash_handle by_id, by_attempt;
@@ -187,15 +194,25 @@ usec_t delivery_deadline(const Delivery *delivery, const Moment *now);
 
 /* ── accept.c ── */
 
+/* How a task that another one is to wait for has ended. */
+typedef enum AfterState {
+        AFTER_COMPLETED,
+        AFTER_FAILED, /* in whatever other way, or nobody knows it any more and it had not completed when it
+                         was */
+} AfterState;
+
 /* What a client submitted. Borrowed. */
 typedef struct NewTask {
         const char *task_id;
         const QueueSpec *spec;
         json_object *body; /* as submitted; changed */
+        const AfterState *
+                        after; /* of each in spec->after that is not live; NULL where there is no such list */
 } NewTask;
 
 /* Adds a new task to BATCH. It is in the table then, and waits as soon as delivery_accept() has stored it.
- * -EAGAIN: the store has no number for it. -EMSGSIZE: what would be sent to a worker is too large for it. */
+ * -EAGAIN: the store has no number for it. -EMSGSIZE: what would be sent to a worker is too large for it.
+ * -EDQUOT: too many tasks wait for too many others. */
 int delivery_put_task(
                 Delivery *delivery,
                 const NewTask *wanted,
@@ -220,6 +237,23 @@ size_t delivery_n_uncommitted(const Delivery *delivery);
 /* A client wants it stopped. */
 void delivery_stop_task(Delivery *delivery, Task *task, const Moment *now);
 
+/* ── retry.c ── */
+
+/* How often a task may be tried in all. */
+#define ATTEMPTS_MAX 2000
+
+/* Adds to BATCH that the task of ENTRY, read from the store with its attempts, waits again; as with
+ * delivery_put_task(). SPEC is its specification, AFTER as in NewTask. -EBUSY: it is live. -E2BIG: it has
+ * been tried too often. */
+int delivery_put_retry(
+                Delivery *delivery,
+                const StoreEntry *entry,
+                const QueueSpec *spec,
+                const AfterState *after,
+                StoreBatch *batch,
+                const Moment *now,
+                Task **ret);
+
 /* ── what a worker tells by itself (watch.c) ── */
 
 void delivery_worker_connected(DeliveryWorker *worker, const Moment *now);
@@ -241,6 +275,14 @@ size_t delivery_n_tasks(const Delivery *delivery);
 /* Whether clients see it as running: a worker has it. */
 bool task_is_running(const Task *task);
 
+/* While many tasks are stopped one after the other, what the end of one means for those that wait for it is
+ * put off, or they would have failed for it before they are stopped themselves. Each call with PUT_OFF is
+ * followed by one without. */
+void delivery_put_off_settling(Delivery *delivery, bool put_off);
+
+/* Whether a client has wanted it stopped already, or it is over. */
+bool task_is_to_stop(const Task *task);
+
 /* Reads TEXT, the stored specification of TASK_ID. The caller frees *ret. */
 int delivery_parse_spec(const Delivery *delivery, const char *text, const char *task_id, QueueSpec **ret);
 
@@ -251,6 +293,9 @@ int task_describe(
                 const StoredAttempt *attempts,
                 size_t n_attempts,
                 json_object **ret);
+
+/* "pending" of a task that is queued: why it does not run. -ENOMEM. *RET is NULL if it is not. */
+int task_describe_pending(const Task *task, const Moment *now, json_object **ret);
 
 /* Nobody reads at WORKER any more what was written by an attempt of TASK_ID that was not the last. */
 void delivery_release_attempt(
@@ -267,3 +312,6 @@ int delivery_restore(
                 const StoredTask *row,
                 const StoredAttempt *attempt,
                 const Moment *now);
+
+/* Then, when all tasks are taken up, whom they wait for. */
+int delivery_restore_dependency(Delivery *delivery, const StoredDependency *dependency, const Moment *now);

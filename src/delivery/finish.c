@@ -37,6 +37,9 @@ static void on_stored(int r, const Moment *now, void *userdata) {
                 return;
         }
         task->is_stored = true;
+        task_settle(task, streq(task->work.state_word, "completed"));
+        if (task->scheduled->reason == REASON_DEPENDENCY)
+                delivery->n_failing--;
         delivery->listener->finished(
                         task, task->work.state_word, task->work.result_word, delivery->listener_userdata);
         if (task->worker) {
@@ -66,9 +69,9 @@ static void store(Task *task, StoreBatch *batch, const Moment *now) {
 /* Its words outlive RESULT. */
 static const char *known_word(json_object *result, const char *key) {
         static const char *const words[] = {
-                "completed", "errored",   "killed",   "success",     "exit-code",
-                "signal",    "core-dump", "oom-kill", "exec-failed", "start-failed",
-                "timeout",   "stopped",   "canceled", "shutdown",    "worker-lost",
+                "completed", "errored",  "killed",      "success",           "exit-code", "signal",
+                "core-dump", "oom-kill", "exec-failed", "start-failed",      "timeout",   "stopped",
+                "canceled",  "shutdown", "worker-lost", "dependency-failed",
         };
         json_object *value;
         if (!json_object_object_get_ex(result, key, &value))
@@ -134,6 +137,8 @@ static QueueEnd queue_end(const Task *task) {
                 return QUEUE_END_INVALID;
         case REASON_LOST:
                 return QUEUE_END_LOST;
+        case REASON_DEPENDENCY:
+                return QUEUE_END_DEPENDENCY;
         case REASON_NONE:
         case REASON_RESULT:
         case REASON_RETRY:
@@ -155,6 +160,7 @@ static const char *end_note(const Task *task, QueueEnd end) {
                                 "its worker was lost, or has forgotten it";
         case QUEUE_END_LIVE:
         case QUEUE_END_INVALID:
+        case QUEUE_END_DEPENDENCY:
                 break;
         }
         return task->note;

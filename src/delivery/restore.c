@@ -69,6 +69,14 @@ static int restore_attempt(
         return 0;
 }
 
+int delivery_restore_dependency(Delivery *delivery, const StoredDependency *dependency, const Moment *now) {
+        Task *task = delivery_find_task(delivery, dependency->task_id);
+        ScheduledState state = task ? task->scheduled->state : SCHEDULED_ENDED;
+        if (!task || (state != SCHEDULED_WAITING && state != SCHEDULED_HELD)) /* stopped, perhaps */
+                return 0;
+        return task_restore_after(task, dependency->on_id, dependency->failed);
+}
+
 int delivery_restore(
                 Delivery *delivery,
                 const StoredTask *row,

@@ -21,6 +21,7 @@ typedef void (*StoreDone)(int r, const Moment *now, void *userdata);
 /* What of a task is wanted besides its row. */
 typedef struct StoreWanted {
         bool attempts;
+        bool dependencies;
         uint64_t output_bytes_max; /* of each stream of the attempt that became its result; 0: none */
         bool tail;                 /* the last ones, not the first */
 } StoreWanted;
@@ -36,6 +37,8 @@ typedef struct StoreEntry {
         StoredTask task;
         const StoredAttempt *attempts; /* first to last */
         size_t n_attempts;
+        const StoredDependency *dependencies;
+        size_t n_dependencies;
         StoreOutput outputs[STORED_STDERR + 1];
 } StoreEntry;
 
@@ -65,6 +68,8 @@ typedef struct StoreLoader {
                        const StoredAttempt *attempt,
                        const Moment *now,
                        void *userdata);
+        /* Of a task that is not finished, after all tasks. */
+        int (*on_dependency)(const StoredDependency *dependency, const Moment *now, void *userdata);
         StoreDone done;
         void *userdata;
 } StoreLoader;

@@ -33,6 +33,9 @@ void task_free(Task *task) {
         deadline_clear(&delivery->task_deadlines, &task->work.deadline);
         task_ended_free(task);
         task_set_worker(task, NULL);
+        dependency_drop(&delivery->dependencies, &task->work.dependent);
+        task_settle(task, false);
+        free(task->work.failed_dependency);
         free(task->work.result);
         free(task->task_id);
         free(task->spec_text);

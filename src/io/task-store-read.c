@@ -31,6 +31,10 @@ static const char *const statement_texts[] = {
         [READ_TASK] = "SELECT " TASK_COLUMNS " FROM tasks t LEFT JOIN specs s ON s.seq = t.seq "
                       "WHERE t.task_id = ?",
         [READ_ATTEMPTS] = "SELECT " ATTEMPT_COLUMNS " FROM attempts a WHERE a.seq = ? ORDER BY a.number",
+        [READ_DEPENDENCIES] = "SELECT t.task_id, d.on_id, d.failed FROM dependencies d "
+                              "JOIN tasks t ON t.seq = d.seq WHERE d.seq = ?",
+        [READ_LIVE_DEPENDENCIES] = "SELECT t.task_id, d.on_id, d.failed FROM dependencies d "
+                                   "JOIN tasks t ON t.seq = d.seq WHERE t.state IN ('queued', 'running')",
         [READ_OUTPUT] = "SELECT position, bytes FROM outputs "
                         "WHERE seq = ? AND number = ? AND stream = ? AND position <= ? "
                         "ORDER BY position DESC LIMIT 1",
@@ -216,6 +220,40 @@ int task_store_attempts(TaskStore *store, uint64_t seq, StoredAttemptHandler han
                         return r;
         }
         return r;
+}
+
+static int read_dependencies(
+                TaskStore *store,
+                sqlite3_stmt *statement,
+                StoredDependencyHandler handler,
+                void *userdata) {
+        int r;
+        while ((r = statement_step(store, statement)) > 0) {
+                const StoredDependency dependency = {
+                        .task_id = column_text(statement, 0),
+                        .on_id = column_text(statement, 1),
+                        .failed = sqlite3_column_int(statement, 2) != 0,
+                };
+                r = dependency.task_id && dependency.on_id ? handler(&dependency, userdata) : -ENOMEM;
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
+int task_store_dependencies(TaskStore *store, uint64_t seq, StoredDependencyHandler handler, void *userdata) {
+        _cleanup_(statement_release) sqlite3_stmt *statement = NULL;
+        int r = statement_take(store, READ_DEPENDENCIES, &statement);
+        if (r < 0)
+                return r;
+        (void) sqlite3_bind_int64(statement, 1, (int64_t) seq);
+        return read_dependencies(store, statement, handler, userdata);
+}
+
+int task_store_load_dependencies(TaskStore *store, StoredDependencyHandler handler, void *userdata) {
+        _cleanup_(statement_release) sqlite3_stmt *statement = NULL;
+        int r = statement_take(store, READ_LIVE_DEPENDENCIES, &statement);
+        return r < 0 ? r : read_dependencies(store, statement, handler, userdata);
 }
 
 static int filter_check(const StoreFilter *filter) {

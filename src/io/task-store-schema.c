@@ -89,6 +89,13 @@ const SchemaStep store_schema_steps[] = {
           "ALTER TABLE workers ADD COLUMN url TEXT;"
           "ALTER TABLE workers ADD COLUMN before_url TEXT;"
           "ALTER TABLE workers ADD COLUMN token TEXT;" },
+        /* Tasks wait for others. */
+        { "CREATE TABLE dependencies ("
+          "        on_id TEXT NOT NULL,"
+          "        seq INTEGER NOT NULL,"
+          "        failed INTEGER NOT NULL,"
+          "        PRIMARY KEY (on_id, seq)) WITHOUT ROWID;"
+          "CREATE INDEX dependencies_by_seq ON dependencies (seq);" },
 };
 
 const size_t store_n_schema_steps = sizeof(store_schema_steps) / sizeof(*store_schema_steps);

@@ -25,11 +25,24 @@ static const char *const statement_texts[] = {
         [WRITE_TASK_UPDATE] = "UPDATE tasks SET state = ?2, priority = ?3, retries = ?4, losses = ?5, "
                               "stop_requested = ?6, queue_usec = ?7, not_before_usec = ?8 WHERE seq = ?1",
         [WRITE_TASK_FINISH] = "UPDATE tasks SET state = ?2, finish_usec = ?3, result = ?4 WHERE seq = ?1",
+        [WRITE_TASK_RETRY] =
+                        "UPDATE tasks SET state = 'queued', retries = 0, losses = 0, stop_requested = 0, "
+                        "queue_usec = ?2, not_before_usec = 0, finish_usec = 0, result = NULL "
+                        "WHERE seq = ?1 AND state NOT IN ('queued', 'running')",
+        [WRITE_DEPENDENCY] =
+                        "INSERT INTO dependencies (on_id, seq, failed) SELECT ?2, ?1, coalesce("
+                        "(SELECT state NOT IN ('queued', 'running') FROM tasks WHERE task_id = ?2), 1) "
+                        "WHERE coalesce((SELECT state FROM tasks WHERE task_id = ?2), '') <> 'completed'",
+        [WRITE_DEPENDENTS_COMPLETED] = "DELETE FROM dependencies "
+                                       "WHERE on_id = (SELECT task_id FROM tasks WHERE seq = ?)",
+        [WRITE_DEPENDENTS_FAILED] = "UPDATE dependencies SET failed = 1 "
+                                    "WHERE on_id = (SELECT task_id FROM tasks WHERE seq = ?)",
         [WRITE_TASK_DELETE] = "DELETE FROM tasks WHERE seq = ?",
         [WRITE_SPEC_DELETE] = "DELETE FROM specs WHERE seq = ?",
         [WRITE_LABELS_DELETE] = "DELETE FROM labels WHERE seq = ?",
         [WRITE_ATTEMPTS_DELETE] = "DELETE FROM attempts WHERE seq = ?",
         [WRITE_OUTPUTS_DELETE] = "DELETE FROM outputs WHERE seq = ?",
+        [WRITE_DEPENDENCIES_DELETE] = "DELETE FROM dependencies WHERE seq = ?",
         [WRITE_ATTEMPT] = "REPLACE INTO attempts (seq, number, state, worker_id, runner_task_id, "
                           "runner_instance, place_usec, finish_usec, unanswered, attempt) "
                           "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -129,6 +142,13 @@ static int binder_run_on_row(StoreWriter *writer, const Binder *bound) {
         return r >= 0 && sqlite3_changes(writer->db) == 0 ? -ENOENT : r;
 }
 
+/* For a statement that is only told the task. */
+static int run_for_task(StoreWriter *writer, WriteStatement statement, uint64_t seq) {
+        Binder row = binder(writer, statement);
+        bind_number(&row, seq);
+        return binder_run(writer, &row);
+}
+
 static int put_task(StoreWriter *writer, const StoredTask *task, char *const *labels) {
         Binder row = binder(writer, WRITE_TASK);
         bind_number(&row, task->seq);
@@ -177,7 +197,31 @@ static int finish_task(StoreWriter *writer, const StoredTask *task) {
         bind_text(&row, stored_state_to_string(task->state));
         bind_number(&row, task->finish_usec);
         bind_text(&row, task->result);
-        return binder_run_on_row(writer, &row);
+        int r = binder_run_on_row(writer, &row);
+        return r < 0 ? r :
+                       run_for_task(writer,
+                                    task->state == STORED_COMPLETED ? WRITE_DEPENDENTS_COMPLETED :
+                                                                      WRITE_DEPENDENTS_FAILED,
+                                    task->seq);
+}
+
+static int retry_task(StoreWriter *writer, const StoredTask *task) {
+        Binder row = binder(writer, WRITE_TASK_RETRY);
+        bind_number(&row, task->seq);
+        bind_number(&row, task->queue_usec);
+        int r = binder_run_on_row(writer, &row);
+        return r < 0 ? r : run_for_task(writer, WRITE_OUTPUTS_DELETE, task->seq);
+}
+
+static int set_dependencies(StoreWriter *writer, const StoreChange *change) {
+        int r = run_for_task(writer, WRITE_DEPENDENCIES_DELETE, change->seq);
+        for (char *const *id = change->dependencies; r >= 0 && id && *id; id++) {
+                Binder row = binder(writer, WRITE_DEPENDENCY);
+                bind_number(&row, change->seq);
+                bind_text(&row, *id);
+                r = binder_run(writer, &row);
+        }
+        return r;
 }
 
 static int put_attempt(StoreWriter *writer, uint64_t seq, const StoredAttempt *attempt) {
@@ -237,14 +281,11 @@ static int put_fact(StoreWriter *writer, const StoreChange *change) {
         return binder_run(writer, &row);
 }
 
-static int delete_task(StoreWriter *writer, int64_t seq) {
-        for (WriteStatement i = WRITE_TASK_DELETE; i <= WRITE_OUTPUTS_DELETE; i++) {
-                (void) sqlite3_bind_int64(writer->statements[i], 1, seq);
-                int r = statement_run(writer->db, writer->statements[i]);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+static int delete_task(StoreWriter *writer, uint64_t seq) {
+        int r = 0;
+        for (WriteStatement i = WRITE_TASK_DELETE; r >= 0 && i <= WRITE_DEPENDENCIES_DELETE; i++)
+                r = run_for_task(writer, i, seq);
+        return r;
 }
 
 static int change_run(StoreWriter *writer, const StoreChange *change) {
@@ -255,8 +296,12 @@ static int change_run(StoreWriter *writer, const StoreChange *change) {
                 return update_task(writer, &change->task);
         case STORE_FINISH_TASK:
                 return finish_task(writer, &change->task);
+        case STORE_RETRY_TASK:
+                return retry_task(writer, &change->task);
         case STORE_DELETE_TASK:
-                return delete_task(writer, (int64_t) change->seq);
+                return delete_task(writer, change->seq);
+        case STORE_SET_DEPENDENCIES:
+                return set_dependencies(writer, change);
         case STORE_PUT_ATTEMPT:
                 return put_attempt(writer, change->seq, &change->attempt);
         case STORE_APPEND_OUTPUT:
@@ -289,7 +334,7 @@ static int prune_run(StoreWriter *writer, const StoreWrite *write) {
         int r = step == SQLITE_ROW || step == SQLITE_DONE ? 0 : store_error(writer->db);
         (void) sqlite3_reset(find);
         for (int i = 0; r >= 0 && i < n; i++)
-                r = delete_task(writer, found[i]);
+                r = delete_task(writer, (uint64_t) found[i]);
         return r < 0 ? r : n;
 }
 

@@ -87,11 +87,16 @@ typedef int (*StoredTaskHandler)(const StoredTask *task, void *userdata);
 typedef int (*StoredAttemptHandler)(const StoredAttempt *attempt, void *userdata);
 typedef int (*StoredWorkerHandler)(const StoredWorker *worker, void *userdata);
 
+typedef int (*StoredDependencyHandler)(const StoredDependency *dependency, void *userdata);
+
 /* ATTEMPT is the last one, or NULL. */
 typedef int (*StoredLiveHandler)(const StoredTask *task, const StoredAttempt *attempt, void *userdata);
 
 /* All tasks that are not finished, in order of arrival; for the start, as it reads them all. */
 int task_store_load_live(TaskStore *store, StoredLiveHandler handler, void *userdata);
+
+/* Those of all tasks that are not finished, in no order. */
+int task_store_load_dependencies(TaskStore *store, StoredDependencyHandler handler, void *userdata);
 int task_store_load_workers(TaskStore *store, StoredWorkerHandler handler, void *userdata);
 
 /* When the newest of the finished tasks was; 0: there is none. */
@@ -102,6 +107,9 @@ int task_store_get(TaskStore *store, const char *task_id, StoredTaskHandler hand
 
 /* All attempts of a task, first to last. */
 int task_store_attempts(TaskStore *store, uint64_t seq, StoredAttemptHandler handler, void *userdata);
+
+/* What a task waits for, or has failed for, in no order. */
+int task_store_dependencies(TaskStore *store, uint64_t seq, StoredDependencyHandler handler, void *userdata);
 
 /* One page, in order of arrival. HANDLER returns 1 after a row to make it the page's last. *RET_NEXT is 0 at
  * the end, else the "after" of the next page. A page may hold less than LIMIT and yet not be the last: where

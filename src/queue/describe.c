@@ -6,6 +6,8 @@
 
 #include "base/text.h"
 #include "core/json/json.h"
+#include "core/text/unit-name.h"
+#include "queue/moment.h"
 
 static int add_empty_outputs(json_object *object, OutputMode mode) {
         if (mode == OUTPUT_NONE) {
@@ -146,10 +148,23 @@ void describe_answer_error(HttpRequest *request, int r) {
         http_request_answer_problem(request, &problem, NULL);
 }
 
+/* Why it waits, if it does. */
+static int add_pending(const TaskSources *sources, const char *task_id, json_object *object) {
+        const Task *task = delivery_find_task(sources->delivery, task_id);
+        json_object *pending = NULL;
+        if (!task || task->is_stored)
+                return 0;
+        Moment now = moment_now();
+        int r = task_describe_pending(task, &now, &pending);
+        return r < 0 || !pending ? r : json_add(object, "pending", pending);
+}
+
 /* A request that waits for the store. */
 typedef struct PendingAnswer {
-        HttpRequest *request; /* NULL: the client is gone */
+        const TaskSources *sources; /* weak */
+        HttpRequest *request;       /* NULL: the client is gone */
         int status;
+        char task_id[TASK_ID_MAX + 1];
 } PendingAnswer;
 
 static void on_hangup(HttpRequest *request, void *userdata) {
@@ -161,11 +176,13 @@ static void on_described(int r, json_object *object, void *userdata) {
         PendingAnswer *pending = userdata;
         HttpRequest *request = pending->request;
         int status = pending->status;
+        if (r >= 0 && request)
+                r = add_pending(pending->sources, pending->task_id, object);
         free(pending);
-        if (!request) {
-                json_object_put(object);
+        if (!request || r < 0)
+                object = (json_object_put(object), NULL);
+        if (!request)
                 return;
-        }
         http_request_on_hangup(request, NULL, NULL);
         if (r < 0)
                 describe_answer_error(request, r);
@@ -182,13 +199,16 @@ void describe_answer(
         json_object *object = NULL;
         int r = describe_now(sources, task_id, mode, &object);
         if (r >= 0) {
+                if (add_pending(sources, task_id, object) < 0)
+                        object = (json_object_put(object), NULL);
                 http_request_answer_json(request, status, object);
                 return;
         }
         PendingAnswer *pending = malloc(sizeof(*pending));
         r = pending ? 0 : -ENOMEM;
         if (pending) {
-                *pending = (PendingAnswer){ .request = request, .status = status };
+                *pending = (PendingAnswer){ .sources = sources, .request = request, .status = status };
+                (void) strncpy(pending->task_id, task_id, TASK_ID_MAX);
                 r = describe_task(sources, task_id, mode, on_described, pending);
         }
         if (r >= 0) {

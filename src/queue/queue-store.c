@@ -73,6 +73,11 @@ static int on_task_row(
         return r < 0 ? r : delivery_restore(queue->delivery, row, attempt, now);
 }
 
+static int on_dependency_row(const StoredDependency *row, const Moment *now, void *userdata) {
+        const Queue *queue = userdata;
+        return delivery_restore_dependency(queue->delivery, row, now);
+}
+
 static void on_loaded(int r, const Moment *now, void *userdata) {
         Queue *queue = userdata;
         if (r >= 0)
@@ -89,6 +94,7 @@ int queue_restore(Queue *queue) {
                                         .on_newest_result = on_newest_result,
                                         .on_worker = on_worker_row,
                                         .on_task = on_task_row,
+                                        .on_dependency = on_dependency_row,
                                         .done = on_loaded,
                                         .userdata = queue,
                         });

@@ -8,6 +8,7 @@
 #include "queue/live-output.h"
 #include "queue/moment.h"
 #include "queue/queue.h"
+#include "queue/retry.h"
 #include "queue/routes.h"
 #include "queue/submit.h"
 #include "queue/watched-task.h"
@@ -15,7 +16,7 @@
 void route_task_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
         Problem problem = {};
         _cleanup_(json_putp) json_object *body = NULL;
-        if (request_parse_body(request, &body, &problem) < 0) {
+        if (request_parse_submission(request, &body, &problem) < 0) {
                 http_request_answer_problem(request, &problem, NULL);
                 return;
         }
@@ -123,6 +124,67 @@ void route_task_delete(void *userdata, HttpRequest *request, const RequestContex
         Moment now = moment_now();
         delivery_stop_task(queue->delivery, task, &now);
         watched_task_wait(&queue->sources, task, request, 202, OUTPUT_FULL, wait_usec);
+}
+
+/* A request that waits until its task is tried again. */
+typedef struct PendingRetry {
+        Queue *queue;         /* weak */
+        HttpRequest *request; /* NULL: the client is gone */
+        char *task_id;
+} PendingRetry;
+
+static void on_retry_hangup(HttpRequest *request, void *userdata) {
+        PendingRetry *pending = userdata;
+        pending->request = NULL;
+}
+
+static void retry_end(PendingRetry *pending, const Problem *problem) {
+        HttpRequest *request = pending->request;
+        if (request) {
+                http_request_on_hangup(request, NULL, NULL);
+                if (problem)
+                        http_request_answer_problem(request, problem, NULL);
+                else
+                        describe_answer(&pending->queue->sources,
+                                        request,
+                                        202,
+                                        pending->task_id,
+                                        OUTPUT_FULL);
+        }
+        free(pending->task_id);
+        free(pending);
+}
+
+static void on_retry_decided(const Problem *problem, void *userdata) {
+        if (problem)
+                retry_end(userdata, problem);
+}
+
+static void on_retry_stored(int r, void *userdata) {
+        Problem problem = {};
+        if (r == -ENOENT)
+                (void) problem_set(&problem, 404, NULL, "there is no task of this id");
+        else if (r < 0)
+                (void) problem_from_errno(&problem, r);
+        retry_end(userdata, r < 0 ? &problem : NULL);
+}
+
+void route_task_retry(void *userdata, HttpRequest *request, const RequestContext *context) {
+        static const RetryCallbacks callbacks = { .decided = on_retry_decided, .stored = on_retry_stored };
+        PendingRetry *pending = calloc(1, sizeof(*pending));
+        if (!pending) {
+                describe_answer_error(request, -ENOMEM);
+                return;
+        }
+        *pending = (PendingRetry){ .queue = userdata, .request = request };
+        pending->task_id = strdup(context->match.parameters[0]);
+        http_request_on_hangup(request, on_retry_hangup, pending);
+        int r = pending->task_id ? retry_task(userdata, pending->task_id, &callbacks, pending) : -ENOMEM;
+        if (r >= 0)
+                return;
+        Problem problem = {};
+        (void) problem_from_errno(&problem, r);
+        retry_end(pending, &problem);
 }
 
 void route_task_output(void *userdata, HttpRequest *request, const RequestContext *context) {

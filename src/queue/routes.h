@@ -25,11 +25,15 @@ json_object *queue_capacity_json(const Queue *queue);
 void route_task_submit(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_task_get(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_task_delete(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_task_retry(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_task_output(void *userdata, HttpRequest *request, const RequestContext *context);
 
 /* routes-tasks.c */
 void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_tasks_submit(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_tasks_stop(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_tasks_retry(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_tasks_forget(void *userdata, HttpRequest *request, const RequestContext *context);
 
 /* routes-sharing.c */
 extern const EndpointStyle emcee_style;

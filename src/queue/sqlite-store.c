@@ -200,6 +200,34 @@ static int on_attempt(const StoredAttempt *row, void *userdata) {
         return failed ? -ENOMEM : 0;
 }
 
+/* Dependencies, copied. */
+typedef struct Dependencies {
+        StoredDependency *rows;
+        size_t n;
+} Dependencies;
+
+static void dependencies_done(Dependencies *dependencies) {
+        for (size_t i = 0; i < dependencies->n; i++) {
+                free((char *) dependencies->rows[i].task_id);
+                free((char *) dependencies->rows[i].on_id);
+        }
+        free(dependencies->rows);
+}
+
+static int on_dependency(const StoredDependency *row, void *userdata) {
+        Dependencies *dependencies = userdata;
+        StoredDependency *rows = reallocarray(
+                        dependencies->rows, dependencies->n + 1, sizeof(StoredDependency));
+        if (!rows)
+                return -ENOMEM;
+        dependencies->rows = rows;
+        StoredDependency *copy = &rows[dependencies->n++];
+        *copy = *row;
+        bool failed = copy_text(&copy->task_id) < 0;
+        failed |= copy_text(&copy->on_id) < 0;
+        return failed ? -ENOMEM : 0;
+}
+
 typedef struct Get {
         SqliteStore *store;
         const Read *read;
@@ -250,12 +278,17 @@ static int read_outputs(const Get *get, StoreEntry *entry) {
 static int on_got_row(const StoredTask *row, void *userdata) {
         const Get *get = userdata;
         _cleanup_(attempts_done) Attempts attempts = {};
+        _cleanup_(dependencies_done) Dependencies dependencies = {};
         StoreEntry entry = { .task = *row };
         int r = 0;
         if (get->read->wanted.attempts || get->read->wanted.output_bytes_max > 0)
                 r = task_store_attempts(get->store->store, row->seq, on_attempt, &attempts);
         entry.attempts = attempts.rows;
         entry.n_attempts = attempts.n;
+        if (r >= 0 && get->read->wanted.dependencies)
+                r = task_store_dependencies(get->store->store, row->seq, on_dependency, &dependencies);
+        entry.dependencies = dependencies.rows;
+        entry.n_dependencies = dependencies.n;
         if (r >= 0)
                 r = read_outputs(get, &entry);
         if (r >= 0) {
@@ -454,6 +487,12 @@ static int on_live_row(const StoredTask *row, const StoredAttempt *attempt, void
         return loader->on_task(row, attempt, &now, loader->userdata);
 }
 
+static int on_live_dependency(const StoredDependency *row, void *userdata) {
+        const StoreLoader *loader = userdata;
+        Moment now = moment_now();
+        return loader->on_dependency(row, &now, loader->userdata);
+}
+
 static void run_load(SqliteStore *store, Read *read) {
         StoreLoader *loader = &read->loader;
         usec_t newest_usec;
@@ -468,6 +507,8 @@ static void run_load(SqliteStore *store, Read *read) {
                 r = task_store_load_workers(store->store, loader->on_worker, loader->userdata);
         if (r >= 0)
                 r = task_store_load_live(store->store, on_live_row, loader);
+        if (r >= 0)
+                r = task_store_load_dependencies(store->store, on_live_dependency, loader);
         Moment now = moment_now();
         loader->done(r, &now, loader->userdata);
 }

@@ -15,6 +15,7 @@
 #include "core/task/queue-spec.h"
 #include "core/task/task-request.h"
 #include "io/random-id.h"
+#include "queue/after-lookup.h"
 #include "queue/describe.h"
 #include "queue/moment.h"
 #include "queue/queue.h"
@@ -37,6 +38,7 @@ typedef struct Item {
         struct Submit *submit; /* weak */
         json_object *body;     /* as it was submitted */
         QueueSpec *spec;
+        AfterLookup *after; /* NULL: it waits for nobody, or is not new */
         char *task_id;
         Found found;
         bool is_new;     /* it is stored by this request */
@@ -67,6 +69,7 @@ static void submit_free(void *userdata) {
                 Item *item = &submit->items[i];
                 json_object_put(item->body);
                 json_object_put(item->attempt);
+                after_lookup_free(item->after);
                 queue_spec_free(item->spec);
                 free(item->task_id);
         }
@@ -230,32 +233,44 @@ static void on_accepted(int r, const Moment *now, void *userdata) {
         storing_done(storing->submit, storing, r);
 }
 
-static int check_takes_tasks(Item *item, const Moment *now) {
-        const Queue *queue = item->submit->queue;
+int submit_check(Queue *queue, const QueueSpec *spec, Problem *problem) {
         Scheduler *scheduler = delivery_scheduler(queue->delivery);
-        const Resources *want = &item->spec->task->resources;
         if (queue_is_draining(queue))
                 return problem_set_for_now(
-                                &item->problem,
+                                problem,
                                 503,
                                 RETRY_AFTER_SEC,
                                 "this queue is draining and takes no new tasks");
-        if (!scheduler_could_fit(scheduler, want))
-                return problem_set(
-                                &item->problem,
-                                422,
-                                "/resources",
-                                "no worker can ever offer these resources");
-        if (item->spec->task->when_full == WHEN_FULL_REJECT &&
-            !scheduler_fits_now(scheduler, want, now->boottime_usec)) {
-                item->is_full = true;
-                return problem_set(&item->problem, 409, NULL, "the task does not fit right now");
-        }
+        if (!scheduler_could_fit(scheduler, &spec->task->resources))
+                return problem_set(problem, 422, "/resources", "no worker can ever offer these resources");
         if (scheduler_n_waiting(scheduler) + delivery_n_uncommitted(queue->delivery) >=
             queue->config->queue_max)
-                return problem_set_for_now(
-                                &item->problem, 429, RETRY_AFTER_SEC, "too many tasks are waiting");
+                return problem_set_for_now(problem, 429, RETRY_AFTER_SEC, "too many tasks are waiting");
         return 0;
+}
+
+static int check_fits_now(Item *item, const Moment *now) {
+        Scheduler *scheduler = delivery_scheduler(item->submit->queue->delivery);
+        const TaskSpec *spec = item->spec->task;
+        if (spec->when_full != WHEN_FULL_REJECT ||
+            scheduler_fits_now(scheduler, &spec->resources, now->boottime_usec))
+                return 0;
+        item->is_full = true;
+        return problem_set(&item->problem, 409, NULL, "the task does not fit right now");
+}
+
+/* *RET is how those have ended that it is to wait for, and that are not live. */
+static int check_after(Item *item, const AfterState **ret) {
+        char field[PROBLEM_FIELD_SIZE];
+        size_t missing;
+        *ret = NULL;
+        if (!item->after)
+                return 0;
+        *ret = after_lookup_states(item->after, &missing);
+        if (*ret)
+                return 0;
+        json_pointer_index(field, "/after", missing);
+        return problem_set(&item->problem, 422, field, "there is no task of this id");
 }
 
 /* A new task goes into BATCH. */
@@ -266,18 +281,31 @@ static Task *decide(Item *item, StoreBatch *batch, const Moment *now) {
                 (void) problem_set(&item->problem, 409, NULL, "a different task has this id");
                 return NULL;
         }
-        if (check_takes_tasks(item, now) < 0)
+        const AfterState *after;
+        if (check_after(item, &after) < 0 || check_fits_now(item, now) < 0 ||
+            submit_check(item->submit->queue, item->spec, &item->problem) < 0)
                 return NULL;
         Task *task = NULL;
         int r = delivery_put_task(
                         item->submit->queue->delivery,
-                        &(NewTask){ .task_id = item->task_id, .spec = item->spec, .body = item->body },
+                        &(NewTask){
+                                        .task_id = item->task_id,
+                                        .spec = item->spec,
+                                        .body = item->body,
+                                        .after = after,
+                        },
                         batch,
                         now,
                         &task);
         if (r == -EAGAIN)
                 (void) problem_set_for_now(
                                 &item->problem, 503, RETRY_AFTER_SEC, "the store is busy: try again");
+        else if (r == -EDQUOT)
+                (void) problem_set_for_now(
+                                &item->problem,
+                                429,
+                                RETRY_AFTER_SEC,
+                                "too many tasks wait for too many others");
         else if (r == -EMSGSIZE)
                 (void) problem_set(
                                 &item->problem,
@@ -348,17 +376,20 @@ static void look_up(Item *item) {
                 item->found = FOUND_UNKNOWN;
 }
 
+static void looked_up(Submit *submit) {
+        if (--submit->n_lookups == 0)
+                look_up_again(submit);
+}
+
 static void on_got(int r, const StoreEntry *entry, const Moment *now, void *userdata) {
         Item *item = userdata;
-        Submit *submit = item->submit;
         if (r >= 0)
                 item->found = compare(item, entry->task.spec);
         else if (r == -ENOENT)
                 item->found = FOUND_NOTHING;
         else
                 (void) problem_from_errno(&item->problem, r);
-        if (--submit->n_lookups == 0)
-                look_up_again(submit);
+        looked_up(item->submit);
 }
 
 static void ask_store(Item *item) {
@@ -370,6 +401,29 @@ static void ask_store(Item *item) {
                 item->submit->n_lookups++;
 }
 
+static void on_after_known(void *userdata) {
+        const Item *item = userdata;
+        looked_up(item->submit);
+}
+
+/* Whom a new task is to wait for. */
+static void look_up_after(Item *item) {
+        int r = 0;
+        if (!item->after)
+                r = after_lookup_new(
+                                &item->submit->queue->sources,
+                                item->spec->after,
+                                on_after_known,
+                                item,
+                                &item->after);
+        if (r >= 0)
+                r = after_lookup_begin(item->after);
+        if (r < 0)
+                (void) problem_from_errno(&item->problem, r);
+        else if (r > 0)
+                item->submit->n_lookups++;
+}
+
 /* Until all is known: a task may have come, and gone to the store, while others were looked up. */
 static void look_up_again(Submit *submit) {
         for (size_t i = submit->begin; i < submit->end; i++) {
@@ -377,6 +431,8 @@ static void look_up_again(Submit *submit) {
                 look_up(item);
                 if (!item->problem.status && item->found == FOUND_UNKNOWN)
                         ask_store(item);
+                if (!item->problem.status && item->found == FOUND_NOTHING && item->spec->after)
+                        look_up_after(item);
         }
         if (submit->n_lookups == 0)
                 decide_items(submit);

@@ -138,7 +138,7 @@ static void run_parsed(Runner *runner, HttpRequest *request, json_object *body) 
 void route_daggyr_run(void *userdata, HttpRequest *request, const RequestContext *context) {
         Problem problem = {};
         json_object *body = NULL;
-        if (request_parse_body(request, &body, &problem) < 0)
+        if (request_parse_submission(request, &body, &problem) < 0)
                 answer_refused_details(request, &problem);
         else
                 submit_when_accounts_are_known(userdata, request, body, NULL, run_parsed);

@@ -39,7 +39,7 @@ static void submit_parsed(Runner *runner, HttpRequest *request, json_object *bod
 void route_task_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
         Problem problem = {};
         json_object *body = NULL;
-        if (request_parse_body(request, &body, &problem) < 0)
+        if (request_parse_submission(request, &body, &problem) < 0)
                 http_request_answer_problem(request, &problem, NULL);
         else
                 submit_when_accounts_are_known(userdata, request, body, "user", submit_parsed);

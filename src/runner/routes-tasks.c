@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "base/text.h"
 #include "core/json/json.h"
 #include "core/task/task-request.h"
+#include "runner/bulk.h"
 #include "runner/routes.h"
 #include "runner/runner.h"
 #include "runner/submit-wait.h"
@@ -13,14 +13,8 @@
 #define LIST_STEP_BYTES ((size_t) 64 * 1024)
 
 static bool list_has(const TaskListRequest *list, const Task *task) {
-        if (list->after != UINT64_MAX && task->sequence <= list->after)
-                return false;
-        if (list->state && !streq(list->state, task_state_public(task->state, task->result)))
-                return false;
-        for (const char *const *label = list->labels; *label; label++)
-                if (!text_list_has(task->spec->labels, *label))
-                        return false;
-        return true;
+        return (list->after == UINT64_MAX || task->sequence > list->after) &&
+                        task_matches(task, list->state, list->labels);
 }
 
 /* A page in the making. */
@@ -183,11 +177,32 @@ static void submit_batch(Runner *runner, HttpRequest *request, json_object *body
 void route_tasks_submit(void *userdata, HttpRequest *request, const RequestContext *context) {
         Problem problem = {};
         _cleanup_(json_putp) json_object *body = NULL;
-        int r = request_parse_body(request, &body, &problem);
+        int r = request_parse_submission(request, &body, &problem);
         if (r >= 0)
                 r = task_batch_check(body, &problem);
         if (r < 0)
                 http_request_answer_problem(request, &problem, NULL);
         else
                 submit_when_accounts_are_known(userdata, request, TAKE_PTR(body), "user", submit_batch);
+}
+
+static void bulk(Runner *runner, HttpRequest *request, BulkVerb verb) {
+        Problem problem = {};
+        BulkRequest wanted = {};
+        _cleanup_(json_putp) json_object *body = NULL;
+        int r = request_parse_body(request, &body, &problem);
+        if (r >= 0)
+                r = bulk_request_parse(body, &wanted, &problem);
+        if (r < 0)
+                http_request_answer_problem(request, &problem, NULL);
+        else
+                bulk_begin(runner, request, verb, &wanted);
+}
+
+void route_tasks_stop(void *userdata, HttpRequest *request, const RequestContext *context) {
+        bulk(userdata, request, BULK_STOP);
+}
+
+void route_tasks_forget(void *userdata, HttpRequest *request, const RequestContext *context) {
+        bulk(userdata, request, BULK_FORGET);
 }

@@ -15,6 +15,8 @@ const Endpoint runner_endpoints[] = {
         { "GET", "/api/v1/task/{task_id}/output", ACCESS_READ, route_task_output, task_output_query },
         { "GET", "/api/v1/tasks", ACCESS_READ, route_tasks_list, tasks_list_query, tasks_list_repeatable },
         { "POST", "/api/v1/tasks", ACCESS_SUBMIT, route_tasks_submit },
+        { "POST", "/api/v1/tasks/stop", ACCESS_SUBMIT, route_tasks_stop },
+        { "POST", "/api/v1/tasks/forget", ACCESS_SUBMIT, route_tasks_forget },
         { "GET", "/api/v1/lease", ACCESS_READ, route_lease_show },
         { "POST", "/api/v1/lease", ACCESS_MANAGE, route_lease_acquire },
         { "PUT", "/api/v1/lease/{lease_id}", ACCESS_MANAGE, route_lease_renew },

@@ -61,6 +61,8 @@ void route_task_output(void *userdata, HttpRequest *request, const RequestContex
 /* routes-tasks.c */
 void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_tasks_submit(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_tasks_stop(void *userdata, HttpRequest *request, const RequestContext *context);
+void route_tasks_forget(void *userdata, HttpRequest *request, const RequestContext *context);
 
 /* upgrade.c */
 void route_upgrade(void *userdata, HttpRequest *request, const RequestContext *context);

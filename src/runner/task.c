@@ -90,6 +90,15 @@ bool task_is_live(const Task *task) {
         return task->state != TASK_FINISHED;
 }
 
+bool task_matches(const Task *task, const char *state, const char *const *labels) {
+        if (state && !streq(state, task_state_public(task->state, task->result)))
+                return false;
+        for (const char *const *label = labels; label && *label; label++)
+                if (!text_list_has(task->spec->labels, *label))
+                        return false;
+        return true;
+}
+
 usec_t task_clock(const Task *task, usec_t now_boottime_usec) {
         return usec_add(task->submit_usec, usec_subtract(now_boottime_usec, task->submit_boottime_usec));
 }

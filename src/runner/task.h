@@ -100,6 +100,9 @@ void task_note(Task *task, const char *format, ...) __attribute__((format(printf
 
 bool task_is_live(const Task *task);
 
+/* Whether clients see TASK in STATE (NULL: any) and all of LABELS hold for it, "key=value" (NULL: any). */
+bool task_matches(const Task *task, const char *state, const char *const *labels);
+
 /* The time of day at NOW_BOOTTIME_USEC as the task shows it: what the wall clock said at its submission, and
  * what has passed since. So a clock that is set meanwhile changes no order and no duration. */
 usec_t task_clock(const Task *task, usec_t now_boottime_usec);

@@ -10,6 +10,8 @@
 #include "core/http/request-guard.h"
 #include "core/http/request-metrics.h"
 #include "core/json/json.h"
+#include "core/task/task-spec.h"
+#include "core/task/trace-context.h"
 #include "service/refusals.h"
 
 /* What is served, and for whom. */
@@ -229,6 +231,22 @@ int request_parse_body(const HttpRequest *request, json_object **ret, Problem *r
         size_t size;
         const char *body = http_request_body(request, &size);
         return json_parse(body, size, ret, reterr_problem);
+}
+
+int request_parse_submission(const HttpRequest *request, json_object **ret, Problem *reterr_problem) {
+        _cleanup_(json_putp) json_object *body = NULL;
+        int r = request_parse_body(request, &body, reterr_problem);
+        if (r < 0)
+                return r;
+        r = trace_context_add(
+                        body,
+                        TASK_ENVIRONMENT_MAX,
+                        http_request_header(request, "traceparent"),
+                        http_request_header(request, "tracestate"));
+        if (r < 0)
+                return problem_from_errno(reterr_problem, r);
+        *ret = TAKE_PTR(body);
+        return 0;
 }
 
 int request_parse_switch(const HttpRequest *request, const char *name, bool *ret, Problem *reterr_problem) {

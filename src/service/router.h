@@ -79,6 +79,10 @@ int router_format_metrics(const Router *router, const char *program, Text *text)
 /* The request's body as JSON; the caller puts it. */
 int request_parse_body(const HttpRequest *request, json_object **ret, Problem *reterr_problem);
 
+/* The same, with the trace that the request's headers tell of put into the environment of the task, or the
+ * tasks, that are in there. */
+int request_parse_submission(const HttpRequest *request, json_object **ret, Problem *reterr_problem);
+
 /* A body that is {NAME: true} or {NAME: false}. */
 int request_parse_switch(const HttpRequest *request, const char *name, bool *ret, Problem *reterr_problem);
 

@@ -1334,11 +1334,88 @@ static int try_build(void *userdata) {
         if (r >= 0)
                 r = store_batch_put_worker(batch, &worker);
         if (r >= 0)
+                r = store_batch_set_dependencies(batch, 1, labels);
+        if (r >= 0)
+                r = store_batch_retry_task(batch, 1, 1);
+        if (r >= 0)
                 r = store_batch_delete_task(batch, 1);
         if (r < 0)
                 assert_int_equal(batch->error, r); /* and cannot be committed by mistake */
         store_batch_free(batch);
         return r;
+}
+
+/* ── tasks that wait for others ── */
+
+static void finish(Fixture *fixture, uint64_t seq, StoredState state) {
+        StoreBatch *batch = batch_new();
+        assert_int_equal(store_batch_finish_task(batch, seq, state, 1, "{}"), 0);
+        assert_int_equal(commit(fixture, batch), 0);
+}
+
+static void set_dependencies(Fixture *fixture, uint64_t seq, char *const *ids) {
+        StoreBatch *batch = batch_new();
+        assert_int_equal(store_batch_set_dependencies(batch, seq, ids), 0);
+        assert_int_equal(commit(fixture, batch), 0);
+}
+
+static int write_dependency(const StoredDependency *dependency, void *userdata) {
+        return text_appendf(
+                        userdata,
+                        "%s %s%s;",
+                        dependency->task_id,
+                        dependency->on_id,
+                        dependency->failed ? "!" : "");
+}
+
+static void check_dependencies(Fixture *fixture, uint64_t seq, const char *wanted) {
+        Text got = {};
+        assert_int_equal(text_append(&got, ""), 0);
+        assert_int_equal(task_store_dependencies(fixture->store, seq, write_dependency, &got), 0);
+        assert_string_equal(got.data, wanted);
+        text_done(&got);
+}
+
+static void an_end_is_noted_with_all_that_wait_for_it(void **state) {
+        Fixture *fixture = *state;
+        uint64_t a = put_task(fixture, "a", NULL), b = put_task(fixture, "b", NULL);
+        uint64_t c = put_task(fixture, "c", NULL), done = put_task(fixture, "done", NULL);
+        char *ids[] = { (char *) "a", (char *) "b", (char *) "done", (char *) "nobody", NULL };
+        finish(fixture, done, STORED_COMPLETED);
+        set_dependencies(fixture, c, ids);
+        check_dependencies(fixture, c, "c a;c b;c nobody!;");
+        finish(fixture, a, STORED_COMPLETED);
+        finish(fixture, b, STORED_KILLED);
+        check_dependencies(fixture, c, "c b!;c nobody!;");
+        reopen(fixture);
+        Text live = {};
+        assert_int_equal(task_store_load_dependencies(fixture->store, write_dependency, &live), 0);
+        assert_string_equal(live.data, "c b!;c nobody!;");
+        text_done(&live);
+        set_dependencies(fixture, c, NULL);
+        check_dependencies(fixture, c, "");
+}
+
+static void what_is_tried_again_is_live_without_its_output(void **state) {
+        Fixture *fixture = *state;
+        uint64_t seq = put_task(fixture, "a", NULL), bytes = 1;
+        StoreBatch *batch = batch_new();
+        assert_int_equal(store_batch_append_output(batch, seq, 1, STORED_STDOUT, 0, "abc", 3), 0);
+        assert_int_equal(store_batch_retry_task(batch, seq, 7), 0);
+        assert_int_equal(commit(fixture, batch), -ENOENT); /* it is live */
+        batch = batch_new();
+        assert_int_equal(store_batch_append_output(batch, seq, 1, STORED_STDOUT, 0, "abc", 3), 0);
+        assert_int_equal(commit(fixture, batch), 0);
+        finish(fixture, seq, STORED_ERRORED);
+        batch = batch_new();
+        assert_int_equal(store_batch_retry_task(batch, seq, 7), 0);
+        assert_int_equal(commit(fixture, batch), 0);
+        assert_int_equal(task_store_output_size(fixture->store, seq, 1, STORED_STDOUT, &bytes), 0);
+        assert_int_equal(bytes, 0);
+        check_live(fixture, "a queued\n");
+        batch = batch_new();
+        assert_int_equal(store_batch_retry_task(batch, 99, 7), 0);
+        assert_int_equal(commit(fixture, batch), -ENOENT); /* it is not there */
 }
 
 static int try_open_and_close(void *userdata) {
@@ -1378,6 +1455,8 @@ int main(void) {
                 TEST(finished_tasks_are_forgotten_step_by_step),
                 TEST(workers_are_kept_replaced_and_forgotten),
                 TEST(facts_are_kept),
+                TEST(an_end_is_noted_with_all_that_wait_for_it),
+                TEST(what_is_tried_again_is_live_without_its_output),
                 TEST(callbacks_come_in_order),
                 TEST(closing_waits_for_what_was_handed_over),
                 TEST(more_than_can_be_held_is_refused),

@@ -42,10 +42,26 @@ static void check_nowhere_else(Sim *sim, uint32_t id) {
                                       i);
 }
 
+static void check_after(Sim *sim, const SimTask *task) {
+        for (size_t i = 0; i < task->n_after; i++)
+                if (!task->after[i].completed)
+                        sim_violation(sim,
+                                      "%s starts, but %s has not completed",
+                                      task->id,
+                                      sim->tasks[task->after[i].task].id);
+}
+
+static bool has_failed_after(const SimTask *task) {
+        for (size_t i = 0; i < task->n_after; i++)
+                if (task->after[i].failed)
+                        return true;
+        return false;
+}
+
 static void check_number_of_starts(Sim *sim, const SimTask *task) {
-        if (task->n_starts > 1 + task->n_requeues_lost + task->n_requeues_retry)
+        if (task->n_starts > 1 + task->n_retries + task->n_requeues_lost + task->n_requeues_retry)
                 sim_violation(sim, "%s was started %zu times without a reason", task->id, task->n_starts);
-        if (!task->retry_on_lost && task->n_starts > 1 + task->n_requeues_retry)
+        if (!task->retry_on_lost && task->n_starts > 1 + task->n_retries + task->n_requeues_retry)
                 sim_violation(sim, "%s was started again after a loss", task->id);
 }
 
@@ -67,6 +83,7 @@ void check_start(Sim *sim, uint32_t id) {
                 sim_violation(sim, "%s starts after its end", task->id);
         if (!resources_fit(&runner->pool.used, &runner->pool.total))
                 sim_violation(sim, "%s is over its capacity", runner->host.name);
+        check_after(sim, task);
         check_nowhere_else(sim, id);
         check_number_of_starts(sim, task);
 }
@@ -77,6 +94,7 @@ static void check_closing(Sim *sim, const SimTask *task, uint32_t id, ScheduledR
         case REASON_REFUSED:
         case REASON_INVALID:
         case REASON_CANCELED:
+        case REASON_DEPENDENCY:
                 if (attempt->state != ATTEMPT_UNKNOWN)
                         sim_violation(sim,
                                       "%s: attempt %" PRIu32 " counts as never run (%d), but was",
@@ -105,6 +123,8 @@ static void check_closing(Sim *sim, const SimTask *task, uint32_t id, ScheduledR
 static void check_finish(Sim *sim, const SimTask *task, const Record *record, uint32_t id) {
         if (record->reason == REASON_CANCELED && !task->stop_wanted)
                 sim_violation(sim, "%s counts as canceled by nobody", task->id);
+        if (record->reason == REASON_DEPENDENCY && !has_failed_after(task))
+                sim_violation(sim, "%s failed for another task, but none has", task->id);
         if (record->reason == REASON_INVALID)
                 sim_violation(sim, "%s counts as impossible", task->id);
         if (record->reason == REASON_RESULT && id == NO_ATTEMPT)
@@ -159,7 +179,7 @@ void check_told(Sim *sim, SimTask *task) {
         task->n_told++;
         if (!task->disk.finished)
                 sim_violation(sim, "the end of %s is told before it is on disk", task->id);
-        if (task->n_told > 1)
+        if (task->n_told > 1 + task->n_retries)
                 sim_violation(sim, "the end of %s is told twice", task->id);
 }
 
@@ -185,7 +205,7 @@ bool sim_is_over(const Sim *sim) {
 void check_end(Sim *sim) {
         for (size_t i = 0; i < sim->n_tasks; i++) {
                 const SimTask *task = &sim->tasks[i];
-                if (task->n_finishes != 1)
+                if (task->n_finishes != 1 + task->n_retries)
                         sim_violation(sim, "%s was finished %zu times", task->id, task->n_finishes);
         }
         for (size_t i = 0; i < sim->n_attempts; i++)

@@ -25,6 +25,7 @@ typedef enum Fault {
         FAULT_ISOLATION,
         FAULT_EVICTION,
         FAULT_STOP,
+        FAULT_RETRY,
         FAULT_WORKER_LEAVES,
         FAULT_WORKER_MOVES,
         _FAULT_MAX,
@@ -172,6 +173,25 @@ static void stop(Sim *sim, size_t task) {
         sim_at_any_life(sim, sim->now_usec, &sim->queues[sim->tasks[task].queue].host, stop_arrives, change);
 }
 
+static void retry_arrives(Sim *sim, void *data) {
+        queue_retry_task(sim, ((const Change *) data)->task);
+}
+
+/* Of several, which is as often one that waited for another. */
+static void retry(Sim *sim) {
+        for (size_t i = sim_below(sim, 4) + 1; i > 0; i--) {
+                Change *change = change_new(0, 0, true);
+                change->task = sim_below(sim, sim->n_tasks);
+                for (size_t k = 0; k < sim->n_tasks && !sim->tasks[change->task].disk.finished; k++)
+                        change->task = (change->task + 1) % sim->n_tasks;
+                sim_at_any_life(sim,
+                                sim->now_usec,
+                                &sim->queues[sim->tasks[change->task].queue].host,
+                                retry_arrives,
+                                change);
+        }
+}
+
 /* Results are kept for longer than requests travel, and than it takes a queue to learn what was accepted. */
 static void evict(Sim *sim, uint32_t id) {
         Attempt *attempt = &sim->attempts[id];
@@ -237,6 +257,9 @@ static void go_wrong(Sim *sim, Fault fault) {
         case FAULT_STOP:
                 stop(sim, sim_below(sim, sim->n_tasks));
                 break;
+        case FAULT_RETRY:
+                retry(sim);
+                break;
         case _FAULT_MAX:
                 break;
         }
@@ -293,6 +316,23 @@ static void submission(Sim *sim, void *data) {
         queue_take_task(sim, ((const Change *) data)->task);
 }
 
+/* For tasks that came before, so that there is no circle. */
+static void plan_after(Sim *sim, SimTask *task, size_t n_before) {
+        size_t n = n_before > 0 && sim_chance(sim, 0.3) ? sim_between(sim, 1, N_AFTER_MAX) : 0;
+        for (; n > 0; n--) {
+                size_t on = sim_below(sim, n_before);
+                bool is_there = false;
+                for (size_t i = 0; i < task->n_after; i++)
+                        is_there |= task->after[i].task == on;
+                if (is_there || sim->tasks[on].queue != task->queue ||
+                    sim->tasks[on].depth == AFTER_DEPTH_MAX)
+                        continue;
+                task->after[task->n_after++] = (After){ .task = on };
+                if (task->depth <= sim->tasks[on].depth)
+                        task->depth = sim->tasks[on].depth + 1;
+        }
+}
+
 static void plan_task(Sim *sim, size_t i) {
         SimTask *task = &sim->tasks[i];
         bool big = sim_chance(sim, 0.15);
@@ -310,6 +350,7 @@ static void plan_task(Sim *sim, size_t i) {
                 .output_bytes = sim_below(sim, sim_chance(sim, 0.3) ? 1000 : 40),
                 .disk.attempt = NO_ATTEMPT,
         };
+        plan_after(sim, task, i);
         (void) snprintf(task->id, sizeof(task->id), "t%zu", i);
         Change *change = change_new(0, 0, true);
         change->task = i;

@@ -254,6 +254,22 @@ static void restore(const Sim *sim, const Queue *queue, const SimTask *task, con
                 abort();
 }
 
+static void restore_after(const Sim *sim, const Queue *queue, const SimTask *task, const Moment *now) {
+        bool forgotten = sim->defect == DEFECT_AFTER_FORGOTTEN;
+        if (!task->on_disk || task->row.state >= STORED_COMPLETED || forgotten)
+                return;
+        for (size_t i = 0; i < task->n_after; i++) {
+                const After *after = &task->after[i];
+                StoredDependency row = {
+                        .task_id = task->id,
+                        .on_id = sim->tasks[after->task].id,
+                        .failed = after->failed_on_disk,
+                };
+                if (after->on_disk && delivery_restore_dependency(queue->delivery, &row, now) < 0)
+                        abort();
+        }
+}
+
 void queue_start(Sim *sim, Queue *queue) {
         sim_log(sim, "%s starts", queue->host.name);
         queue->sim = sim;
@@ -281,6 +297,9 @@ void queue_start(Sim *sim, Queue *queue) {
         for (size_t i = 0; i < sim->n_tasks; i++)
                 if (sim->tasks[i].queue == queue->index)
                         restore(sim, queue, &sim->tasks[i], &now);
+        for (size_t i = 0; i < sim->n_tasks; i++)
+                if (sim->tasks[i].queue == queue->index)
+                        restore_after(sim, queue, &sim->tasks[i], &now);
         queue_settle(queue);
 }
 
@@ -296,7 +315,17 @@ void queue_crash(Sim *sim, Queue *queue) {
 
 /* ── its clients ── */
 
-static json_object *body_of(const SimTask *task) {
+static void add_after(json_object *body, const char *id) {
+        json_object *list;
+        if (!json_object_object_get_ex(body, "after", &list) &&
+            json_add(body, "after", json_object_new_array()) < 0)
+                abort();
+        if (!json_object_object_get_ex(body, "after", &list) ||
+            json_append(list, json_object_new_string(id)) < 0)
+                abort();
+}
+
+static json_object *body_of(const Sim *sim, const SimTask *task) {
         char text[512];
         (void) snprintf(text,
                         sizeof(text),
@@ -312,6 +341,8 @@ static json_object *body_of(const SimTask *task) {
         Problem problem = {};
         if (json_parse(text, strlen(text), &body, &problem) < 0)
                 abort();
+        for (size_t i = 0; i < task->n_after; i++)
+                add_after(body, sim->tasks[task->after[i].task].id);
         if (task->is_large) {
                 char input[LARGE_BYTES];
                 memset(input, 'x', sizeof(input));
@@ -348,6 +379,21 @@ static void on_accepted(int r, const Moment *now, void *userdata) {
         free((void *) client);
 }
 
+/* How those that TASK is to wait for have ended, as the queue finds them on its disk. False: it knows not
+ * all. */
+static bool find_after(const Sim *sim, const SimTask *task, AfterState *ret) {
+        const Queue *queue = &sim->queues[task->queue];
+        bool known = true;
+        for (size_t i = 0; i < task->n_after; i++) {
+                const SimTask *on = &sim->tasks[task->after[i].task];
+                bool completed = on->row.state == STORED_COMPLETED || sim->defect == DEFECT_AFTER_ANY_END;
+                bool ended = on->on_disk && on->row.state >= STORED_COMPLETED;
+                ret[i] = completed ? AFTER_COMPLETED : AFTER_FAILED;
+                known &= ended || delivery_find_task(queue->delivery, on->id) != NULL;
+        }
+        return known;
+}
+
 void queue_take_task(Sim *sim, size_t i) {
         SimTask *task = &sim->tasks[i];
         Queue *queue = &sim->queues[task->queue];
@@ -356,12 +402,13 @@ void queue_take_task(Sim *sim, size_t i) {
                 return;
         }
         ask_later(sim, queue, i);
-        if (!queue->host.up || delivery_find_task(queue->delivery, task->id))
+        AfterState after[N_AFTER_MAX];
+        if (!queue->host.up || delivery_find_task(queue->delivery, task->id) || !find_after(sim, task, after))
                 return;
         StoreBatch *batch;
         Task *new_task = NULL;
         Moment now = queue_moment(queue);
-        json_object *body = body_of(task), *rest = json_object_get(body);
+        json_object *body = body_of(sim, task), *rest = json_object_get(body);
         QueueSpec *spec = NULL;
         Problem problem = {};
         TaskDefaults defaults = { .resources = task->want };
@@ -369,7 +416,7 @@ void queue_take_task(Sim *sim, size_t i) {
         if (store_batch_new(&batch) < 0 || queue_spec_parse(body, task->id, &defaults, &spec, &problem) < 0 ||
             delivery_put_task(
                             queue->delivery,
-                            &(NewTask){ .task_id = task->id, .spec = spec, .body = rest },
+                            &(NewTask){ .task_id = task->id, .spec = spec, .body = rest, .after = after },
                             batch,
                             &now,
                             &new_task) < 0)
@@ -393,6 +440,50 @@ void queue_stop_task(Sim *sim, size_t i) {
         task->stop_wanted = true;
         Moment now = queue_moment(queue);
         delivery_stop_task(queue->delivery, live, &now);
+        queue_settle(queue);
+}
+
+/* Whether it is tried again or not: its client looks, and is content. */
+static void on_retried(int r, const Moment *now, void *userdata) {
+}
+
+static StoreEntry entry_of(const Sim *sim, const SimTask *task, StoredAttempt *attempts) {
+        for (size_t i = 0; i < task->n_attempts; i++) {
+                const AttemptRow *row = &task->attempts[i];
+                attempts[i] = (StoredAttempt){
+                        .number = i + 1,
+                        .state = row->state,
+                        .worker_id = sim->runners[sim->attempts[row->attempt].view].host.name,
+                        .runner_task_id = sim->attempts[row->attempt].id,
+                        .runner_instance = row->instance,
+                        .unanswered = row->unanswered,
+                        .attempt = row->json,
+                };
+        }
+        return (StoreEntry){ .task = task->row, .attempts = attempts, .n_attempts = task->n_attempts };
+}
+
+void queue_retry_task(Sim *sim, size_t i) {
+        const SimTask *task = &sim->tasks[i];
+        Queue *queue = &sim->queues[task->queue];
+        if (!queue->host.up || !task->disk.finished || task->n_retries >= N_RETRIES_MAX ||
+            task->n_attempts > N_ATTEMPT_ROWS_MAX / 2 || delivery_find_task(queue->delivery, task->id))
+                return;
+        AfterState after[N_AFTER_MAX];
+        StoredAttempt attempts[N_ATTEMPT_ROWS_MAX];
+        StoreEntry entry = entry_of(sim, task, attempts);
+        StoreBatch *batch;
+        Task *retried = NULL;
+        QueueSpec *spec = NULL;
+        Moment now = queue_moment(queue);
+        (void) find_after(sim, task, after);
+        if (store_batch_new(&batch) < 0 ||
+            delivery_parse_spec(queue->delivery, task->spec, task->id, &spec) < 0 ||
+            delivery_put_retry(queue->delivery, &entry, spec, after, batch, &now, &retried) < 0)
+                abort();
+        sim_log(sim, "%s: %s is to be tried again", queue->host.name, task->id);
+        queue_spec_free(spec);
+        delivery_accept(queue->delivery, batch, &retried, 1, on_retried, NULL, &now);
         queue_settle(queue);
 }
 

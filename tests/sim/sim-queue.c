@@ -34,6 +34,9 @@ static const char *const defect_names[] = {
         [DEFECT_GO_EARLY] = "go-early",
         [DEFECT_MOVE_IS_RESTART] = "move-is-restart",
         [DEFECT_ANSWER_INSIDE] = "answer-inside",
+        [DEFECT_AFTER_FORGOTTEN] = "after-forgotten",
+        [DEFECT_AFTER_ANY_END] = "after-any-end",
+        [DEFECT_AFTER_UNSETTLED] = "after-unsettled",
 };
 
 typedef struct Options {
@@ -43,7 +46,7 @@ typedef struct Options {
 } Options;
 
 typedef struct Totals {
-        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_writes, n_forgotten, n_failed;
+        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_writes, n_forgotten, n_retries, n_failed;
 } Totals;
 
 /* An assertion of the code under test is a finding like any other. */
@@ -87,6 +90,7 @@ static void run_seed(uint64_t seed, const Options *options, Totals *totals) {
         totals->n_calls += sim->n_calls;
         totals->n_writes += sim->n_writes;
         totals->n_forgotten += sim->n_forgotten;
+        totals->n_retries += sim->n_retries;
         sim_done(sim);
         free(sim);
 }
@@ -145,7 +149,7 @@ int main(int argc, char **argv) {
                 run_seed(seed, &options, &totals);
         printf("seeds %" PRIu64 "-%" PRIu64 ": %" PRIu64 " failed; %" PRIu64 " events, %" PRIu64
                " requests, %" PRIu64 " writes, %" PRIu64 " starts, %" PRIu64 " forgotten, %" PRIu64
-               " losses, %" PRIu64 " refusals\n",
+               " losses, %" PRIu64 " refusals, %" PRIu64 " tried again\n",
                options.first,
                options.last,
                totals.n_failed,
@@ -155,6 +159,7 @@ int main(int argc, char **argv) {
                totals.n_starts,
                totals.n_forgotten,
                totals.n_losses,
-               totals.n_refusals);
+               totals.n_refusals,
+               totals.n_retries);
         return (totals.n_failed > 0) == options.must_fail ? EXIT_SUCCESS : EXIT_FAILURE;
 }

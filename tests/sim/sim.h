@@ -48,6 +48,9 @@ typedef enum Defect {
         DEFECT_GO_EARLY,           /* a worker is gone although something of the queue's is there */
         DEFECT_MOVE_IS_RESTART,    /* one that has moved counts as started again */
         DEFECT_ANSWER_INSIDE,      /* a call fails from within the function that makes it */
+        DEFECT_AFTER_FORGOTTEN,    /* a restart forgets who waits for whom */
+        DEFECT_AFTER_ANY_END,   /* a task that has ended counts as completed for one that is to wait for it */
+        DEFECT_AFTER_UNSETTLED, /* what an end means for others is not on disk with it */
         _DEFECT_MAX,
 } Defect;
 
@@ -125,6 +128,16 @@ typedef struct AttemptRow {
 } AttemptRow;
 
 #define N_ATTEMPT_ROWS_MAX 64
+#define N_AFTER_MAX        3
+#define AFTER_DEPTH_MAX    3 /* of chains: all of one must have their time after the last fault */
+#define N_RETRIES_MAX      3 /* by clients */
+
+/* Whom a task waits for: what is on its queue's disk, and, besides, what is true. */
+typedef struct After {
+        size_t task;
+        bool on_disk, failed_on_disk;
+        bool completed, failed; /* since the task was submitted, or tried again */
+} After;
 
 typedef struct SimTask {
         size_t queue;
@@ -135,6 +148,8 @@ typedef struct SimTask {
         uint64_t retries_max;
         uint64_t output_bytes;
         bool retry_on_lost, fails, is_large;
+        After after[N_AFTER_MAX];
+        size_t n_after, depth;
         bool accepted;    /* as its client knows */
         bool stop_wanted; /* by its client */
 
@@ -146,6 +161,7 @@ typedef struct SimTask {
         Record disk; /* what that comes to */
 
         size_t n_starts, n_requeues_lost, n_requeues_retry, n_finishes, n_told;
+        size_t n_retries; /* by clients, on disk */
 } SimTask;
 
 typedef struct Link {
@@ -276,7 +292,7 @@ struct Sim {
         Rpc *rpcs;
 
         uint64_t n_left, n_moved;
-        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_writes, n_forgotten;
+        uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_writes, n_forgotten, n_retries;
         char violation[256]; /* "" as long as all is well */
 };
 
@@ -327,6 +343,7 @@ void queue_start(Sim *sim, Queue *queue);
 void queue_crash(Sim *sim, Queue *queue);
 void queue_take_task(Sim *sim, size_t task);
 void queue_stop_task(Sim *sim, size_t task);
+void queue_retry_task(Sim *sim, size_t task);
 void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted);
 
 /* The worker begins to leave, and goes when it has left; comes (back), to any runner where none is; or moves

@@ -47,11 +47,61 @@ static void update_task(SimTask *task, const StoredTask *row) {
         task->row.not_before_usec = row->not_before_usec;
 }
 
-static void finish_task(SimTask *task, const StoredTask *row) {
+/* Others that wait for TASK, which has ended: what is true, and what is noted of it. */
+static void settle(Sim *sim, const SimTask *task) {
+        bool completed = task->row.state == STORED_COMPLETED;
+        for (size_t i = 0; i < sim->n_tasks; i++)
+                for (size_t k = 0; k < sim->tasks[i].n_after; k++) {
+                        After *after = &sim->tasks[i].after[k];
+                        if (&sim->tasks[after->task] != task)
+                                continue;
+                        *(completed ? &after->completed : &after->failed) = true;
+                        if (sim->defect == DEFECT_AFTER_UNSETTLED)
+                                continue;
+                        after->failed_on_disk = !completed;
+                        after->on_disk &= !completed;
+                }
+}
+
+static void finish_task(Sim *sim, SimTask *task, const StoredTask *row) {
         task->row.state = row->state;
         task->row.finish_usec = row->finish_usec;
         free(task->result);
         task->row.result = task->result = copy(row->result);
+        settle(sim, task);
+}
+
+static void retry_task(Sim *sim, SimTask *task, const StoredTask *row) {
+        if (task->row.state < STORED_COMPLETED)
+                abort();
+        task->row.state = STORED_QUEUED;
+        task->row.retries = task->row.losses = task->row.not_before_usec = task->row.finish_usec = 0;
+        task->row.stop_requested = false;
+        task->row.queue_usec = row->queue_usec;
+        free(task->result);
+        task->row.result = task->result = NULL;
+        task->disk.finished = false;
+        task->n_retries++;
+        sim->n_retries++;
+}
+
+static bool has_id(char *const *list, const char *id) {
+        for (; list && *list; list++)
+                if (streq(*list, id))
+                        return true;
+        return false;
+}
+
+static void set_dependencies(const Sim *sim, SimTask *task, char *const *ids) {
+        for (size_t i = 0; i < task->n_after; i++) {
+                After *after = &task->after[i];
+                const SimTask *on = &sim->tasks[after->task];
+                bool ended = on->on_disk && on->row.state >= STORED_COMPLETED;
+                after->completed = ended && on->row.state == STORED_COMPLETED;
+                after->failed = ended ? !after->completed : !on->on_disk;
+                after->on_disk = has_id(ids, on->id) && !after->completed;
+                after->failed_on_disk = after->failed;
+        }
 }
 
 static void put_attempt(Sim *sim, SimTask *task, const StoredAttempt *row) {
@@ -88,7 +138,13 @@ static void apply_change(Sim *sim, const StoreChange *change) {
                 update_task(task_of(sim, change->seq), &change->task);
                 break;
         case STORE_FINISH_TASK:
-                finish_task(task_of(sim, change->seq), &change->task);
+                finish_task(sim, task_of(sim, change->seq), &change->task);
+                break;
+        case STORE_RETRY_TASK:
+                retry_task(sim, task_of(sim, change->seq), &change->task);
+                break;
+        case STORE_SET_DEPENDENCIES:
+                set_dependencies(sim, task_of(sim, change->seq), change->dependencies);
                 break;
         case STORE_PUT_ATTEMPT:
                 put_attempt(sim, task_of(sim, change->seq), &change->attempt);
@@ -130,6 +186,7 @@ static ScheduledReason finish_reason(const SimTask *task) {
         ScheduledReason reason = streq_null(word, "worker-lost") ? REASON_LOST :
                         streq_null(word, "canceled")             ? REASON_CANCELED :
                         streq_null(word, "start-failed")         ? REASON_INVALID :
+                        streq_null(word, "dependency-failed")    ? REASON_DEPENDENCY :
                                                                    REASON_NONE;
         json_object_put(result);
         return reason;

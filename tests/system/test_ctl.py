@@ -38,7 +38,8 @@ def daemon(request: pytest.FixtureRequest, start_runner: Starter, start_queue: S
 
 
 def environment(where: str, token_file: str = "") -> dict[str, str]:
-    return os.environ | {"DAGGYCTL_HOST": where, "DAGGYCTL_TOKEN_FILE": token_file}
+    """Colours are tested where they are what is tested (test_ctl_lists.py)."""
+    return os.environ | {"DAGGYCTL_HOST": where, "DAGGYCTL_TOKEN_FILE": token_file, "NO_COLOR": "1"}
 
 
 def ctl(daemon: Runner | str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:

@@ -80,6 +80,7 @@ static void every_field_counts_in_a_comparison(void **state) {
                 "{\"command\":[\"true\"],\"retry_on_lost\":false}",
                 "{\"command\":[\"false\"]}",
                 "{\"command\":[\"true\"],\"resources\":{\"memory_mb\":1}}",
+                "{\"command\":[\"true\"],\"after\":[\"a\"]}",
         };
         _cleanup_(queue_spec_freep) QueueSpec *plain = spec_of("{\"command\":[\"true\"]}");
         _cleanup_(queue_spec_freep) QueueSpec *same = spec_of(
@@ -93,7 +94,7 @@ static void every_field_counts_in_a_comparison(void **state) {
 
 #define FULL                                                                                    \
         "{\"command\":[\"true\"],\"task_id\":\"id\",\"when_full\":\"reject\",\"stdin\":\"in\"," \
-        "\"retry\":{\"max\":2},\"priority\":5,\"labels\":{\"a\":\"b\"}}"
+        "\"retry\":{\"max\":2},\"priority\":5,\"after\":[\"x\",\"y\"],\"labels\":{\"a\":\"b\"}}"
 
 static char *stored_of(const char *text) {
         _cleanup_(json_putp) json_object *body = json_of(text), *whole = json_object_get(body);

@@ -2,7 +2,8 @@
 
 /* What the scheduler's sources share. scheduler.c: tasks and actions; scheduler-attempt.c: one attempt from
  * placement to end; scheduler-worker.c: what is heard of workers, and how they come and go;
- * scheduler-touch.c: whose state has changed; scheduler-place.c: which task goes where. */
+ * scheduler-touch.c: whose state has changed; scheduler-place.c: which task goes where; scheduler-explain.c:
+ * why one goes nowhere. */
 #pragma once
 
 #include "core/scheduling/scheduler.h"
@@ -22,7 +23,7 @@ struct Scheduler {
         ScheduledWorker **workers;
         size_t n_workers;
         ScheduledTask *tasks;
-        size_t n_tasks;
+        size_t n_tasks, n_held;
         WaitingList waiting;
         DeadlineHeap deadlines;
         ScheduledTask *first_active, *last_active;      /* have actions to be taken */

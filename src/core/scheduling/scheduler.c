@@ -192,6 +192,20 @@ void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t
                      usec_add(now_usec, rest_usec < whole_usec ? rest_usec : whole_usec));
 }
 
+void scheduler_hold_task(Scheduler *scheduler, ScheduledTask *task) {
+        assert(task->state == SCHEDULED_WAITING);
+        waiting_list_remove(&scheduler->waiting, &task->waiting);
+        task->state = SCHEDULED_HELD;
+        scheduler->n_held++;
+}
+
+void scheduler_release_task(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec) {
+        scheduler_assert_idle(scheduler);
+        assert(task->state == SCHEDULED_HELD);
+        scheduler->n_held--;
+        task_wait(scheduler, task, now_usec, now_usec);
+}
+
 void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task) {
         assert(task->state == SCHEDULED_ENDED);
         assert(!task->worker);
@@ -202,12 +216,21 @@ void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task) {
         task_free(task);
 }
 
-static void task_cancel(Scheduler *scheduler, ScheduledTask *task) {
+/* It was never sent, or is not at the moment. */
+static void task_end(Scheduler *scheduler, ScheduledTask *task, ScheduledReason reason) {
         waiting_list_remove(&scheduler->waiting, &task->waiting);
         deadline_clear(&scheduler->deadlines, &task->deadline);
+        if (task->state == SCHEDULED_HELD)
+                scheduler->n_held--;
         task->state = SCHEDULED_ENDED;
-        task->reason = REASON_CANCELED;
+        task->reason = reason;
         scheduler_act(scheduler, task, ACTION_FINISH);
+}
+
+void scheduler_fail_task(Scheduler *scheduler, ScheduledTask *task) {
+        scheduler_assert_idle(scheduler);
+        assert(task->state == SCHEDULED_HELD);
+        task_end(scheduler, task, REASON_DEPENDENCY);
 }
 
 void scheduler_stop_task(Scheduler *scheduler, ScheduledTask *task) {
@@ -217,8 +240,9 @@ void scheduler_stop_task(Scheduler *scheduler, ScheduledTask *task) {
         task->stop_requested = true;
         switch (task->state) {
         case SCHEDULED_WAITING:
+        case SCHEDULED_HELD:
         case SCHEDULED_BACKOFF:
-                task_cancel(scheduler, task);
+                task_end(scheduler, task, REASON_CANCELED);
                 break;
         case SCHEDULED_RUNNING:
                 scheduler_act(scheduler, task, ACTION_STOP);
@@ -353,7 +377,7 @@ static void check_worker(const ScheduledWorker *worker) {
 }
 
 void scheduler_check(Scheduler *scheduler, size_t n_workers) {
-        assert(scheduler->waiting.n_entries <= scheduler->n_tasks);
+        assert(scheduler->waiting.n_entries + scheduler->n_held <= scheduler->n_tasks);
         for (size_t i = 0; i < n_workers && i < scheduler->n_workers; i++) {
                 if (scheduler->checked >= scheduler->n_workers)
                         scheduler->checked = 0;
@@ -362,7 +386,7 @@ void scheduler_check(Scheduler *scheduler, size_t n_workers) {
 }
 
 size_t scheduler_n_waiting(const Scheduler *scheduler) {
-        return scheduler->waiting.n_entries;
+        return scheduler->waiting.n_entries + scheduler->n_held;
 }
 
 size_t scheduler_n_tasks(const Scheduler *scheduler) {

@@ -12,6 +12,9 @@
  *   BACKOFF ◀────────────── UNCERTAIN                │
  *      └─ ◀──────────────────────────────────────────┘
  *
+ * A task that is to wait for others is HELD before all that, until it is released, or fails with one of them
+ * (dependencies.h); whom it waits for is not known in here.
+ *
  * What makes "not run twice" true: an attempt has one worker, one id of its own there, and one lease under
  * which it is submitted however often. While nobody knows whether a submission arrived (UNCERTAIN), it is
  * repeated under the same id at the same worker, which runs an id once. As no lease outlives a worker's
@@ -73,6 +76,7 @@ typedef struct SchedulerConfig {
 
 typedef enum ScheduledState {
         SCHEDULED_WAITING,
+        SCHEDULED_HELD,      /* waits for other tasks */
         SCHEDULED_BACKOFF,   /* waits for its time, then again with the others */
         SCHEDULED_SENDING,   /* the submission is under way */
         SCHEDULED_UNCERTAIN, /* it may have arrived */
@@ -83,12 +87,13 @@ typedef enum ScheduledState {
 /* Why a task has no attempt any more. */
 typedef enum ScheduledReason {
         REASON_NONE,
-        REASON_RESULT,   /* the worker's result is the task's */
-        REASON_RETRY,    /* the worker's result is an error, and there are tries left */
-        REASON_REFUSED,  /* the worker did not take it, and never ran it */
-        REASON_INVALID,  /* no worker would */
-        REASON_LOST,     /* the worker is gone, or has forgotten it */
-        REASON_CANCELED, /* before any worker had it */
+        REASON_RESULT,     /* the worker's result is the task's */
+        REASON_RETRY,      /* the worker's result is an error, and there are tries left */
+        REASON_REFUSED,    /* the worker did not take it, and never ran it */
+        REASON_INVALID,    /* no worker would */
+        REASON_LOST,       /* the worker is gone, or has forgotten it */
+        REASON_CANCELED,   /* before any worker had it */
+        REASON_DEPENDENCY, /* a task that it waited for has not completed */
 } ScheduledReason;
 
 /* How a task is to be treated; copied. */
@@ -220,6 +225,15 @@ void scheduler_restore_attempt(
  * for no longer than its back-off is, that of its n_retries, which must be set before. */
 void scheduler_restore_backoff(Scheduler *scheduler, ScheduledTask *task, usec_t rest_usec, usec_t now_usec);
 
+/* Right after scheduler_add_task(): TASK waits for others first. */
+void scheduler_hold_task(Scheduler *scheduler, ScheduledTask *task);
+
+/* All that TASK, which is held, waited for have completed: it waits with the others from now on. */
+void scheduler_release_task(Scheduler *scheduler, ScheduledTask *task, usec_t now_usec);
+
+/* TASK, which is held, waited for one that has not completed: it ends. */
+void scheduler_fail_task(Scheduler *scheduler, ScheduledTask *task);
+
 /* Forgets an ended task. */
 void scheduler_remove_task(Scheduler *scheduler, ScheduledTask *task);
 
@@ -344,5 +358,24 @@ usec_t scheduler_deadline(Scheduler *scheduler, usec_t now_usec);
  * at some in each turn finds a mistake soon at little expense. */
 void scheduler_check(Scheduler *scheduler, size_t n_workers);
 
+/* Those that are held count as waiting. */
 size_t scheduler_n_waiting(const Scheduler *scheduler);
 size_t scheduler_n_tasks(const Scheduler *scheduler);
+
+/* ── scheduler-explain.c: why a task does not run ── */
+
+/* Why the worker does not take a task that wants WANT, in words for people; NULL: it would take it, or is
+ * about to.
+ */
+const char *scheduler_worker_refusal(
+                const ScheduledWorker *scheduled,
+                const Resources *want,
+                usec_t now_usec);
+
+/* Why TASK, which waits or is in back-off, does not run, in words for people; with *RET_OF_WORKERS whether
+ * the reasons of workers say more. */
+const char *scheduler_wait_reason(
+                const Scheduler *scheduler,
+                const ScheduledTask *task,
+                usec_t now_usec,
+                bool *ret_of_workers);

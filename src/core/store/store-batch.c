@@ -18,6 +18,8 @@ int store_batch_new(StoreBatch **ret) {
 static void change_free(StoreChange *change) {
         if (change->type == STORE_PUT_TASK)
                 text_list_free(change->labels);
+        else if (change->type == STORE_SET_DEPENDENCIES)
+                text_list_free(change->dependencies);
         free(change);
 }
 
@@ -75,13 +77,13 @@ static int batch_add(StoreBatch *batch, StoreChange *change, size_t text_bytes) 
         return 0;
 }
 
-static int copy_labels(char *const *labels, char ***ret) {
-        size_t n = text_list_count(labels);
+static int copy_list(char *const *list, char ***ret) {
+        size_t n = text_list_count(list);
         if (n == 0)
                 return 0;
         char **copy = calloc(n + 1, sizeof(char *));
         for (size_t i = 0; copy && i < n; i++) {
-                copy[i] = strdup(labels[i]);
+                copy[i] = strdup(list[i]);
                 if (!copy[i])
                         copy = text_list_free(copy);
         }
@@ -105,7 +107,7 @@ static StoreChange *task_change_new(StoreChangeType type, const StoredTask *task
 int store_batch_put_task(StoreBatch *batch, const StoredTask *task, char *const *labels) {
         size_t size;
         StoreChange *change = task_change_new(STORE_PUT_TASK, task, &size);
-        if (change && copy_labels(labels, &change->labels) < 0) {
+        if (change && copy_list(labels, &change->labels) < 0) {
                 free(change);
                 change = NULL;
         }
@@ -136,6 +138,25 @@ int store_batch_finish_task(
                                        .finish_usec = finish_usec,
                                        .result = result },
                         &size);
+        return batch_add(batch, change, size);
+}
+
+int store_batch_retry_task(StoreBatch *batch, uint64_t seq, usec_t queue_usec) {
+        size_t size;
+        StoreChange *change = task_change_new(
+                        STORE_RETRY_TASK, &(StoredTask){ .seq = seq, .queue_usec = queue_usec }, &size);
+        return batch_add(batch, change, size);
+}
+
+int store_batch_set_dependencies(StoreBatch *batch, uint64_t seq, char *const *task_ids) {
+        size_t size = 0;
+        StoreChange *change = change_new(STORE_SET_DEPENDENCIES, seq, 0);
+        if (change && copy_list(task_ids, &change->dependencies) < 0) {
+                free(change);
+                change = NULL;
+        }
+        for (char *const *id = task_ids; id && *id; id++)
+                size += text_size(*id);
         return batch_add(batch, change, size);
 }
 

@@ -10,14 +10,16 @@
 #define STORE_OUTPUT_PIECE_MAX (1024 * 1024) /* bytes in one store_batch_append_output() */
 
 typedef enum StoreChangeType {
-        STORE_PUT_TASK,      /* a new task, with its labels; fails where its id or seq is there */
-        STORE_UPDATE_TASK,   /* what can change of a live task; fails where there is none */
-        STORE_FINISH_TASK,   /* state, finish_usec and result; fails where there is none */
-        STORE_DELETE_TASK,   /* with its labels, attempts and outputs */
-        STORE_PUT_ATTEMPT,   /* replaces the one of that number */
-        STORE_APPEND_OUTPUT, /* replaces what is there at that place, cut in the same pieces */
-        STORE_PUT_WORKER,    /* replaces the one of that id */
-        STORE_DELETE_WORKER, /* if there is one */
+        STORE_PUT_TASK,    /* a new task, with its labels; fails where its id or seq is there */
+        STORE_UPDATE_TASK, /* what can change of a live task; fails where there is none */
+        STORE_FINISH_TASK, /* state, finish_usec and result; fails where there is none */
+        STORE_RETRY_TASK,  /* a finished one waits again, without its outputs; fails where there is none */
+        STORE_DELETE_TASK, /* with its labels, attempts, outputs and dependencies */
+        STORE_SET_DEPENDENCIES, /* in place of those that are there; see below */
+        STORE_PUT_ATTEMPT,      /* replaces the one of that number */
+        STORE_APPEND_OUTPUT,    /* replaces what is there at that place, cut in the same pieces */
+        STORE_PUT_WORKER,       /* replaces the one of that id */
+        STORE_DELETE_WORKER,    /* if there is one */
         STORE_PUT_FACT,
 } StoreChangeType;
 
@@ -40,6 +42,7 @@ struct StoreChange {
                         size_t size;
                 } output;
                 StoredWorker worker;
+                char **dependencies; /* NULL-terminated */
                 struct {
                         const char *key, *value;
                 } fact;
@@ -70,7 +73,17 @@ int store_batch_finish_task(
                 StoredState state,
                 usec_t finish_usec,
                 const char *result);
+
+/* The task of SEQ, finished, is queued again since QUEUE_USEC, as if it had not been tried. */
+int store_batch_retry_task(StoreBatch *batch, uint64_t seq, usec_t queue_usec);
 int store_batch_delete_task(StoreBatch *batch, uint64_t seq);
+
+/* The task of SEQ, live, waits for those of TASK_IDS, NULL-terminated. Of each the store notes how it is at
+ * that place among the changes: one that has completed is not waited for any more, one that has ended
+ * otherwise or is not there has failed. From then on STORE_FINISH_TASK does that with all who wait for its
+ * task: in one change, so that how a task ended and what that means for others can never differ, nor does it
+ * matter who forgets what. */
+int store_batch_set_dependencies(StoreBatch *batch, uint64_t seq, char *const *task_ids);
 int store_batch_put_attempt(StoreBatch *batch, uint64_t seq, const StoredAttempt *attempt);
 
 /* SIZE bytes of output that stand at OFFSET, which is where the last piece ended. */

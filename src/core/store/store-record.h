@@ -47,6 +47,13 @@ typedef struct StoredTask {
 /* What TASK counts for in a page of a list (StoreFilter.bytes_max): the text that it is shown from. */
 size_t stored_task_listed_bytes(const StoredTask *task);
 
+/* That a task waits for another one, or has failed for it. What has completed is not kept. */
+typedef struct StoredDependency {
+        const char *task_id; /* who waits */
+        const char *on_id;   /* for whom */
+        bool failed;         /* that one ended otherwise than completed */
+} StoredDependency;
+
 /* Where an attempt is, for a restart: what may have reached a runner must be asked about there. */
 typedef enum StoredAttemptState {
         STORED_ATTEMPT_SENT,     /* may have reached the runner */

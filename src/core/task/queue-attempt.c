@@ -41,6 +41,7 @@ static TaskResult task_result_of(QueueEnd end) {
                 return TASK_RESULT_CANCELED;
         case QUEUE_END_LOST: /* errored, too; its own name is put in afterwards */
         case QUEUE_END_INVALID:
+        case QUEUE_END_DEPENDENCY:
                 return TASK_RESULT_START_FAILED;
         }
         return TASK_RESULT_NONE;
@@ -69,6 +70,8 @@ int queue_attempt_new(
                 r = json_add_string(object, "task_id", attempt->task_id);
         if (r >= 0 && end == QUEUE_END_LOST)
                 r = json_add_string(object, "result", "worker-lost");
+        if (r >= 0 && end == QUEUE_END_DEPENDENCY)
+                r = json_add_string(object, "result", "dependency-failed");
         if (r >= 0)
                 r = add_own(object, attempt);
         if (r < 0)
@@ -80,6 +83,12 @@ int queue_attempt_new(
 void queue_attempt_make_earlier(json_object *object) {
         json_object_object_del(object, "command");
         json_object_object_del(object, "labels");
+}
+
+void queue_attempt_make_retried(json_object *finished) {
+        queue_attempt_make_earlier(finished);
+        json_object_object_del(finished, "attempts");
+        json_object_object_del(finished, "attempt_number");
 }
 
 int queue_attempt_add_output(json_object *object, const char *key, const void *bytes, size_t size, bool cut) {

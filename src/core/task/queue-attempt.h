@@ -21,10 +21,11 @@ typedef struct QueueAttempt {
 
 /* How a task ended that no runner's result is final for. */
 typedef enum QueueEnd {
-        QUEUE_END_LIVE,     /* it did not: "queued", or "running" where there is a worker */
-        QUEUE_END_CANCELED, /* killed, "canceled" */
-        QUEUE_END_LOST,     /* errored, "worker-lost" */
-        QUEUE_END_INVALID,  /* errored, "start-failed" */
+        QUEUE_END_LIVE,       /* it did not: "queued", or "running" where there is a worker */
+        QUEUE_END_CANCELED,   /* killed, "canceled" */
+        QUEUE_END_LOST,       /* errored, "worker-lost" */
+        QUEUE_END_INVALID,    /* errored, "start-failed" */
+        QUEUE_END_DEPENDENCY, /* errored, "dependency-failed" */
 } QueueEnd;
 
 /* Turns RUNNER_ATTEMPT, an object as a runner sent it, into the queue's: takes out its outputs and puts in
@@ -44,6 +45,10 @@ int queue_attempt_new(
 /* Takes out of an attempt that did not become its task's result what the task itself shows: these may be
  * many, and a command a megabyte. */
 void queue_attempt_make_earlier(json_object *object);
+
+/* The result of a task that is tried again, of FINISHED, which is changed: what is kept of it among the
+ * earlier attempts. */
+void queue_attempt_make_retried(json_object *finished);
 
 /* Adds "output" or "error" (KEY) to a finished attempt: SIZE BYTES of those the task wrote; CUT when these
  * are not all that are kept. -ENOMEM. */

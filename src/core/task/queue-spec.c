@@ -4,10 +4,12 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "core/json/json.h"
+#include "core/text/unit-name.h"
 
 #define RETRY_BACKOFF_DEFAULT_USEC (2 * USEC_PER_SEC)
 
@@ -16,12 +18,13 @@
 #define MEMORY_BY_DEFAULT "memory_by_default"
 
 /* The members that are the queue's. */
-static const char *const queue_members[] = { "retry", "priority", "retry_on_lost" };
+static const char *const queue_members[] = { "retry", "priority", "retry_on_lost", "after" };
 
 QueueSpec *queue_spec_free(QueueSpec *spec) {
         if (!spec)
                 return NULL;
         task_spec_free(spec->task);
+        text_list_free(spec->after);
         free(spec);
         return NULL;
 }
@@ -63,10 +66,47 @@ static int parse_retry(
         return json_dispatch(value, fields, JSON_UNKNOWN_REFUSED, path, target, reterr_problem);
 }
 
+static int compare_text(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static bool has_doubles(char *const *list, size_t n) {
+        char *sorted[QUEUE_AFTER_MAX];
+        memcpy(sorted, list, n * sizeof(char *));
+        qsort(sorted, n, sizeof(char *), compare_text);
+        for (size_t i = 1; i < n; i++)
+                if (streq(sorted[i - 1], sorted[i]))
+                        return true;
+        return false;
+}
+
+static int check_after(char *const *after, const char *path, Problem *problem) {
+        size_t n = text_list_count(after);
+        for (size_t i = 0; i < n; i++) {
+                char element[PROBLEM_FIELD_SIZE];
+                json_pointer_index(element, path, i);
+                if (!task_id_valid(after[i]))
+                        return problem_set(problem, 400, element, "is no id of a task");
+        }
+        return has_doubles(after, n) ? problem_set(problem, 400, path, "names a task twice") : 0;
+}
+
+static int parse_after(
+                json_object *value,
+                const JsonField *field,
+                const char *path,
+                void *target,
+                Problem *reterr_problem) {
+        char ***after = target;
+        int r = json_field_strings(value, field, path, target, reterr_problem);
+        return r < 0 ? r : check_after(*after, path, reterr_problem);
+}
+
 static const JsonField queue_fields[] = {
         { "retry", parse_retry, 0 },
         { "priority", parse_priority, offsetof(QueueSpec, priority) },
         { "retry_on_lost", json_field_bool, offsetof(QueueSpec, retry_on_lost) },
+        { "after", parse_after, offsetof(QueueSpec, after), .min = 1, .max = QUEUE_AFTER_MAX },
         {},
 };
 
@@ -128,10 +168,20 @@ int queue_spec_parse(
         return 0;
 }
 
+static bool after_equal(char *const *a, char *const *b) {
+        size_t n = text_list_count(a);
+        if (text_list_count(b) != n)
+                return false;
+        for (size_t i = 0; i < n; i++)
+                if (!streq(a[i], b[i]))
+                        return false;
+        return true;
+}
+
 bool queue_spec_equal(const QueueSpec *a, const QueueSpec *b) {
         return a->retry_max == b->retry_max && a->retry_backoff_usec == b->retry_backoff_usec &&
                         a->priority == b->priority && a->retry_on_lost == b->retry_on_lost &&
-                        task_spec_equal(a->task, b->task);
+                        after_equal(a->after, b->after) && task_spec_equal(a->task, b->task);
 }
 
 static int add_retry(json_object *object, const QueueSpec *spec) {
@@ -156,6 +206,8 @@ int queue_spec_to_stored(const QueueSpec *spec, json_object *body, char **ret) {
                 r = json_add_i64(body, "priority", spec->priority);
         if (r >= 0)
                 r = json_add_bool(body, "retry_on_lost", spec->retry_on_lost);
+        if (r >= 0 && spec->after)
+                r = json_add_strings(body, "after", spec->after);
         if (r >= 0 && spec->task->cores_by_default)
                 r = json_add_bool(body, CORES_BY_DEFAULT, true);
         if (r >= 0 && spec->task->memory_by_default)

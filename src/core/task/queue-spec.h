@@ -14,6 +14,7 @@
 #define QUEUE_PRIORITY_MAX    1000000
 #define QUEUE_RETRY_MAX       1000
 #define QUEUE_BACKOFF_SEC_MAX 3600.0
+#define QUEUE_AFTER_MAX       1000
 
 /* Labels that begin so are the queue's own. */
 #define QUEUE_LABEL_PREFIX "daggyd."
@@ -25,12 +26,14 @@ typedef struct QueueSpec {
         usec_t retry_backoff_usec;
         int64_t priority; /* higher first */
         bool retry_on_lost;
+        char **after; /* ids of tasks that are to complete first, NULL-terminated; NULL: none */
 } QueueSpec;
 
 QueueSpec *queue_spec_free(QueueSpec *spec);
 DEFINE_POINTER_CLEANUP(QueueSpec, queue_spec_free)
 
-/* Like task_spec_parse(), with the further members "retry" {"max","backoff"}, "priority", "retry_on_lost".
+/* Like task_spec_parse(), with the further members "retry" {"max","backoff"}, "priority", "retry_on_lost",
+ * "after".
  * BODY is changed. 400 also for a label of QUEUE_LABEL_PREFIX. */
 int queue_spec_parse(
                 json_object *body,

@@ -67,7 +67,7 @@ int output_request_parse(const Query *query, OutputRequest *ret, Problem *reterr
 /* Nineteen digits, so that the documents can say it. */
 #define AFTER_MAX UINT64_C(9999999999999999999)
 
-static int check_state(const char *state, Problem *problem) {
+int task_state_check(const char *state, Problem *problem) {
         static const char *const states[] = { "queued", "running", "completed", "errored", "killed" };
         for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
                 if (!state || streq(state, states[i]))
@@ -100,7 +100,7 @@ int task_list_request_parse(
                 .limit = TASK_LIST_MAX,
                 .after = UINT64_MAX,
         };
-        int r = check_state(ret->state, reterr_problem);
+        int r = task_state_check(ret->state, reterr_problem);
         if (r < 0)
                 return r;
         if (limit && text_parse_u64(limit, 1, TASK_LIST_MAX, &ret->limit) < 0)

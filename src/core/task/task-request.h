@@ -56,6 +56,9 @@ typedef struct OutputRequest {
 /* "stream", "offset" and "follow". 400. */
 int output_request_parse(const Query *query, OutputRequest *ret, Problem *reterr_problem);
 
+/* 400 unless STATE is NULL or one of task_state_public(); the field is "state" in a query as in a body. */
+int task_state_check(const char *state, Problem *reterr_problem);
+
 typedef struct TaskListRequest {
         const char *state;                       /* weak: one of task_state_public(), or NULL: any */
         const char *labels[QUERY_ITEMS_MAX + 1]; /* weak: "key=value", all must hold; NULL-terminated */

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "core/json/json.h"
 #include "core/json/pairs.h"
+#include "core/task/trace-context.h"
 #include "core/text/base64.h"
 #include "core/text/unit-name.h"
 
@@ -67,20 +68,29 @@ static int parse_environment(
         return pairs_parse(value, &rules, path, target, reterr_problem);
 }
 
+int task_labels_parse(
+                json_object *value,
+                size_t n_max,
+                const char *path,
+                char ***ret,
+                Problem *reterr_problem) {
+        const PairsRules rules = {
+                .n_pairs_max = n_max,
+                .value_max = LABEL_VALUE_MAX,
+                .key_valid = label_key_valid,
+                .key_refusal = "the key of a label must be 1 to 63 of A-Za-z0-9._/-",
+        };
+
+        return pairs_parse(value, &rules, path, ret, reterr_problem);
+}
+
 static int parse_labels(
                 json_object *value,
                 const JsonField *field,
                 const char *path,
                 void *target,
                 Problem *reterr_problem) {
-        static const PairsRules rules = {
-                .n_pairs_max = TASK_LABELS_MAX,
-                .value_max = LABEL_VALUE_MAX,
-                .key_valid = label_key_valid,
-                .key_refusal = "the key of a label must be 1 to 63 of A-Za-z0-9._/-",
-        };
-
-        return pairs_parse(value, &rules, path, target, reterr_problem);
+        return task_labels_parse(value, TASK_LABELS_MAX, path, target, reterr_problem);
 }
 
 static int parse_timeout(
@@ -505,6 +515,23 @@ static bool list_equal(char *const *a, char *const *b) {
         return true;
 }
 
+/* Variables of a trace do not count: they tell who asks, and a client that asks again is another span of it.
+ */
+static char *const *skip_trace(char *const *entry) {
+        while (entry && *entry && trace_context_has(*entry))
+                entry++;
+
+        return entry && *entry ? entry : NULL;
+}
+
+static bool environment_equal(char *const *a, char *const *b) {
+        for (a = skip_trace(a), b = skip_trace(b); a && b; a = skip_trace(a + 1), b = skip_trace(b + 1))
+                if (!streq(*a, *b))
+                        return false;
+
+        return !a && !b;
+}
+
 static bool bytes_equal(const Text *a, const Text *b) {
         return a->size == b->size && (a->size == 0 || memcmp(a->data, b->data, a->size) == 0);
 }
@@ -525,7 +552,7 @@ bool task_spec_equal(const TaskSpec *a, const TaskSpec *b) {
         assert(a);
         assert(b);
 
-        return list_equal(a->command, b->command) && list_equal(a->environment, b->environment) &&
+        return list_equal(a->command, b->command) && environment_equal(a->environment, b->environment) &&
                         requests_equal(a, b) && a->timeout_usec == b->timeout_usec &&
                         a->grace_usec == b->grace_usec &&
                         streq_null(a->working_directory, b->working_directory) &&

@@ -71,6 +71,15 @@ int task_spec_parse(
                 TaskSpec **ret,
                 Problem *reterr_problem);
 
+/* Reads labels, an object at the JSON pointer PATH, as those of a task: at most N_MAX. *ret is as with
+ * pairs_parse(). 400. */
+int task_labels_parse(
+                json_object *value,
+                size_t n_max,
+                const char *path,
+                char ***ret,
+                Problem *reterr_problem);
+
 /* Reads the body of the DaggyR endpoint (details of Daggy's agent protocol): "command", "environment",
  * "timeout" in whole seconds, "resources" of integers. Unknown keys are ignored, as are resources whose name
  * could not be that of one of ours; cores and memory_mb of 0 are the defaults; negative amounts are refused.
