@@ -77,7 +77,7 @@ static void run_seed(uint64_t seed, const Options *options, Totals *totals) {
                 totals->n_failed++;
                 if (!options->must_fail)
                         printf("seed %" PRIu64 ": %s\n", seed, sim->violation);
-                else if (totals->n_failed == 1)
+                else
                         printf("defect %s: found by seed %" PRIu64 ": %s\n",
                                defect_names[sim->defect],
                                seed,
@@ -145,8 +145,11 @@ int main(int argc, char **argv) {
                                argv[0]);
                 return 2;
         }
-        for (uint64_t seed = options.first; seed <= options.last; seed++)
+        bool found = false; /* the mistake, once */
+        for (uint64_t seed = options.first; seed <= options.last && !found; seed++) {
                 run_seed(seed, &options, &totals);
+                found = options.must_fail && totals.n_failed > 0;
+        }
         printf("seeds %" PRIu64 "-%" PRIu64 ": %" PRIu64 " failed; %" PRIu64 " events, %" PRIu64
                " requests, %" PRIu64 " writes, %" PRIu64 " starts, %" PRIu64 " forgotten, %" PRIu64
                " losses, %" PRIu64 " refusals, %" PRIu64 " tried again\n",
