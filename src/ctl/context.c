@@ -40,6 +40,11 @@ static int find_file(char **ret) {
         return r < 0 ? r : text_format(ret, "%s/ctl.json", folder);
 }
 
+/* Nor is it ours where we may not look: HOME is still another's after a change of user. */
+static bool is_not_there(int r) {
+        return r == -ENOENT || r == -ENOTDIR || r == -EACCES;
+}
+
 int contexts_read(json_object **ret) {
         _cleanup_(freep) char *path = NULL;
         _cleanup_(text_done) Text text = {};
@@ -47,7 +52,7 @@ int contexts_read(json_object **ret) {
         int r = find_file(&path);
         if (r >= 0)
                 r = file_read_all(path, FILE_BYTES_MAX, &text);
-        if (r == -ENOENT) {
+        if (is_not_there(r)) {
                 *ret = json_object_new_object();
                 return *ret ? 0 : -ENOMEM;
         }

@@ -130,3 +130,17 @@ def test_the_folder_of_configuration_is_minded(home: Home) -> None:
     other = open_folder()
     home.good("context", "set", "a", "-H", "x", XDG_CONFIG_HOME=str(other))
     assert (other / "daggyr/ctl.json").exists() and not home.file.exists()
+
+
+def test_the_contexts_of_another_user_are_not_there(home: Home, runner: Runner) -> None:
+    """Lost: every command after a change of user that leaves HOME as it was."""
+    home.good("context", "set", "here", "--host", NOBODY)
+    home.good("context", "use", "here")
+    home.folder.chmod(0o755)
+    (home.folder / ".config").chmod(0o700)
+    command = ["setpriv", "--reuid=nobody", "--clear-groups", "daggyctl", "run", "echo", "x"]
+    done = subprocess.run(
+        command, env=environment(runner, HOME=str(home.folder), XDG_CONFIG_HOME=""), text=True,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=60 * SLOWNESS, check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", ""), done
