@@ -32,11 +32,7 @@ void route_tasks_submit(void *userdata, HttpRequest *request, const RequestConte
 static void bulk(Queue *queue, HttpRequest *request, BulkVerb verb) {
         Problem problem = {};
         BulkRequest wanted = {};
-        _cleanup_(json_putp) json_object *body = NULL;
-        int r = request_parse_body(request, &body, &problem);
-        if (r >= 0)
-                r = bulk_request_parse(body, &wanted, &problem);
-        if (r < 0)
+        if (request_parse_bulk(request, &wanted, &problem) < 0)
                 http_request_answer_problem(request, &problem, NULL);
         else
                 bulk_begin(queue, request, verb, &wanted);

@@ -256,6 +256,12 @@ int request_parse_switch(const HttpRequest *request, const char *name, bool *ret
         return r < 0 ? r : json_dispatch(body, fields, JSON_UNKNOWN_REFUSED, "", ret, reterr_problem);
 }
 
+int request_parse_bulk(const HttpRequest *request, BulkRequest *ret, Problem *reterr_problem) {
+        _cleanup_(json_putp) json_object *body = NULL;
+        int r = request_parse_body(request, &body, reterr_problem);
+        return r < 0 ? r : bulk_request_parse(body, ret, reterr_problem);
+}
+
 int router_save_metrics(const Router *router, RecordList *ret) {
         const RequestMetrics *metrics = &router->metrics;
         int r = record_list_new(ret, metrics->n_routes + 1, sizeof(SavedRequests));

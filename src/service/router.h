@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "core/http/query.h"
 #include "core/http/route.h"
+#include "core/task/bulk-request.h"
 #include "core/upgrade/runner-state.h"
 #include "io/http-server.h"
 #include "service/access.h"
@@ -85,6 +86,9 @@ int request_parse_submission(const HttpRequest *request, json_object **ret, Prob
 
 /* A body that is {NAME: true} or {NAME: false}. */
 int request_parse_switch(const HttpRequest *request, const char *name, bool *ret, Problem *reterr_problem);
+
+/* Which tasks the body means. */
+int request_parse_bulk(const HttpRequest *request, BulkRequest *ret, Problem *reterr_problem);
 
 /* For another process that goes on in this one's place: how often what was asked for. RET, whose strings stay
  * ROUTER's, is a list of SavedRequests, to be freed in every case. -ENOMEM. */

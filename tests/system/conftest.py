@@ -85,6 +85,19 @@ def start_upgradable(request: pytest.FixtureRequest) -> Generator[Callable[..., 
     yield from started(request, Upgradable)
 
 
+@pytest.fixture(params=["runner", "queue"])
+def daemon(
+    request: pytest.FixtureRequest, start_runner: Callable[..., Runner], start_queue: Callable[..., Queue]
+) -> Runner:
+    """What a client talks to: a daggyr with room for everything, or a daggyd in front of one."""
+    runner = start_runner(bedlib.ROOMY)
+    if request.param == "runner":
+        return runner
+    queue = start_queue({"w": runner})
+    queue.await_leases("w")
+    return queue
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """In a machine that takes long, and is killed if it takes too long, a failure is told at once."""
     if os.environ.get("DAGGYR_VM") and not os.environ.get("PYTEST_XDIST_WORKER") and report.failed:

@@ -26,17 +26,6 @@ from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, open_folder, proc
 Starter = Callable[..., Any]
 
 
-@pytest.fixture(params=["runner", "queue"])
-def daemon(request: pytest.FixtureRequest, start_runner: Starter, start_queue: Starter) -> Runner:
-    """What daggyctl talks to."""
-    runner: Runner = start_runner(ROOMY)
-    if request.param == "runner":
-        return runner
-    queue: Queue = start_queue({"w": runner})
-    queue.await_leases("w")
-    return queue
-
-
 def environment(where: str, token_file: str = "") -> dict[str, str]:
     """Colours are tested where they are what is tested (test_ctl_lists.py)."""
     return os.environ | {"DAGGYCTL_HOST": where, "DAGGYCTL_TOKEN_FILE": token_file, "NO_COLOR": "1"}

@@ -17,16 +17,6 @@ from ctllib import Terminal, ctl, environment, good
 Starter = Callable[..., Any]
 
 
-@pytest.fixture(params=["runner", "queue"])
-def daemon(request: pytest.FixtureRequest, start_runner: Starter, start_queue: Starter) -> Runner:
-    runner: Runner = start_runner(ROOMY)
-    if request.param == "runner":
-        return runner
-    queue: Queue = start_queue({"w": runner})
-    queue.await_leases("w")
-    return queue
-
-
 def test_each_line_becomes_a_task(daemon: Runner) -> None:
     """Lost: one command for a list of files."""
     lines = "one\n\ntwo words\n'quote\"$x"

@@ -10,20 +10,10 @@ from typing import Any
 
 import pytest
 
-from bedlib import ROOMY, Queue, Runner, await_that, open_folder, task_id
+from bedlib import ROOMY, Runner, await_that, open_folder, task_id
 from ctllib import Terminal, ctl, environment, good
 
 Starter = Callable[..., Any]
-
-
-@pytest.fixture(params=["runner", "queue"])
-def daemon(request: pytest.FixtureRequest, start_runner: Starter, start_queue: Starter) -> Runner:
-    runner: Runner = start_runner(ROOMY)
-    if request.param == "runner":
-        return runner
-    queue: Queue = start_queue({"w": runner})
-    queue.await_leases("w")
-    return queue
 
 
 @pytest.fixture

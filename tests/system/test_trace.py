@@ -8,25 +8,13 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from bedlib import ROOMY, SLOWNESS, Queue, Runner, task_id
+from bedlib import ROOMY, SLOWNESS, Runner, task_id
 
 Starter = Callable[..., Any]
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b8-01"
 SHOW = ["sh", "-c", 'echo "$TRACEPARENT $TRACESTATE"']
-
-
-@pytest.fixture(params=["runner", "queue"])
-def daemon(request: pytest.FixtureRequest, start_runner: Starter, start_queue: Starter) -> Runner:
-    runner: Runner = start_runner(ROOMY)
-    if request.param == "runner":
-        return runner
-    queue: Queue = start_queue({"w": runner})
-    queue.await_leases("w")
-    return queue
 
 
 def test_the_headers_of_a_submission_reach_the_task(daemon: Runner) -> None:
