@@ -7,6 +7,7 @@ system may be used up. Tests run several at a time, so units, ports and task ids
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -212,6 +213,24 @@ def journal_of(unit: str, output: str = "short-precise") -> str:
     """All that the journal has of a unit so far."""
     run("journalctl", "--sync")
     return run("journalctl", "--quiet", "--no-pager", "--unit", unit, "--output", output)
+
+
+@contextlib.contextmanager
+def injected(daemon: Runner, syscall: str, fault: str) -> Iterator[subprocess.Popen[str]]:
+    """FAULT, in strace's words, is what these system calls of the daemon and all its threads meet from now on."""
+    pid = daemon.main_pid
+    inject = ["-e", f"trace={syscall}", "-e", f"inject={syscall}:{fault}"]
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", *inject, "-p", str(pid)], text=True)
+    try:
+        threads = Path(f"/proc/{pid}/task")
+        await_that(
+            lambda: all("TracerPid:\t0\n" not in (thread / "status").read_text() for thread in threads.iterdir()),
+            what="strace to have attached to all threads",
+        )
+        yield tracer
+    finally:
+        tracer.terminate()
+        tracer.wait(timeout=10 * SLOWNESS)
 
 
 def task_id(name: str = "t") -> str:

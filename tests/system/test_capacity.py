@@ -260,3 +260,20 @@ def test_ready_says_whether_tasks_may_come(start_runner: Callable[..., Runner]) 
     """Lost: load balancers and queues could not tell a runner that works."""
     answer = start_runner().get("/ready")
     assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_the_course_of_capacity_is_told(daemon: Runner) -> None:
+    """Lost: whether the machine was busy all night."""
+
+    def course() -> list[dict[str, Any]]:
+        points: list[dict[str, Any]] = daemon.get("/api/v1/capacity/history").json()
+        assert points and [point["time"] for point in points] == sorted(point["time"] for point in points)
+        return points
+
+    assert course()[-1]["tasks"]["running"] == 0
+    id = daemon.submit(["sleep", "100"], resources={"cores": 1, "memory_mb": 100})
+    await_that(lambda: course()[-1]["tasks"]["running"] == 1, 30, "a point at which it runs")
+    last = course()[-1]
+    assert last["free"]["cores"] == last["total"]["cores"] - 1
+    daemon.delete(f"/api/v1/task/{id}")
+    await_that(lambda: course()[-1]["tasks"]["running"] == 0, 30, "a point at which it is over")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from bedlib import ROOMY, SLOWNESS, Queue, await_that, open_folder, task_id
+from bedlib import ROOMY, SLOWNESS, Queue, await_that, injected, open_folder, task_id
 
 Starter = Callable[..., Any]
 
@@ -230,7 +230,38 @@ def test_only_what_has_ended_is_tried_again(queue: Queue) -> None:
     (folder / "live.may-end").touch()
     assert end(queue, live) == ("completed", "success")
     assert retry(queue, live).status_code == 503
+    assert queue.post("/api/v1/tasks/retry", json={"state": "completed"}).status_code == 503
     assert queue.attempt(live)["state"] == "completed"
+
+
+def test_a_retry_is_refused_where_a_new_task_is(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: a bound on what waits, by retries; or a task that waits for ever, for what no worker has any more."""
+    small, large = start_runner(ONE), start_runner(ROOMY)
+    queue = start_queue({"small": small}, {"queue_max": 1})
+    assert queue.post("/api/v1/workers", json={"id": "large", "url": large.url}).status_code == 201
+    queue.await_leases("small", "large")
+    fits = queue.submit(["true"], resources={"cores": 1})
+    assert end(queue, fits)[0] == "completed"
+    needs_much = queue.submit(["true"], resources={"cores": 2})
+    assert end(queue, needs_much)[0] == "completed"
+    queue.delete("/api/v1/workers/large")
+    await_that(lambda: retry(queue, needs_much).status_code == 422, 30, "nobody to have two cores any more")
+    assert queue.put("/api/v1/workers/small", json={"disabled": True}).status_code == 200
+    queue.submit(["true"])
+    assert retry(queue, fits).status_code == 429
+
+
+def test_what_the_disk_does_not_take_is_not_forgotten(start_runner: Starter, start_queue: Starter) -> None:
+    """Lost: the truth about what was cleared, when the disk fails."""
+    # A system call that strace has fail is made as number -1, which no list of the unit allows.
+    queue = start_queue({"w": start_runner(ROOMY)}, properties={"SystemCallFilter": ""})
+    labels = label("kept")
+    id = queue.submit(["true"], labels=labels)
+    queue.wait(id)
+    with injected(queue, "pwrite64", "error=EIO"):
+        assert queue.post("/api/v1/tasks/forget", json={"labels": labels}).status_code == 503
+        assert queue.attempt(id)["state"] == "completed"
+    await_that(lambda: bulk(queue, "forget", labels=labels) == (1, 1), 30, "the disk to be used again")
 
 
 def test_a_chain_is_mended_from_where_it_broke(queue: Queue) -> None:

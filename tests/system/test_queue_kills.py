@@ -9,19 +9,18 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 import requests
 
-from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, open_folder, run, task_id
+from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, injected, open_folder, run, task_id
 
 Starter = Callable[..., Any]
 
@@ -126,25 +125,6 @@ def stage_on_disk(queue: Queue, id: str) -> Stage:
     return found[0] if found else (None, None)
 
 
-@contextlib.contextmanager
-def killed_at(queue: Queue, syscall: str, n: int) -> Iterator[subprocess.Popen[str]]:
-    """daggyd dies as its writer begins the n-th such system call from now on, and this process with it."""
-    inject = f"inject={syscall}:signal=KILL:when={n}"
-    pid = queue.main_pid
-    options = ["-f", "-qq", "-o", "/dev/null", "-e", f"trace={syscall}", "-e", inject, "-p", str(pid)]
-    tracer = subprocess.Popen(["strace", *options], text=True)
-    try:
-        threads = Path(f"/proc/{pid}/task")
-        await_that(
-            lambda: all("TracerPid:\t0\n" not in (thread / "status").read_text() for thread in threads.iterdir()),
-            what="strace to have attached to all threads",
-        )
-        yield tracer
-    finally:
-        tracer.terminate()
-        tracer.wait(timeout=10 * SLOWNESS)
-
-
 def submit_once(queue: Queue, id: str, body: dict[str, Any]) -> bool:
     """Whether the queue lived to answer."""
     try:
@@ -183,7 +163,7 @@ def test_a_kill_at_any_write_loses_and_repeats_nothing(
         id = task_id("write")
         script = f"echo {id} >> {folder}/{id}; sleep 0.3; head -c {size} /dev/zero"
         body = {"command": ["sh", "-c", script], "resources": {"cores": 0.1, "memory_mb": 16}}
-        with killed_at(queue, syscall, len(stages) + 1) as tracer:
+        with injected(queue, syscall, f"signal=KILL:when={len(stages) + 1}") as tracer:
             accepted = submit_once(queue, id, body)
             await_that(
                 lambda: tracer.poll() is not None or has_run_its_course(queue, runner, id), 60, "the kill or the end"
