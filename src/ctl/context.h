@@ -12,7 +12,7 @@
 
 #include "ctl/options.h"
 
-/* The whole file; {} when there is none, or none that we may read. Negative errno, said. The caller puts *ret. */
+/* The whole file; {} when there is none that we may read. Negative errno, said. The caller puts *ret. */
 int contexts_read(json_object **ret);
 
 /* Negative errno, said. */
