@@ -38,7 +38,7 @@ typedef struct Each {
         char **lines;      /* NULL-terminated */
         uint64_t *numbers; /* of each line in its file */
         size_t n_lines;
-        char **ids; /* of each line */
+        char **ids; /* of each line; NULL: it was refused */
         size_t n_submitted, n_refused;
         int first_status;
         bool told_full;
@@ -48,7 +48,9 @@ typedef struct Each {
 static void each_done(Each *each) {
         progress_clear(&each->progress);
         text_list_free(each->lines);
-        text_list_free(each->ids);
+        for (size_t i = 0; each->ids && i < each->n_lines; i++)
+                free(each->ids[i]);
+        free(each->ids);
         free(each->numbers);
 }
 

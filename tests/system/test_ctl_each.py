@@ -133,6 +133,7 @@ def summed(queue: Queue, label: str) -> dict[str, int]:
     return {row[0]: int(row[-1]) for row in rows}
 
 
+@pytest.mark.plain
 def test_one_of_many_that_fails_is_found_and_tried_again(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: an evening, looking for the one that failed."""
     n = load(1000)

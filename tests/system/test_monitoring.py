@@ -16,6 +16,8 @@ import yaml
 
 from bedlib import ROOMY, SLOWNESS
 
+pytestmark = pytest.mark.plain
+
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "docs/monitoring/alerts.yaml"
 ALERT_TESTS = ROOT / "tests/monitoring/alerts-test.yaml"

@@ -350,6 +350,7 @@ def test_verbs_for_many_change_what_fits_and_count(queue: Queue) -> None:
     assert queue.attempt(bystander)["attempts"] == []
 
 
+@pytest.mark.plain
 def test_bulk_verbs_leave_the_queue_quick(start_queue: Starter) -> None:
     """Lost: for seconds nobody is served, since somebody stops a hundred thousand tasks."""
     n = 30_000 if SLOWNESS <= 1 else 10_000

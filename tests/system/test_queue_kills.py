@@ -145,6 +145,7 @@ def has_run_its_course(queue: Queue, runner: Runner, id: str) -> bool:
     return state == "completed" and not any(name.startswith(f"{id}.") for name in kept)
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(
     ("syscall", "size", "gaps"),
     [("pwrite64", 5, STAGES[:-1]), ("fdatasync", 3_000_000, STAGES[1:-1])],

@@ -16,6 +16,8 @@ import pytest
 from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, open_folder, run, task_id, unit_property
 from ctllib import ctl, environment, good
 
+pytestmark = pytest.mark.plain
+
 Starter = Callable[..., Any]
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/recipes.md"
 
