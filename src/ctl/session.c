@@ -278,6 +278,15 @@ int session_ask(Session *session, const Ask *ask, Answer *ret) {
         return 0;
 }
 
+int session_ask_for_workers(Session *session, Answer *ret) {
+        Ask ask = { .method = "GET", .path = "/api/v1/workers", .expected = 404 };
+        int status = session_ask(session, &ask, ret);
+        if (status != 0 || ret->status != 404)
+                return status;
+        say("%s is a runner, not a queue", session->target.name);
+        return SHELL_STATUS_REFUSED;
+}
+
 int session_print_json(Session *session, const Answer *answer) {
         return answer->body_size > 0 && print_line(answer->body, answer->body_size) < 0 ?
                         SHELL_STATUS_REFUSED :

@@ -86,5 +86,8 @@ int session_ask(Session *session, const Ask *ask, Answer *ret);
 /* The same, printing the answer as it came if --json was given and there is one. */
 int session_print_json(Session *session, const Answer *answer);
 
+/* A queue's workers. Refused, and said, where a runner answers. */
+int session_ask_for_workers(Session *session, Answer *ret);
+
 /* Says why the daemon refused, in the words of its problem. */
 void session_say_problem(Session *session, int status, const char *body, size_t size);

@@ -80,15 +80,10 @@ static int print_counts(Session *session, const Answer *answer) {
 /* Only a queue tries again. A daemon that has no such path may be one that has no such task. */
 static int say_missing(Session *session, const Answer *answer) {
         _cleanup_(answer_done) Answer workers = {};
-        Ask ask = { .method = "GET", .path = "/api/v1/workers", .expected = 404 };
-        int status = session_ask(session, &ask, &workers);
-        if (status != 0)
-                return status;
-        if (workers.status == 404)
-                say("%s is a runner, not a queue", session->target.name);
-        else
+        int status = session_ask_for_workers(session, &workers);
+        if (status == 0)
                 session_say_problem(session, answer->status, answer->body, answer->body_size);
-        return SHELL_STATUS_REFUSED;
+        return status ?: SHELL_STATUS_REFUSED;
 }
 
 int bulk_carry_out(Session *session, const char *verb) {

@@ -180,15 +180,6 @@ static int turn_to_queue(Session *session, const char *queue) {
         return session_turn_to(session, queue, true, true) < 0 ? SHELL_STATUS_USAGE : 0;
 }
 
-static int get_workers(Session *session, Answer *ret) {
-        int status = session_ask(
-                        session, &(Ask){ .method = "GET", .path = "/api/v1/workers", .expected = 404 }, ret);
-        if (status != 0 || ret->status != 404)
-                return status;
-        say("%s is a runner, not a queue", session->target.name);
-        return SHELL_STATUS_REFUSED;
-}
-
 static json_object *find_worker(const Answer *workers, const char *id) {
         for (size_t i = 0; i < element_count(workers->json); i++)
                 if (streq(member_text(element(workers->json, i), "id"), id))
@@ -200,7 +191,7 @@ static json_object *find_worker(const Answer *workers, const char *id) {
 static int check_id_is_ours(Join *join) {
         _cleanup_(answer_done) Answer workers = {};
         const JoinedQueue *before = joined_find(&join->joined, join->queue);
-        int status = get_workers(join->session, &workers);
+        int status = session_ask_for_workers(join->session, &workers);
         json_object *there = status == 0 ? find_worker(&workers, join->id) : NULL;
         if (!there || streq(member_text(there, "url"), join->url) || (before && streq(before->id, join->id)))
                 return status;
@@ -241,7 +232,7 @@ static int enlist(Join *join, int *ret_status) {
 static int await_reached(const Join *join) {
         for (unsigned i = 0; i < REACHED_TRIES; i++) {
                 _cleanup_(answer_done) Answer workers = {};
-                int status = get_workers(join->session, &workers);
+                int status = session_ask_for_workers(join->session, &workers);
                 if (status != 0)
                         return status;
                 json_object *worker = find_worker(&workers, join->id);
@@ -293,7 +284,7 @@ int verb_join(Session *session, char **arguments) {
 static int await_gone(Session *session, const JoinedQueue *queue) {
         for (bool told = false;; told = true) {
                 _cleanup_(answer_done) Answer workers = {};
-                int status = get_workers(session, &workers);
+                int status = session_ask_for_workers(session, &workers);
                 json_object *worker = status == 0 ? find_worker(&workers, queue->id) : NULL;
                 if (status != 0 || !worker)
                         return status;

@@ -269,12 +269,12 @@ static int add_tasks(const Top *top, size_t n_lines, size_t width, Text *text) {
         while (n_ended < ENDED_MAX && top->ended[n_ended])
                 n_ended++;
         size_t n_rows = n_lines > 1 ? n_lines - 1 : 0, kept = n_rows / 4;
-        size_t n_others = (n_queued < kept ? n_queued : kept) + (n_ended < kept ? n_ended : kept);
+        size_t ended_kept = n_ended < kept ? n_ended : kept;
+        size_t n_others = (n_queued < kept ? n_queued : kept) + ended_kept;
         size_t n = n_running < n_rows - n_others ? n_running : n_rows - n_others, left = n_rows - n;
         int r = attempt_table_new(false, &table);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = add_row(table, element(top->running, i), now);
-        size_t ended_kept = n_ended < kept ? n_ended : kept;
         for (size_t i = 0; r >= 0 && i < n_queued && left > ended_kept; i++, left--)
                 r = add_row(table, element(top->queued, i), now);
         for (size_t i = 0; r >= 0 && i < n_ended && left > 0; i++, left--)

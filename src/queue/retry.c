@@ -82,11 +82,7 @@ static void decide(Retry *retry, const StoreEntry *entry, const Moment *now) {
         delivery_accept(delivery, batch, &task, 1, on_accepted, retry, now);
 }
 
-static void ask_store(Retry *retry);
-
-static void on_after_known(void *userdata) {
-        ask_store(userdata);
-}
+static void on_after_known(void *userdata);
 
 static int read_spec(Retry *retry, const StoreEntry *entry) {
         const Queue *queue = retry->queue;
@@ -111,17 +107,21 @@ static void on_got(int r, const StoreEntry *entry, const Moment *now, void *user
                 decide(retry, entry, now);
 }
 
-/* Again after the others were looked up: it may have been forgotten meanwhile. */
-static void ask_store(Retry *retry) {
+static int ask_store(Retry *retry) {
         const Queue *queue = retry->queue;
-        int r = queue->store_port->get(
+        return queue->store_port->get(
                         queue->store,
                         retry->task_id,
                         &(StoreWanted){ .attempts = true, .dependencies = true },
                         on_got,
                         retry);
+}
+
+/* Meanwhile it may have been forgotten. */
+static void on_after_known(void *userdata) {
+        int r = ask_store(userdata);
         if (r < 0)
-                refuse_for_errno(retry, r);
+                refuse_for_errno(userdata, r);
 }
 
 int retry_task(Queue *queue, const char *task_id, const RetryCallbacks *callbacks, void *userdata) {
@@ -130,13 +130,7 @@ int retry_task(Queue *queue, const char *task_id, const RetryCallbacks *callback
                 return -ENOMEM;
         *retry = (Retry){ .queue = queue, .callbacks = callbacks, .userdata = userdata };
         retry->task_id = strdup(task_id);
-        int r = retry->task_id ? queue->store_port->get(
-                                                 queue->store,
-                                                 task_id,
-                                                 &(StoreWanted){ .attempts = true, .dependencies = true },
-                                                 on_got,
-                                                 retry) :
-                                 -ENOMEM;
+        int r = retry->task_id ? ask_store(retry) : -ENOMEM;
         if (r < 0)
                 retry_free(retry);
         return r;
