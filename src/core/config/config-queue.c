@@ -17,6 +17,8 @@ QueueConfig *queue_config_free(QueueConfig *config) {
         free(config->advertise);
         free(config->version);
         free(config->state_directory);
+        free(config->postgres.conninfo);
+        free(config->postgres.password_file);
         for (size_t i = 0; i < config->n_workers; i++)
                 worker_config_done(&config->workers[i]);
         free(config->workers);
@@ -125,6 +127,61 @@ static int field_sharing(
         return 0;
 }
 
+static int field_sqlite(
+                json_object *value,
+                const JsonField *field,
+                const char *field_path,
+                void *target,
+                Problem *reterr_problem) {
+        static const JsonField fields[] = { {} };
+        return json_dispatch(value, fields, JSON_UNKNOWN_REFUSED, field_path, target, reterr_problem);
+}
+
+static int field_postgresql(
+                json_object *value,
+                const JsonField *field,
+                const char *field_path,
+                void *target,
+                Problem *reterr_problem) {
+        static const JsonField fields[] = {
+                { "conninfo",
+                  json_field_string,
+                  offsetof(PostgresConfig, conninfo),
+                  true,
+                  .min = 0,
+                  .max = POSTGRES_CONNINFO_MAX },
+                { "password_file",
+                  json_field_string,
+                  offsetof(PostgresConfig, password_file),
+                  .min = 1,
+                  .max = PATH_SIZE_MAX },
+                {},
+        };
+        return json_dispatch(value, fields, JSON_UNKNOWN_REFUSED, field_path, target, reterr_problem);
+}
+
+/* TARGET is the PostgresConfig. */
+static int field_store(
+                json_object *value,
+                const JsonField *field,
+                const char *field_path,
+                void *target,
+                Problem *reterr_problem) {
+        static const JsonField fields[] = {
+                { "sqlite", field_sqlite },
+                { "postgresql", field_postgresql },
+                {},
+        };
+        int r = json_dispatch(value, fields, JSON_UNKNOWN_REFUSED, field_path, target, reterr_problem);
+        if (r >= 0 && json_object_object_length(value) != 1)
+                return problem_set(
+                                reterr_problem,
+                                400,
+                                field_path,
+                                "must be one kind of store: \"sqlite\" or \"postgresql\"");
+        return r;
+}
+
 static int field_placement(
                 json_object *value,
                 const JsonField *field,
@@ -145,6 +202,12 @@ static const JsonField config_fields[] = {
         { "advertise", json_field_string, AT(advertise), .min = 3, .max = LEASE_QUEUE_MAX },
         { "version", json_field_string, AT(version), .min = 1, .max = LEASE_VERSION_MAX },
         { "state_directory", json_field_string, AT(state_directory), .min = 1, .max = PATH_SIZE_MAX },
+        { "store", field_store, AT(postgres) },
+        { "member_ttl",
+          json_field_seconds,
+          AT(member_ttl_usec),
+          .min = MEMBER_TTL_SEC_MIN,
+          .max = MEMBER_TTL_SEC_MAX },
         { "workers", field_workers },
         { "sharing", field_sharing },
         { "lease_ttl", json_field_seconds, AT(lease_ttl_usec), .min = 1, .max = LEASE_TTL_SEC_MAX },
@@ -166,6 +229,7 @@ static int set_defaults(QueueConfig *config) {
         config->inline_output_bytes = 1048576;
         config->lease_ttl_usec = 30 * USEC_PER_SEC;
         config->lost_after_usec = 30 * USEC_PER_SEC;
+        config->member_ttl_usec = 10 * USEC_PER_SEC;
         config->sharing = (SharingConfig){
                 .enabled = true,
                 .hosts = calloc(2, sizeof(char *)),

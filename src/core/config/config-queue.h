@@ -17,6 +17,10 @@
 #define QUEUE_WORKERS_MAX    10000
 #define QUEUE_SCAN_PORTS_MAX 4096 /* hosts × ports that one scan asks */
 
+#define POSTGRES_CONNINFO_MAX 4096 /* bytes */
+#define MEMBER_TTL_SEC_MIN    3
+#define MEMBER_TTL_SEC_MAX    300
+
 typedef struct PortRange {
         uint64_t from, to; /* both included; from 0: none */
 } PortRange;
@@ -30,12 +34,20 @@ typedef struct SharingConfig {
         bool strict;
 } SharingConfig;
 
+/* The database that the members of a queue share. */
+typedef struct PostgresConfig {
+        char *conninfo;      /* libpq's; NULL: the tasks are kept in a local file instead */
+        char *password_file; /* of one line, or NULL */
+} PostgresConfig;
+
 typedef struct QueueConfig {
         ServiceConfig service;
         PortRange ports;       /* "port_range": the first free one is taken instead of "port" */
         char *advertise;       /* "host:port" by which others know this queue; NULL: found out */
         char *version;         /* as other queues compare it; NULL: the software's */
         char *state_directory; /* NULL: the unit's, or /var/lib/daggyd */
+        PostgresConfig postgres;
+        usec_t member_ttl_usec; /* how long a member may be silent before another one may lead */
         WorkerConfig *workers;
         size_t n_workers;
         SharingConfig sharing;
