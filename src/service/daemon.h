@@ -53,6 +53,13 @@ typedef struct DaemonProgram {
 
         /* Tells systemd, and whoever else follows it, how the daemon is. */
         void (*tell_status)(void *userdata);
+
+        /* Where a request may have to be answered elsewhere: takes it over, or not (router.h). Else NULL. */
+        RouterDivert divert;
+
+        /* Whether the daemon that shows SECRET is one of ours, which has let in whom it asks for
+         * (access.h). NULL where there are no others. */
+        AccessVouched vouched;
 } DaemonProgram;
 
 typedef struct Daemon {
