@@ -27,6 +27,7 @@ int queue_store_draining(Queue *queue, bool draining, StoreDone done, void *user
 int queue_join_members(Queue *queue);
 bool queue_may_lead(Queue *queue);
 bool queue_divert(void *userdata, HttpRequest *request, const RequestContext *context);
+bool queue_vouched(const char *secret, void *userdata);
 void queue_hand_over(Queue *queue);
 
 /* Ends the loop when the requests that can still be answered are. */

@@ -12,6 +12,10 @@
 #include "base/text.h"
 #include "queue/queue-internal.h"
 
+#define HELD_MAX 10000
+#define HOLD_MARGIN_USEC \
+        (2 * USEC_PER_SEC) /* beyond the ttl: another member leads by then, if there is one */
+
 static void begin_anew(Queue *queue, const char *why) {
         if (queue->begins_anew || queue->daemon.stopping)
                 return;
@@ -116,18 +120,29 @@ static void on_members_changed(void *userdata) {
 
 /* ── to follow ── */
 
-static const Member *find_leader(const void *userdata) {
+static const Member *find_leader(void *userdata) {
         const Queue *queue = userdata;
         const Member *leader = members_leader(queue->members);
         return leader == members_self(queue->members) ? NULL : leader;
 }
 
+static bool leads_now(void *userdata) {
+        return queue_may_lead(userdata);
+}
+
+static bool leads_soon(void *userdata) {
+        const Queue *queue = userdata;
+        return queue->role == QUEUE_TAKES_UP;
+}
+
 bool queue_divert(void *userdata, HttpRequest *request, const RequestContext *context) {
-        Queue *queue = userdata;
-        if (queue_may_lead(queue))
-                return false;
-        forwarder_take(queue->forwarder, request, context);
-        return true;
+        const Queue *queue = userdata;
+        return forwarder_take(queue->forwarder, request, context);
+}
+
+bool queue_vouched(const char *secret, void *userdata) {
+        const Queue *queue = userdata;
+        return queue->members && members_know_secret(queue->members, secret);
 }
 
 /* ── to end ── */
@@ -182,36 +197,49 @@ static int find_url(const Queue *queue, char **ret) {
         return text_format(ret, "%s://%s", scheme, queue->member_address);
 }
 
+static int init_members(Queue *queue, const char *url) {
+        return members_new(
+                        queue->daemon.event,
+                        &(MembersOptions){
+                                        .config = &queue->config->postgres,
+                                        .ttl_usec = queue->config->member_ttl_usec,
+                                        .url = url,
+                                        .address = queue->member_address,
+                                        .version = queue_version(queue),
+                                        .lead = on_lead,
+                                        .lost = on_lost,
+                                        .changed = on_members_changed,
+                                        .left = on_left,
+                                        .userdata = queue,
+                        },
+                        &queue->members);
+}
+
+static int init_forwarder(Queue *queue) {
+        return forwarder_new(
+                        &(ForwarderOptions){
+                                        .event = queue->daemon.event,
+                                        .config = &queue->daemon.config,
+                                        .secret = members_self(queue->members)->secret,
+                                        .hold_usec = usec_add(
+                                                        queue->config->member_ttl_usec, HOLD_MARGIN_USEC),
+                                        .held_max = HELD_MAX,
+                                        .connections_max = (unsigned) (queue->daemon.n_descriptors / 8),
+                                        .leader = find_leader,
+                                        .leads = leads_now,
+                                        .leads_soon = leads_soon,
+                                        .userdata = queue,
+                        },
+                        &queue->forwarder);
+}
+
 int queue_join_members(Queue *queue) {
         _cleanup_(freep) char *url = NULL;
         queue->member_address = strdup(queue->address);
         int r = queue->member_address ? find_url(queue, &url) : -ENOMEM;
         if (r >= 0)
-                r = forwarder_new(
-                                &(ForwarderOptions){
-                                                .event = queue->daemon.event,
-                                                .client = queue->followers,
-                                                .hold_usec = usec_add(
-                                                                queue->config->member_ttl_usec,
-                                                                HOLD_MARGIN_USEC),
-                                                .leader = find_leader,
-                                                .userdata = queue,
-                                },
-                                &queue->forwarder);
+                r = init_members(queue, url);
         if (r >= 0)
-                r = members_new(queue->daemon.event,
-                                &(MembersOptions){
-                                                .config = &queue->config->postgres,
-                                                .ttl_usec = queue->config->member_ttl_usec,
-                                                .url = url,
-                                                .address = queue->member_address,
-                                                .version = queue_version(queue),
-                                                .lead = on_lead,
-                                                .lost = on_lost,
-                                                .changed = on_members_changed,
-                                                .left = on_left,
-                                                .userdata = queue,
-                                },
-                                &queue->members);
+                r = init_forwarder(queue);
         return r < 0 ? log_errno(LOG_ERR, r, "Cannot set up") : 0;
 }

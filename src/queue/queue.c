@@ -169,9 +169,10 @@ static const char *why_not_ready(const void *userdata) {
         const Queue *queue = userdata;
         if (queue_is_draining(queue))
                 return "this queue is draining";
-        if (queue_leads(queue) || members_leader(queue->members))
+        if (!queue->members)
                 return NULL;
-        return members_trouble(queue->members) ?: "no member of this queue leads";
+        const char *trouble = forwarder_trouble(queue->forwarder);
+        return trouble ? members_trouble(queue->members) ?: trouble : NULL;
 }
 
 /* A queue hears of its workers' capacity now and then, and tells when that has made a difference. */
@@ -334,6 +335,7 @@ static const DaemonProgram queue_program = {
         .format_metrics = format_metrics,
         .tell_status = tell_status,
         .divert = queue_divert,
+        .vouched = queue_vouched,
 };
 
 Queue *queue_free(Queue *queue) {
