@@ -11,6 +11,8 @@ import pytest
 
 import bedlib
 from bedlib import Queue, Runner
+from clusterlib import Cluster, Member
+from postgreslib import Postgres
 from upgradelib import Upgradable
 
 # A sanitizer adds nothing to what no daemon of ours has a part in, or only as it was started.
@@ -83,6 +85,45 @@ def start_queue(request: pytest.FixtureRequest) -> Generator[Callable[..., Queue
 @pytest.fixture
 def start_upgradable(request: pytest.FixtureRequest) -> Generator[Callable[..., Upgradable], None, None]:
     yield from started(request, Upgradable)
+
+
+@pytest.fixture
+def start_postgres(request: pytest.FixtureRequest) -> Generator[Callable[..., Postgres], None, None]:
+    """Starts a PostgreSQL server with the settings given, as many as wanted."""
+    ours: list[Postgres] = []
+    shown = request.node.stash.setdefault(RUNNERS, [])
+
+    def start(*arguments: Any, **named: Any) -> Postgres:
+        ours.append(Postgres(*arguments, **named))
+        shown.append(ours[-1])
+        return ours[-1].create()
+
+    yield start
+    for one in ours:
+        one.discard()
+
+
+@pytest.fixture
+def postgres(start_postgres: Callable[..., Postgres]) -> Postgres:
+    """A PostgreSQL server with the database "daggyr"."""
+    return start_postgres()
+
+
+@pytest.fixture
+def start_member(request: pytest.FixtureRequest) -> Generator[Callable[..., Member], None, None]:
+    yield from started(request, Member)
+
+
+@pytest.fixture
+def start_cluster(start_member: Callable[..., Member]) -> Callable[..., Cluster]:
+    """Starts so many members as there are conninfos, and returns when they know each other."""
+
+    def start(workers: dict[str, Runner], conninfos: list[str], *arguments: Any, **named: Any) -> Cluster:
+        cluster = Cluster([start_member(workers, conninfo, *arguments, **named) for conninfo in conninfos])
+        cluster.await_all()
+        return cluster
+
+    return start
 
 
 @pytest.fixture(params=["runner", "queue"])
