@@ -21,7 +21,8 @@ collect_ignore = ["test_bed.py", "test_login.py"] if os.environ.get("DAGGYR_SANI
 if os.environ.get("DAGGYR_TEST_SET", "all") != "all":  # a browser is installed where all tests run, and only there
     collect_ignore.append("test_ui_page.py")
 
-RUNNERS = pytest.StashKey[list[Runner]]()
+RUNNERS = pytest.StashKey[list[Any]]()
+"""What has a journal that a failure is to show."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,7 +64,7 @@ def runner(start_runner: Callable[..., Runner]) -> Runner:
 def started(request: pytest.FixtureRequest, kind: type[Runner]) -> Generator[Callable[..., Any], None, None]:
     """What a fixture yields that starts a KIND with the arguments given, as many as wanted; their journals are shown
     like those of other runners."""
-    ours: list[Runner] = []
+    ours: list[Any] = []
     shown = request.node.stash.setdefault(RUNNERS, [])
 
     def start(*arguments: Any, **named: Any) -> Runner:
@@ -110,7 +111,10 @@ def postgres(start_postgres: Callable[..., Postgres]) -> Postgres:
 
 
 @pytest.fixture
-def start_member(request: pytest.FixtureRequest) -> Generator[Callable[..., Member], None, None]:
+def start_member(
+    request: pytest.FixtureRequest, start_postgres: Callable[..., Postgres]
+) -> Generator[Callable[..., Member], None, None]:
+    """Starts a Member; all of them end before their servers do."""
     yield from started(request, Member)
 
 
