@@ -45,7 +45,7 @@ static const PostgresStatement statements[_STATEMENT_MAX] = {
          * another epoch it has given up, and it takes it anew or frees it. Nobody waits for the row unless it
          * is to be taken; if it has changed by then, another one was quicker. */
         [TAKE] = { .sql = "WITH taken AS (UPDATE lead SET member = CASE WHEN $4::boolean THEN $1::text END,"
-                          " epoch = greatest(lead.epoch, $3::bigint) + 1, written = 0,"
+                          " epoch = greatest(lead.epoch, $3::bigint) + 1, written = 0, backend = NULL,"
                           " address = coalesce(nullif(lead.address, ''),"
                           " CASE WHEN $4::boolean THEN $5::text END)"
                           " FROM (SELECT epoch, member FROM lead) AS seen"
@@ -354,40 +354,14 @@ static void send_due(Members *members) {
 
 /* ── the session ── */
 
-static int connect_now(Members *members);
-
-static void on_schema(int r, const char *message, void *userdata) {
-        Members *members = userdata;
-        if (r == -ECONNRESET)
-                return;
-        if (r < 0) {
-                fail(members, r, message);
-                return;
-        }
-        members->postgres = postgres_free(members->postgres);
-        members->has_schema = true;
-        r = connect_now(members);
-        if (r < 0)
-                fail(members, r, NULL);
-}
-
 static void on_connected(void *userdata) {
         Members *members = userdata;
-        if (members->has_schema) {
-                members->is_connected = true;
-                send_due(members);
-                return;
-        }
-        int r = postgres_schema_ensure(members->postgres, on_schema, members);
-        if (r < 0)
-                fail(members, r, NULL);
+        members->is_connected = true;
+        send_due(members);
 }
 
-/* The next one begins with the tables, which may be gone, if it could not even be made. */
 static void on_lost(int r, const char *message, void *userdata) {
-        Members *members = userdata;
-        members->has_schema &= members->is_connected;
-        fail(members, r, message);
+        fail(userdata, r, message);
 }
 
 static void on_notified(const char *channel, const char *payload, void *userdata) {
@@ -400,26 +374,24 @@ static void on_notified(const char *channel, const char *payload, void *userdata
 
 static int connect_now(Members *members) {
         usec_t ttl_usec = members->membership.ttl_usec;
-        PostgresOptions options = {
-                .conninfo = members->options.config->conninfo,
-                .password_file = members->options.config->password_file,
-                .application_name = "daggyd member",
-                .statements = postgres_schema_statements,
-                .n_statements = _POSTGRES_SCHEMA_STATEMENT_MAX,
-                .connect_usec = ttl_usec,
-                .answer_usec = ttl_usec / 4,
-                .connected = on_connected,
-                .lost = on_lost,
-                .notified = on_notified,
-                .userdata = members,
-        };
-        if (members->has_schema) {
-                options.setup = members->setup;
-                options.statements = statements;
-                options.n_statements = _STATEMENT_MAX;
-        }
         members->is_connected = false;
-        return postgres_new(members->event, &options, &members->postgres);
+        return postgres_new(
+                        members->event,
+                        &(PostgresOptions){
+                                        .conninfo = members->options.config->conninfo,
+                                        .password_file = members->options.config->password_file,
+                                        .application_name = "daggyd member",
+                                        .setup = members->setup,
+                                        .statements = statements,
+                                        .n_statements = _STATEMENT_MAX,
+                                        .connect_usec = ttl_usec,
+                                        .answer_usec = ttl_usec / 4,
+                                        .connected = on_connected,
+                                        .lost = on_lost,
+                                        .notified = on_notified,
+                                        .userdata = members,
+                        },
+                        &members->postgres);
 }
 
 /* ── turns ── */
@@ -471,8 +443,19 @@ static void rearm(Members *members) {
 
 /* ── for others ── */
 
+/* What a session begins with. Who waits for the row of the lead must not wait for long. */
+static int make_setup(usec_t ttl_usec, char **ret) {
+        _cleanup_(freep) char *schema = NULL;
+        int r = postgres_schema_setup(&schema);
+        return r < 0 ? r :
+                       text_format(ret,
+                                   "%s SET lock_timeout = %" PRIu64
+                                   "; SET default_transaction_isolation = 'read committed'; LISTEN " CHANNEL,
+                                   schema,
+                                   ttl_usec / 10 / USEC_PER_MSEC);
+}
+
 static int copy_texts(Members *members, const MembersOptions *options) {
-        unsigned lock_ms = (unsigned) (options->ttl_usec / 10 / USEC_PER_MSEC);
         members->url = strdup(options->url);
         members->address = strdup(options->address);
         members->version = strdup(options->version);
@@ -491,11 +474,7 @@ static int copy_texts(Members *members, const MembersOptions *options) {
                 .secret = members->secret,
                 .alive = true,
         };
-        return text_format(
-                        &members->setup,
-                        "SET lock_timeout = %u; SET default_transaction_isolation = 'read committed';"
-                        " LISTEN " CHANNEL,
-                        lock_ms);
+        return make_setup(options->ttl_usec, &members->setup);
 }
 
 int members_new(sd_event *event, const MembersOptions *options, Members **ret) {
