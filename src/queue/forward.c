@@ -320,7 +320,8 @@ bool forwarder_take(void *userdata, HttpRequest *request, const RequestContext *
         Forwarder *forwarder = userdata;
         if (!forwarder || forwarder->options.leads(forwarder->options.userdata))
                 return false;
-        if (http_request_header(request, FORWARD_HEADER)) {
+        bool is_passed_on = http_request_header(request, FORWARD_HEADER);
+        if (is_passed_on && !forwarder->options.leads_soon(forwarder->options.userdata)) {
                 answer_not_leading(request);
                 return true;
         }

@@ -33,6 +33,8 @@ typedef struct ForwarderOptions {
         const Member *(*leader)(void *userdata);
         /* Whether this one does, and can serve requests. */
         bool (*leads)(void *userdata);
+        /* Whether it is about to: what others pass on is held here until then. */
+        bool (*leads_soon)(void *userdata);
         void *userdata;
 } ForwarderOptions;
 

@@ -19,6 +19,19 @@ static const Program program = {
         .account = "daggyd",
 };
 
+/* Returns only when it fails. */
+static int begin_anew(const Queue *queue, const CommandLine *command_line) {
+        char *arguments[] = {
+                command_line->arguments[0],
+                (char *) (command_line->user_mode ? "--user" : "--system"),
+                (char *) (command_line->config_is_named ? "--config" : NULL),
+                (char *) command_line->config_path,
+                NULL,
+        };
+        int r = daemon_begin_anew(&queue->daemon, arguments);
+        return log_errno(LOG_ERR, r, "Cannot begin anew");
+}
+
 static int run(CommandLine *command_line, int ready_fd) {
         _cleanup_(queue_config_freep) QueueConfig *config = NULL;
         int r = command_line_resolve_config(command_line);
@@ -44,7 +57,7 @@ static int run(CommandLine *command_line, int ready_fd) {
         r = sd_event_loop(event);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "The event loop failed");
-        return r;
+        return queue->begins_anew ? begin_anew(queue, command_line) : r;
 }
 
 int main(int argc, char *argv[]) {

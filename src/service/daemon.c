@@ -8,6 +8,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/usec.h"
 #include "core/text/metrics-text.h"
 #include "io/loop.h"
@@ -276,6 +277,20 @@ int daemon_reconfigure(Daemon *daemon, ServiceConfig *config) {
         *config = (ServiceConfig){};
         access_configure(&daemon->access, &daemon->config, TAKE_PTR(token));
         return 0;
+}
+
+/* ── begin anew ── */
+
+int daemon_begin_anew(const Daemon *daemon, char *const *arguments) {
+        size_t n = 0;
+        while (http_server_listener(daemon->http, n) >= 0)
+                n++;
+        _cleanup_(freep) int *sockets = calloc(n + 1, sizeof(int));
+        if (!sockets)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                sockets[i] = http_server_listener(daemon->http, i);
+        return process_execute_anew(arguments, sockets, n);
 }
 
 /* ── stop ── */

@@ -11,6 +11,8 @@ import pytest
 
 import bedlib
 from bedlib import Queue, Runner
+from clusterlib import Cluster, Member
+from postgreslib import Postgres
 from upgradelib import Upgradable
 
 # A sanitizer adds nothing to what no daemon of ours has a part in, or only as it was started.
@@ -19,7 +21,8 @@ collect_ignore = ["test_bed.py", "test_login.py"] if os.environ.get("DAGGYR_SANI
 if os.environ.get("DAGGYR_TEST_SET", "all") != "all":  # a browser is installed where all tests run, and only there
     collect_ignore.append("test_ui_page.py")
 
-RUNNERS = pytest.StashKey[list[Runner]]()
+RUNNERS = pytest.StashKey[list[Any]]()
+"""What has a journal that a failure is to show."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,7 +64,7 @@ def runner(start_runner: Callable[..., Runner]) -> Runner:
 def started(request: pytest.FixtureRequest, kind: type[Runner]) -> Generator[Callable[..., Any], None, None]:
     """What a fixture yields that starts a KIND with the arguments given, as many as wanted; their journals are shown
     like those of other runners."""
-    ours: list[Runner] = []
+    ours: list[Any] = []
     shown = request.node.stash.setdefault(RUNNERS, [])
 
     def start(*arguments: Any, **named: Any) -> Runner:
@@ -83,6 +86,48 @@ def start_queue(request: pytest.FixtureRequest) -> Generator[Callable[..., Queue
 @pytest.fixture
 def start_upgradable(request: pytest.FixtureRequest) -> Generator[Callable[..., Upgradable], None, None]:
     yield from started(request, Upgradable)
+
+
+@pytest.fixture
+def start_postgres(request: pytest.FixtureRequest) -> Generator[Callable[..., Postgres], None, None]:
+    """Starts a PostgreSQL server with the settings given, as many as wanted."""
+    ours: list[Postgres] = []
+    shown = request.node.stash.setdefault(RUNNERS, [])
+
+    def start(*arguments: Any, **named: Any) -> Postgres:
+        ours.append(Postgres(*arguments, **named))
+        shown.append(ours[-1])
+        return ours[-1].create()
+
+    yield start
+    for one in ours:
+        one.discard()
+
+
+@pytest.fixture
+def postgres(start_postgres: Callable[..., Postgres]) -> Postgres:
+    """A PostgreSQL server with the database "daggyr"."""
+    return start_postgres()
+
+
+@pytest.fixture
+def start_member(
+    request: pytest.FixtureRequest, start_postgres: Callable[..., Postgres]
+) -> Generator[Callable[..., Member], None, None]:
+    """Starts a Member; all of them end before their servers do."""
+    yield from started(request, Member)
+
+
+@pytest.fixture
+def start_cluster(start_member: Callable[..., Member]) -> Callable[..., Cluster]:
+    """Starts so many members as there are conninfos, and returns when they know each other."""
+
+    def start(workers: dict[str, Runner], conninfos: list[str], *arguments: Any, **named: Any) -> Cluster:
+        cluster = Cluster([start_member(workers, conninfo, *arguments, **named) for conninfo in conninfos])
+        cluster.await_all()
+        return cluster
+
+    return start
 
 
 @pytest.fixture(params=["runner", "queue"])
