@@ -55,6 +55,7 @@ struct Bed {
         HttpClient *client;
         Host hosts[HOSTS_MAX];
         const Host *leader; /* NULL: nobody */
+        const Host *soon;   /* about to lead */
         Member raw_leader;  /* a leader whose url is this, instead, if it has one */
         RawPeer peer;
         char peer_url[64];
@@ -218,6 +219,11 @@ static bool does_lead(void *userdata) {
         return host->bed->leader == host;
 }
 
+static bool leads_soon(void *userdata) {
+        const Host *host = userdata;
+        return host->bed->soon == host;
+}
+
 static bool is_known(const char *secret, void *userdata) {
         const Host *host = userdata;
         for (size_t i = 0; i < HOSTS_MAX; i++)
@@ -270,6 +276,7 @@ static void host_init(Host *host, Bed *bed, unsigned number) {
                                                            .connections_max = CONNECTIONS + 1,
                                                            .leader = who_leads,
                                                            .leads = does_lead,
+                                                           .leads_soon = leads_soon,
                                                            .userdata = host },
                                       &host->forwarder),
                         0);
@@ -677,6 +684,31 @@ static void nothing_is_passed_on_twice(void **state) {
         assert_int_equal(bed->hosts[2].n_served, 0);
 }
 
+static void one_that_is_about_to_lead_holds_what_it_is_passed(void **state) {
+        Bed *bed = *state;
+        Seen seen = {}, other = {};
+        set_leader(bed, NULL);
+        bed->raw_leader = bed->hosts[1].member;
+        bed->soon = &bed->hosts[1];
+        ask(bed, &bed->hosts[0], "POST", "/api/v1/task/1", &seen);
+        AWAIT(bed, forwarder_n_held(bed->hosts[1].forwarder) == 1);
+        settle(bed, 500 * USEC_PER_MSEC);
+        assert_int_equal(forwarder_n_forwarded(bed->hosts[1].forwarder), 0);
+        set_leader(bed, &bed->hosts[1]);
+        AWAIT(bed, seen.done);
+        check_answer(&seen, 202, "member1");
+        /* And passes nothing on when it comes to be another's turn. */
+        bed->leader = NULL;
+        ask(bed, &bed->hosts[0], "POST", "/api/v1/task/1", &other);
+        AWAIT(bed, forwarder_n_held(bed->hosts[1].forwarder) == 1);
+        bed->soon = NULL;
+        bed->raw_leader = bed->hosts[2].member;
+        set_leader(bed, &bed->hosts[2]);
+        AWAIT(bed, other.done);
+        check_answer(&other, 202, "member2");
+        assert_int_equal(forwarder_n_forwarded(bed->hosts[1].forwarder), 0);
+}
+
 static void one_that_leads_no_more_says_so_and_is_asked_again(void **state) {
         Bed *bed = *state;
         Seen seen = {};
@@ -802,6 +834,7 @@ int main(void) {
                 FORWARD_TEST(a_leader_that_is_followed_by_another_is_not_waited_for),
                 FORWARD_TEST(the_last_words_of_a_former_leader_are_passed_on),
                 FORWARD_TEST(nothing_is_passed_on_twice),
+                FORWARD_TEST(one_that_is_about_to_lead_holds_what_it_is_passed),
                 FORWARD_TEST(one_that_leads_no_more_says_so_and_is_asked_again),
                 FORWARD_TEST(a_secret_that_is_not_known_yet_is_shown_again),
                 FORWARD_TEST(a_wrong_secret_opens_nothing_whatever_comes_with_it),
