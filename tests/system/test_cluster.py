@@ -133,14 +133,6 @@ def test_a_queue_is_the_same_whatever_keeps_its_tasks(
         assert with_database == with_file
 
 
-def test_a_local_queue_is_its_only_member(start_queue: Starter) -> None:
-    """Lost: one way to ask, for those who watch queues of both kinds."""
-    queue = start_queue({})
-    (only,) = queue.get("/api/v1/members").json()
-    assert (only["self"], only["leading"], only["state"]) == (True, True, "alive")
-    assert only["address"] in good(queue, "members")
-
-
 # Any member
 
 
