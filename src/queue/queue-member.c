@@ -179,6 +179,7 @@ static void hand_over_tasks(Queue *queue) {
 
 void queue_hand_over(Queue *queue) {
         if (queue_leads(queue) && is_alone(queue)) {
+                members_drain(queue->members);
                 queue_update_permissions(queue);
                 return;
         }

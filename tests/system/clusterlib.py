@@ -197,7 +197,7 @@ class Client:
             self.n_repeated += 1
             time.sleep(0.05)
         self.slowest = max(self.slowest, time.monotonic() - begin)
-        return answer
+        return answer[0]
 
     def wait(self, id: str, seconds: float = 60) -> dict[str, Any]:
         """The TaskAttempt of a task that must end in time."""
@@ -211,6 +211,7 @@ class Client:
             assert time.monotonic() < deadline, f"still {attempt['state']}: {attempt}"
 
     def _once(self, method: str, path: str, options: dict[str, Any]) -> list[requests.Response]:
+        """Of one element, or none: an answer that is a refusal counts as false."""
         member = self._rng.choice(self._cluster.members)
         try:
             answer = self._http.request(method, member.url + path, **options)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import pytest
@@ -12,11 +12,14 @@ import pytest
 import bedlib
 from bedlib import Queue, Runner
 from clusterlib import Cluster, Member
-from postgreslib import Postgres
+from postgreslib import Pair, Postgres
+from proxylib import Proxy
 from upgradelib import Upgradable
 
 # A sanitizer adds nothing to what no daemon of ours has a part in, or only as it was started.
 collect_ignore = ["test_bed.py", "test_login.py"] if os.environ.get("DAGGYR_SANITIZED") else ["test_leaks.py"]
+
+collect_ignore_glob = ["test_cluster*.py"]  # a part of their own, which names them
 
 if os.environ.get("DAGGYR_TEST_SET", "all") != "all":  # a browser is installed where all tests run, and only there
     collect_ignore.append("test_ui_page.py")
@@ -90,14 +93,14 @@ def start_upgradable(request: pytest.FixtureRequest) -> Generator[Callable[..., 
 
 @pytest.fixture
 def start_postgres(request: pytest.FixtureRequest) -> Generator[Callable[..., Postgres], None, None]:
-    """Starts a PostgreSQL server with the settings given, as many as wanted."""
+    """Starts a PostgreSQL server with the settings given, as many as wanted; or the standby of another one."""
     ours: list[Postgres] = []
     shown = request.node.stash.setdefault(RUNNERS, [])
 
-    def start(*arguments: Any, **named: Any) -> Postgres:
-        ours.append(Postgres(*arguments, **named))
+    def start(settings: Mapping[str, str] | None = None, follows: Postgres | None = None) -> Postgres:
+        ours.append(Postgres(settings))
         shown.append(ours[-1])
-        return ours[-1].create()
+        return ours[-1].follow(follows) if follows else ours[-1].create()
 
     yield start
     for one in ours:
@@ -111,10 +114,31 @@ def postgres(start_postgres: Callable[..., Postgres]) -> Postgres:
 
 
 @pytest.fixture
+def servers(start_postgres: Callable[..., Postgres]) -> Pair:
+    """A primary and a standby."""
+    primary = start_postgres()
+    return Pair(primary, start_postgres(follows=primary))
+
+
+@pytest.fixture
+def start_proxy() -> Generator[Callable[[int], Proxy], None, None]:
+    """Starts a Proxy to a port, as many as wanted."""
+    ours: list[Proxy] = []
+
+    def start(port: int) -> Proxy:
+        ours.append(Proxy(port))
+        return ours[-1]
+
+    yield start
+    for one in ours:
+        one.close()
+
+
+@pytest.fixture
 def start_member(
-    request: pytest.FixtureRequest, start_postgres: Callable[..., Postgres]
+    request: pytest.FixtureRequest, start_postgres: Callable[..., Postgres], start_proxy: Callable[[int], Proxy]
 ) -> Generator[Callable[..., Member], None, None]:
-    """Starts a Member; all of them end before their servers do."""
+    """Starts a Member; all of them end before their servers, and the way there, do."""
     yield from started(request, Member)
 
 

@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,12 +85,6 @@ class Postgres:
         shutil.chown(self.folder, ACCOUNT, ACCOUNT)
         self._settings = SETTINGS | {"unix_socket_directories": str(self.folder)} | dict(settings or {})
         self._unit_file = Path("/run/systemd/system", self.unit)
-
-    def __enter__(self) -> Postgres:
-        return self.create()
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
 
     def create(self) -> Postgres:
         """Makes it as an administrator would for daggyd, and starts it."""
@@ -208,23 +202,14 @@ class Postgres:
 class Pair:
     """A primary and its synchronous standby; what had to be given up comes back as the new standby."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        self.primary, self.standby = Postgres(settings), Postgres(settings)
+    def __init__(self, primary: Postgres, standby: Postgres) -> None:
+        self.primary, self.standby = primary, standby
+        self.ports = [primary.port, standby.port]
 
-    def __enter__(self) -> Pair:
-        self.primary.create()
-        self.standby.follow(self.primary)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.standby.discard()
-        self.primary.discard()
-
-    def conninfo(self, database: str = "daggyr") -> str:
-        """Of both, in the same order whoever is the primary."""
-        ports = ",".join(str(server.port) for server in sorted((self.primary, self.standby), key=lambda s: s.port))
-        hosts = "host=127.0.0.1,127.0.0.1"
-        return f"{hosts} port={ports} dbname={database} user=daggyr target_session_attrs=read-write"
+    def conninfo(self, ports: Sequence[int] = ()) -> str:
+        """Of both, in the same order whoever is the primary; by proxies, if their ports are given."""
+        both = ",".join(map(str, ports or self.ports))
+        return f"host=127.0.0.1,127.0.0.1 port={both} dbname=daggyr user=daggyr target_session_attrs=read-write"
 
     def fail_over(self) -> None:
         """The primary breaks down, and the standby takes its place."""

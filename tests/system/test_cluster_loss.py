@@ -5,7 +5,7 @@ between them."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -33,12 +33,9 @@ def pair(start_cluster: Starter, postgres: Postgres, runners: dict[str, Runner])
 
 
 @pytest.fixture
-def proxies(postgres: Postgres) -> Generator[list[Proxy], None, None]:
+def proxies(postgres: Postgres, start_proxy: Starter) -> list[Proxy]:
     """Between the database and each of two members."""
-    made = [Proxy(postgres.port) for _ in range(2)]
-    yield made
-    for proxy in made:
-        proxy.close()
+    return [start_proxy(postgres.port) for _ in range(2)]
 
 
 @pytest.fixture
@@ -285,27 +282,26 @@ def test_a_short_hang_changes_nothing(pair: Cluster, postgres: Postgres) -> None
 
 
 def test_what_a_dead_leader_sent_may_arrive_late(
-    start_cluster: Starter, postgres: Postgres, start_runner: Starter
+    start_cluster: Starter, postgres: Postgres, start_runner: Starter, start_proxy: Starter
 ) -> None:
     """Lost: "not twice", when the network holds back a submission until another leader has sent it again."""
-    runner = start_runner(ROOMY)
-    with Proxy(runner.config["port"]) as proxy:
-        cluster = start_cluster({"w": proxy}, [postgres.conninfo()] * 2)
-        cluster.await_leases("w")
-        leader = cluster.await_leader()
-        with Load(cluster) as load:
-            load.go_on()
-            proxy.hold_requests()
-            load.go_on(10)  # which are accepted, and on their way
-            with leader.hung():
-                proxy.let_others_pass()
-                cluster.await_leader(TAKE_OVER_MAX, other_than=leader)
-                load.go_on(10)
-                proxy.mend()  # what the one that hangs had sent arrives
-                load.go_on(10)
-            cluster.await_all()
+    proxy = start_proxy(start_runner(ROOMY).config["port"])
+    cluster = start_cluster({"w": proxy}, [postgres.conninfo()] * 2)
+    cluster.await_leases("w")
+    leader = cluster.await_leader()
+    with Load(cluster) as load:
+        load.go_on()
+        proxy.hold_requests()
+        load.go_on(10)  # which are accepted, and on their way
+        with leader.hung():
+            proxy.let_others_pass()
+            cluster.await_leader(TAKE_OVER_MAX, other_than=leader)
             load.go_on(10)
-        load.check()
+            proxy.mend()  # what the one that hangs had sent arrives
+            load.go_on(10)
+        cluster.await_all()
+        load.go_on(10)
+    load.check()
 
 
 # The database
@@ -365,36 +361,35 @@ def test_a_server_that_hangs(pair: Cluster, postgres: Postgres) -> None:
     check_gated(pair[1], ids, folder)
 
 
-def test_a_standby_is_promoted(start_cluster: Starter, runners: dict[str, Runner]) -> None:
+def test_a_standby_is_promoted(start_cluster: Starter, servers: Pair, runners: dict[str, Runner]) -> None:
     """Lost: tasks that were accepted, with the host of the database."""
-    with Pair() as servers:
-        cluster = start_cluster(runners, [servers.conninfo()] * 2)
-        cluster.await_leases("a", "b")
-        ids, folder = start_gated(cluster[0])
-        with Load(cluster) as load:
-            for _ in range(2):
-                load.go_on(20)
-                servers.fail_over()
-                load.go_on(20)
-                servers.repair()
-        load.check()
-        check_gated(cluster[1], ids, folder)
+    cluster = start_cluster(runners, [servers.conninfo()] * 2)
+    cluster.await_leases("a", "b")
+    ids, folder = start_gated(cluster[0])
+    with Load(cluster) as load:
+        for _ in range(2):
+            load.go_on(20)
+            servers.fail_over()
+            load.go_on(20)
+            servers.repair()
+    load.check()
+    check_gated(cluster[1], ids, folder)
 
 
-def test_a_primary_without_its_standby_accepts_nothing(start_cluster: Starter, runners: dict[str, Runner]) -> None:
+def test_a_primary_without_its_standby_accepts_nothing(
+    start_cluster: Starter, servers: Pair, runners: dict[str, Runner]
+) -> None:
     """Lost: tasks that were accepted by a primary whose word counts no more when the standby takes its place."""
-    with Pair() as servers:
-        cluster = start_cluster(runners, [servers.conninfo()] * 2)
-        cluster.await_leases("a", "b")
-        with Load(cluster) as load:
-            load.go_on()
-            servers.standby.kill9()
-            id = task_id()
-            statuses = {cluster[i].status("POST", f"/api/v1/task/{id}", json={"command": ["true"]}) for i in (0, 1)}
-            assert statuses == {503}
-            servers.standby.start()
-            load.go_on()
-        load.check()
+    cluster = start_cluster(runners, [servers.conninfo()] * 2)
+    cluster.await_leases("a", "b")
+    with Load(cluster) as load:
+        load.go_on()
+        servers.standby.kill9()
+        path = f"/api/v1/task/{task_id()}"
+        assert {member.status("POST", path, json={"command": ["true"]}) for member in cluster.members} == {503}
+        servers.standby.start()
+        load.go_on()
+    load.check()
 
 
 # The network
