@@ -22,7 +22,7 @@ typedef struct Look Look;
 typedef struct Probe {
         Look *look; /* weak */
         HttpCall *call;
-        Member member; /* without version: nobody is there */
+        FoundQueue found; /* without version: nobody is there */
 } Probe;
 
 struct Look {
@@ -49,7 +49,7 @@ static Look *look_free(Look *look) {
                 return NULL;
         for (size_t i = 0; i < look->n_probes; i++) {
                 http_call_free(look->probes[i].call);
-                member_done(&look->probes[i].member);
+                found_queue_done(&look->probes[i].found);
         }
         event_source_dropp(&look->done_source);
         free(look->probes);
@@ -65,20 +65,20 @@ static int on_done(sd_event_source *source, void *userdata) {
         PortScan *scan = look->scan;
         Moment now = moment_now();
         size_t n = 0;
-        _cleanup_(freep) Member *members = calloc(look->n_probes + 1, sizeof(Member));
-        for (size_t i = 0; members && i < look->n_probes; i++) {
-                Member *member = &look->probes[i].member;
-                if (!member->queue.version)
+        _cleanup_(freep) FoundQueue *found = calloc(look->n_probes + 1, sizeof(FoundQueue));
+        for (size_t i = 0; found && i < look->n_probes; i++) {
+                FoundQueue *one = &look->probes[i].found;
+                if (!one->queue.version)
                         continue;
-                members[n++] = *member;
-                *member = (Member){};
+                found[n++] = *one;
+                *one = (FoundQueue){};
         }
         DiscoveryDepth depth = look->depth;
         usec_t begin_usec = look->begin_usec;
         scan->looks[depth] = look_free(look); /* another may begin in what follows */
-        scan->told(depth, members, n, begin_usec, &now, scan->userdata);
+        scan->told(depth, found, n, begin_usec, &now, scan->userdata);
         for (size_t i = 0; i < n; i++)
-                member_done(&members[i]);
+                found_queue_done(&found[i]);
         return 0;
 }
 
@@ -93,8 +93,8 @@ static void probe_over(Probe *probe) {
 }
 
 static void nobody_is_there(Probe *probe) {
-        free(probe->member.queue.version);
-        probe->member.queue.version = NULL;
+        free(probe->found.queue.version);
+        probe->found.queue.version = NULL;
         probe_over(probe);
 }
 
@@ -105,7 +105,7 @@ static void on_workers_done(HttpCall *call, const HttpOutcome *outcome, void *us
         _cleanup_(json_putp) json_object *answer = NULL;
         Problem problem = {};
         if (emcee_call_parse(outcome, &answer) >= 0)
-                (void) emcee_worker_ids_parse(answer, &probe->member.queue.workers, &problem);
+                (void) emcee_worker_ids_parse(answer, &probe->found.queue.workers, &problem);
         probe_over(probe);
 }
 
@@ -121,7 +121,7 @@ static void take_identity(SharingQueue *queue, const char *identity) {
 static void on_version_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
         Probe *probe = userdata;
         const Look *look = probe->look;
-        SharingQueue *queue = &probe->member.queue;
+        SharingQueue *queue = &probe->found.queue;
         _cleanup_(json_putp) json_object *answer = NULL;
         Problem problem = {};
         int r = emcee_call_parse(outcome, &answer);
@@ -139,7 +139,7 @@ static void on_version_done(HttpCall *call, const HttpOutcome *outcome, void *us
         }
         probe->call = http_call_free(probe->call);
         if (emcee_call_new(look->scan->caller,
-                           probe->member.url,
+                           probe->found.url,
                            "/workerIds",
                            "{}",
                            CALL_USEC,
@@ -158,11 +158,11 @@ static int probe_start(Probe *probe, const char *host, uint64_t port) {
                 r = text_appendf(&url, "http://%s%s%s:%" PRIu64, before, host, behind, port);
         if (r < 0)
                 return r;
-        probe->member.queue.address = TAKE_PTR(address.data);
-        probe->member.url = TAKE_PTR(url.data);
+        probe->found.queue.address = TAKE_PTR(address.data);
+        probe->found.url = TAKE_PTR(url.data);
         return emcee_call_new(
                         probe->look->scan->caller,
-                        probe->member.url,
+                        probe->found.url,
                         "/queueVersion",
                         "{}",
                         CALL_USEC,

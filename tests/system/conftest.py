@@ -4,22 +4,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import pytest
 
 import bedlib
 from bedlib import Queue, Runner
+from clusterlib import Cluster, Member
+from postgreslib import Pair, Postgres
+from proxylib import Proxy
 from upgradelib import Upgradable
 
 # A sanitizer adds nothing to what no daemon of ours has a part in, or only as it was started.
 collect_ignore = ["test_bed.py", "test_login.py"] if os.environ.get("DAGGYR_SANITIZED") else ["test_leaks.py"]
 
+collect_ignore_glob = ["test_cluster*.py"]  # a part of their own, which names them
+
 if os.environ.get("DAGGYR_TEST_SET", "all") != "all":  # a browser is installed where all tests run, and only there
     collect_ignore.append("test_ui_page.py")
 
-RUNNERS = pytest.StashKey[list[Runner]]()
+RUNNERS = pytest.StashKey[list[Any]]()
+"""What has a journal that a failure is to show."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,7 +67,7 @@ def runner(start_runner: Callable[..., Runner]) -> Runner:
 def started(request: pytest.FixtureRequest, kind: type[Runner]) -> Generator[Callable[..., Any], None, None]:
     """What a fixture yields that starts a KIND with the arguments given, as many as wanted; their journals are shown
     like those of other runners."""
-    ours: list[Runner] = []
+    ours: list[Any] = []
     shown = request.node.stash.setdefault(RUNNERS, [])
 
     def start(*arguments: Any, **named: Any) -> Runner:
@@ -83,6 +89,69 @@ def start_queue(request: pytest.FixtureRequest) -> Generator[Callable[..., Queue
 @pytest.fixture
 def start_upgradable(request: pytest.FixtureRequest) -> Generator[Callable[..., Upgradable], None, None]:
     yield from started(request, Upgradable)
+
+
+@pytest.fixture
+def start_postgres(request: pytest.FixtureRequest) -> Generator[Callable[..., Postgres], None, None]:
+    """Starts a PostgreSQL server with the settings given, as many as wanted; or the standby of another one."""
+    ours: list[Postgres] = []
+    shown = request.node.stash.setdefault(RUNNERS, [])
+
+    def start(settings: Mapping[str, str] | None = None, follows: Postgres | None = None) -> Postgres:
+        ours.append(Postgres(settings))
+        shown.append(ours[-1])
+        return ours[-1].follow(follows) if follows else ours[-1].create()
+
+    yield start
+    for one in ours:
+        one.discard()
+
+
+@pytest.fixture
+def postgres(start_postgres: Callable[..., Postgres]) -> Postgres:
+    """A PostgreSQL server with the database "daggyr"."""
+    return start_postgres()
+
+
+@pytest.fixture
+def servers(start_postgres: Callable[..., Postgres]) -> Pair:
+    """A primary and a standby."""
+    primary = start_postgres()
+    return Pair(primary, start_postgres(follows=primary))
+
+
+@pytest.fixture
+def start_proxy() -> Generator[Callable[[int], Proxy], None, None]:
+    """Starts a Proxy to a port, as many as wanted."""
+    ours: list[Proxy] = []
+
+    def start(port: int) -> Proxy:
+        ours.append(Proxy(port))
+        return ours[-1]
+
+    yield start
+    for one in ours:
+        one.close()
+
+
+@pytest.fixture
+def start_member(
+    request: pytest.FixtureRequest, start_postgres: Callable[..., Postgres], start_proxy: Callable[[int], Proxy]
+) -> Generator[Callable[..., Member], None, None]:
+    """Starts a Member; all of them end before their servers, and the way there, do."""
+    yield from started(request, Member)
+
+
+@pytest.fixture
+def start_cluster(start_member: Callable[..., Member]) -> Callable[..., Cluster]:
+    """Starts so many members as there are conninfos, and returns when they know each other."""
+
+    def start(workers: dict[str, Runner], conninfos: list[str], *arguments: Any, **named: Any) -> Cluster:
+        cluster = Cluster([start_member(workers, conninfo, *arguments, **named) for conninfo in conninfos])
+        cluster.await_all()
+        return cluster
+
+    return start
 
 
 @pytest.fixture(params=["runner", "queue"])

@@ -49,7 +49,7 @@ for folder in */; do
 done
 
 allowed='base'
-rooms='text wire json store http task scheduling sharing config upgrade'
+rooms='text wire json store http task scheduling sharing cluster config upgrade'
 for room in $rooms; do
         allowed="$allowed|core/$room"
         check_folder "core/$room" "$allowed"

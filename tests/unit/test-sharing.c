@@ -174,15 +174,15 @@ static SharingQueue queue_of(const Other *other) {
 
 /* OTHERS are N of those there are, as of SINCE. */
 static void tell_since(World *world, DiscoveryDepth depth, const Other *others, size_t n, usec_t since_usec) {
-        Member members[4] = {};
+        FoundQueue found[4] = {};
         for (size_t i = 0; i < n; i++) {
-                members[i].queue = queue_of(&others[i]);
-                members[i].url = malloc(64);
-                (void) snprintf(members[i].url, 64, "http://%s", others[i].address);
+                found[i].queue = queue_of(&others[i]);
+                found[i].url = malloc(64);
+                (void) snprintf(found[i].url, 64, "http://%s", others[i].address);
         }
-        world->told(depth, members, n, since_usec, &world->now, world->listener);
+        world->told(depth, found, n, since_usec, &world->now, world->listener);
         for (size_t i = 0; i < n; i++)
-                member_done(&members[i]);
+                found_queue_done(&found[i]);
 }
 
 static void tell(World *world, DiscoveryDepth depth, const Other *others, size_t n) {

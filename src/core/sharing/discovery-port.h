@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What sharing needs of whatever knows which queues there are: a scan of ports is one, a table of members in
+/* What sharing needs of whatever knows which queues there are: a scan of ports is one, a table in
  * a database could be another, the unit tests' is a third. A kind of discovery is a table of these functions;
  * DISCOVERY is the port's own.
  *
@@ -20,17 +20,17 @@ typedef enum DiscoveryDepth {
         _DISCOVERY_DEPTH_MAX,
 } DiscoveryDepth;
 
-typedef struct Member {
+typedef struct FoundQueue {
         SharingQueue queue; /* without workers: it is there, but has not told them this time */
         char *url;          /* where it answers in Emcee's protocol: "http://10.0.0.1:2503" */
-} Member;
+} FoundQueue;
 
-/* The N MEMBERS at SINCE_USEC (CLOCK_BOOTTIME) or later; the queue that listens may be among them, or not,
- * and one queue there under several addresses. MEMBERS is NULL when the set could not be found out. What is
- * taken out of them is left zeroed; the rest stays the port's. */
+/* The N queues FOUND at SINCE_USEC (CLOCK_BOOTTIME) or later; the queue that listens may be among them, or
+ * not, and one queue there under several addresses. FOUND is NULL when the set could not be found out. What
+ * is taken out of them is left zeroed; the rest stays the port's. */
 typedef void (*DiscoveryTold)(
                 DiscoveryDepth depth,
-                Member *members,
+                FoundQueue *found,
                 size_t n,
                 usec_t since_usec,
                 const Moment *now,
@@ -45,4 +45,4 @@ typedef struct DiscoveryPort {
         int (*look)(void *discovery, DiscoveryDepth depth, const Moment *now);
 } DiscoveryPort;
 
-void member_done(Member *member);
+void found_queue_done(FoundQueue *found);

@@ -18,10 +18,10 @@ struct SharingAsker {
         usec_t asked_usec;
 };
 
-void member_done(Member *member) {
-        sharing_queue_done(&member->queue);
-        free(member->url);
-        *member = (Member){};
+void found_queue_done(FoundQueue *found) {
+        sharing_queue_done(&found->queue);
+        free(found->url);
+        *found = (FoundQueue){};
 }
 
 SharingQueue sharing_self(const Sharing *sharing) {
@@ -47,9 +47,9 @@ static int copy_self(const Sharing *sharing, SharingQueue *ret) {
         return copy.address && copy.version ? 0 : -ENOMEM;
 }
 
-/* This queue, and behind it the N MEMBERS, which are emptied but for their URLs. */
-static int take_queues(const Sharing *sharing, Member *members, size_t n, SharingQueue **ret) {
-        SharingQueue *queues = members ? calloc(n + 1, sizeof(SharingQueue)) : NULL;
+/* This queue, and behind it the N FOUND, which are emptied but for their URLs. */
+static int take_queues(const Sharing *sharing, FoundQueue *found, size_t n, SharingQueue **ret) {
+        SharingQueue *queues = found ? calloc(n + 1, sizeof(SharingQueue)) : NULL;
         if (!queues)
                 return -ENOMEM;
         if (copy_self(sharing, &queues[0]) < 0) {
@@ -57,22 +57,22 @@ static int take_queues(const Sharing *sharing, Member *members, size_t n, Sharin
                 return -ENOMEM;
         }
         for (size_t i = 0; i < n; i++) {
-                queues[i + 1] = members[i].queue;
-                members[i].queue = (SharingQueue){};
+                queues[i + 1] = found[i].queue;
+                found[i].queue = (SharingQueue){};
         }
         *ret = queues;
         return 0;
 }
 
-/* A discovery may have come upon this queue, too: puts the other MEMBERS to the front, and says how many. */
-static size_t without_self(const Sharing *sharing, Member *members, size_t n) {
+/* A discovery may have come upon this queue, too: puts the other FOUND to the front, and says how many. */
+static size_t without_self(const Sharing *sharing, FoundQueue *found, size_t n) {
         size_t n_others = 0;
-        for (size_t i = 0; members && i < n; i++) {
-                if (streq(members[i].queue.id, sharing->options.id))
+        for (size_t i = 0; found && i < n; i++) {
+                if (streq(found[i].queue.id, sharing->options.id))
                         continue;
-                Member other = members[i];
-                members[i] = members[n_others];
-                members[n_others++] = other;
+                FoundQueue other = found[i];
+                found[i] = found[n_others];
+                found[n_others++] = other;
         }
         return n_others;
 }
@@ -118,11 +118,11 @@ static void ask_self(Sharing *sharing, unsigned question, const Moment *now);
 
 /* Notes who there is. *RET_URL is where the master is asked; NULL: this queue is it. -ENOENT: there is none.
  */
-static int note_seen(Sharing *sharing, Member *members, size_t n, const Moment *now, const char **ret_url) {
+static int note_seen(Sharing *sharing, FoundQueue *found, size_t n, const Moment *now, const char **ret_url) {
         SharingQueue *queues = NULL;
         size_t master;
         sharing_queues_free(sharing->seen, sharing->n_seen);
-        int r = take_queues(sharing, members, n, &queues);
+        int r = take_queues(sharing, found, n, &queues);
         sharing->seen = queues;
         sharing->n_seen = r < 0 ? 0 : n + 1;
         sharing->seen_usec = now->realtime_usec;
@@ -130,18 +130,18 @@ static int note_seen(Sharing *sharing, Member *members, size_t n, const Moment *
                 r = sharing_master_find(queues, sharing->n_seen, &master);
         note_master(sharing, r < 0 ? NULL : queues[master].address, now);
         if (r >= 0)
-                *ret_url = master == 0 ? NULL : members[master - 1].url;
+                *ret_url = master == 0 ? NULL : found[master - 1].url;
         return r;
 }
 
 /* A question that was asked before SINCE_USEC has waited for this set. */
-static void on_queues(Sharing *sharing, Member *members, size_t n, usec_t since_usec, const Moment *now) {
+static void on_queues(Sharing *sharing, FoundQueue *found, size_t n, usec_t since_usec, const Moment *now) {
         const SharingOptions *options = &sharing->options;
         unsigned question = sharing->is_looking && since_usec >= sharing->poll.asked_usec ?
                         sharing->poll.question :
                         0;
         const char *url = NULL;
-        int r = note_seen(sharing, members, n, now, &url);
+        int r = note_seen(sharing, found, n, now, &url);
         if (question == 0) {
                 deadline_changed(sharing);
                 return;
@@ -263,18 +263,18 @@ void sharing_forget_asker(Sharing *sharing, const void *whom) {
 }
 
 /* A queue that is there, but does not tell its workers this time, has those that it told last. */
-static void recall_workers(const Sharing *sharing, Member *members, size_t n) {
+static void recall_workers(const Sharing *sharing, FoundQueue *found, size_t n) {
         for (size_t i = 0; i < n; i++)
-                if (!members[i].queue.workers)
-                        members[i].queue.workers = worker_set_ref(
-                                        sharing_cache_workers(&sharing->cache, &members[i].queue));
+                if (!found[i].queue.workers)
+                        found[i].queue.workers = worker_set_ref(
+                                        sharing_cache_workers(&sharing->cache, &found[i].queue));
 }
 
-static int split(Sharing *sharing, Member *members, size_t n, const Moment *now) {
+static int split(Sharing *sharing, FoundQueue *found, size_t n, const Moment *now) {
         const SharingOptions *options = &sharing->options;
         SharingQueue *queues;
-        recall_workers(sharing, members, n);
-        int r = take_queues(sharing, members, n, &queues);
+        recall_workers(sharing, found, n);
+        int r = take_queues(sharing, found, n, &queues);
         if (r < 0) {
                 sharing_cache_abandon_scan(&sharing->cache);
                 return r;
@@ -292,7 +292,7 @@ static int split(Sharing *sharing, Member *members, size_t n, const Moment *now)
 
 /* Those who wait are answered from a set that is no older than the look for them. When that has failed, so
  * would the next one: they are told so, and ask again by themselves. */
-static void on_workers(Sharing *sharing, Member *members, size_t n, usec_t since_usec, const Moment *now) {
+static void on_workers(Sharing *sharing, FoundQueue *found, size_t n, usec_t since_usec, const Moment *now) {
         const SharingCache *cache = &sharing->cache;
         usec_t known_usec = cache->is_scanning ? cache->running_scan_usec :
                         cache->is_filled       ? cache->scan_usec :
@@ -300,7 +300,7 @@ static void on_workers(Sharing *sharing, Member *members, size_t n, usec_t since
         if (since_usec < known_usec)
                 return;
         (void) sharing_cache_start_scan(&sharing->cache, since_usec);
-        int r = split(sharing, members, n, now);
+        int r = split(sharing, found, n, now);
         for (SharingAsker *asker = sharing->askers, *next; asker; asker = next) {
                 next = asker->next;
                 if (r < 0)
@@ -312,17 +312,17 @@ static void on_workers(Sharing *sharing, Member *members, size_t n, usec_t since
 
 static void on_told(
                 DiscoveryDepth depth,
-                Member *members,
+                FoundQueue *found,
                 size_t n,
                 usec_t since_usec,
                 const Moment *now,
                 void *userdata) {
         Sharing *sharing = userdata;
-        size_t n_others = without_self(sharing, members, n);
+        size_t n_others = without_self(sharing, found, n);
         if (depth == DISCOVER_QUEUES)
-                on_queues(sharing, members, n_others, since_usec, now);
+                on_queues(sharing, found, n_others, since_usec, now);
         else
-                on_workers(sharing, members, n_others, since_usec, now);
+                on_workers(sharing, found, n_others, since_usec, now);
 }
 
 /* ── what there is to know ── */
