@@ -69,9 +69,19 @@ int postgres_errno(const char *sqlstate) {
         return -EIO;
 }
 
-static void note_failure(char **message, const PGresult *result) {
-        free(*message);
-        *message = postgres_failure_message(result);
+/* Its last word, if it is one. */
+static void note_farewell(Postgres *postgres, const PGresult *result) {
+        const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+        if (!severity || (!streq(severity, "FATAL") && !streq(severity, "PANIC")))
+                return;
+        free(postgres->farewell);
+        postgres->farewell = postgres_failure_message(result);
+}
+
+static void note_failure(Postgres *postgres, const PGresult *result) {
+        free(postgres->error_message);
+        postgres->error_message = postgres_failure_message(result);
+        note_farewell(postgres, result);
 }
 
 const char *postgres_error_message(const Postgres *postgres) {
@@ -259,7 +269,7 @@ static int result_errno(Postgres *postgres, const PGresult *result) {
                 return 0;
         if (status == PGRES_PIPELINE_ABORTED)
                 return -ECANCELED;
-        note_failure(&postgres->error_message, result);
+        note_failure(postgres, result);
         const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
         /* Without a code it is libpq that speaks, as a rule because the connection broke. */
         return sqlstate || PQstatus(postgres->connection) == CONNECTION_OK ? postgres_errno(sqlstate) :
@@ -375,10 +385,7 @@ static int on_socket_io(sd_event_source *source, int fd, uint32_t revents, void 
 
 /* Between two answers the server only speaks when it closes the connection. */
 static void on_notice(void *userdata, const PGresult *notice) {
-        Postgres *postgres = userdata;
-        const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
-        if (severity && (streq(severity, "FATAL") || streq(severity, "PANIC")))
-                note_failure(&postgres->farewell, notice);
+        note_farewell(userdata, notice);
 }
 
 /* ── the beginning ── */
