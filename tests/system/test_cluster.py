@@ -87,6 +87,7 @@ def story(queue: Queue, id: str, restart: Callable[[Queue], None]) -> list[Any]:
     never = submit("never", "echo never", after=[gate])
     look(behind)
     seen.append(queue.attempt(never)["pending"]["reason"].replace(id, ""))
+    await_that(lambda: queue.attempt(gate)["start_time"], what="it to run")
     see(queue.delete(f"/api/v1/task/{gate}?wait=30"))
     look(gate, never)
     commands = [["sh", "-c", f"exit {i % 2}"] for i in range(20)]
