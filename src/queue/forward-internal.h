@@ -27,6 +27,7 @@ struct Forwarded {
         ForwardedState state;
         HttpRequest *request;
         const RequestContext *context; /* the request's */
+        bool is_passed_on;             /* by another member: it goes no further */
         bool waits;                    /* the answer may take as long as the client likes to wait */
         bool repeatable;               /* it may have been acted on, and be sent again all the same */
         unsigned n_repeats;            /* how often that was done */

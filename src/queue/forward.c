@@ -13,13 +13,14 @@
 #include "io/loop.h"
 #include "queue/forward-internal.h"
 
-#define TICK_USEC      (200 * USEC_PER_MSEC)
-#define GRACE_USEC     (2 * USEC_PER_SEC) /* for the last words of a member that led */
-#define BURST_MAX      1024
-#define REPEATS_MAX    10 /* a request by which one leader after the other dies must come to an end */
-#define CALLS_MAX      10000
-#define SHORT_CALLS    256
-#define RETRY_SOON_SEC 1
+#define TICK_USEC       (200 * USEC_PER_MSEC)
+#define GRACE_USEC      (2 * USEC_PER_SEC) /* for the last words of a member that led */
+#define BURST_MAX       1024
+#define REPEATS_MAX     10 /* a request by which one leader after the other dies must come to an end */
+#define CALLS_MAX       10000
+#define CONNECTIONS_MAX 1536 /* less than what one client may have at a server (service/listen.c) */
+#define SHORT_CALLS     256
+#define RETRY_SOON_SEC  1
 
 /* NOLINTBEGIN(clang-analyzer-core.NullDereference): the analyzer does not know what such a list keeps true.
  */
@@ -119,6 +120,14 @@ static void unhold(Forwarded *forwarded) {
         list_append(&forwarder->sent, forwarded);
 }
 
+/* The one that has sent it here will know better in a moment. */
+static void answer_not_leading(HttpRequest *request) {
+        Problem problem = {};
+        (void) problem_set_for_now(&problem, 503, RETRY_SOON_SEC, "this member of the queue does not lead");
+        (void) http_request_add_header(request, FORWARD_HEADER, FORWARD_NOT_LEADING);
+        request_answer_unserved(request, &problem);
+}
+
 /* One that is held goes where it can, or stays. */
 static void go_on(Forwarded *forwarded) {
         const ForwarderOptions *options = &forwarded->forwarder->options;
@@ -127,7 +136,11 @@ static void go_on(Forwarded *forwarded) {
                 return;
         }
         const Member *leader = options->leader(options->userdata);
-        if (!leader)
+        if (forwarded->is_passed_on && !options->leads_soon(options->userdata)) {
+                answer_not_leading(take_back(forwarded));
+                return;
+        }
+        if (!leader || forwarded->is_passed_on)
                 return;
         unhold(forwarded);
         int r = forwarded_send(forwarded, leader);
@@ -297,6 +310,7 @@ static Forwarded *forwarded_new(Forwarder *forwarder, HttpRequest *request, cons
                 .state = FORWARDED_SENT,
                 .request = request,
                 .context = context,
+                .is_passed_on = http_request_header(request, FORWARD_HEADER),
                 .waits = forward_may_wait(path, &context->query),
                 .repeatable = forward_may_repeat(
                                 http_request_method(request), path, &context->query, body, size),
@@ -306,14 +320,6 @@ static Forwarded *forwarded_new(Forwarder *forwarder, HttpRequest *request, cons
         list_append(&forwarder->sent, forwarded);
         http_request_on_hangup(request, on_hangup, forwarded);
         return forwarded;
-}
-
-/* The one that has sent it here will know better in a moment. */
-static void answer_not_leading(HttpRequest *request) {
-        Problem problem = {};
-        (void) problem_set_for_now(&problem, 503, RETRY_SOON_SEC, "this member of the queue does not lead");
-        (void) http_request_add_header(request, FORWARD_HEADER, FORWARD_NOT_LEADING);
-        request_answer_unserved(request, &problem);
 }
 
 bool forwarder_take(void *userdata, HttpRequest *request, const RequestContext *context) {
@@ -341,7 +347,9 @@ bool forwarder_take(void *userdata, HttpRequest *request, const RequestContext *
 
 static int init(Forwarder *forwarder) {
         const ForwarderOptions *options = &forwarder->options;
-        unsigned n_short = options->connections_max / 4;
+        unsigned n_max = options->connections_max < CONNECTIONS_MAX ? options->connections_max :
+                                                                      CONNECTIONS_MAX;
+        unsigned n_short = n_max / 4;
         HttpClientOptions client_options = {
                 .connections_max = n_short < SHORT_CALLS ? n_short + 1 : SHORT_CALLS,
                 .connections_per_host_max = n_short < SHORT_CALLS ? n_short + 1 : SHORT_CALLS,
@@ -353,7 +361,7 @@ static int init(Forwarder *forwarder) {
         if (r < 0)
                 return r;
         /* One that waits must not wait for the end of another: rather it is refused. */
-        unsigned n_waits = options->connections_max - client_options.connections_max;
+        unsigned n_waits = n_max - client_options.connections_max;
         client_options.connections_max = n_waits > 0 ? n_waits : 1;
         client_options.connections_per_host_max = client_options.connections_max;
         client_options.calls_max = client_options.connections_max;

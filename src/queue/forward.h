@@ -27,7 +27,7 @@ typedef struct ForwarderOptions {
         const char *secret;          /* of this member; copied */
         usec_t hold_usec;            /* the longest that a request is held */
         size_t held_max;             /* requests at once */
-        unsigned connections_max;    /* to other members; at most half of what one client may have there */
+        unsigned connections_max;    /* to other members */
 
         /* The member that leads, if it is another one and is known; else NULL. */
         const Member *(*leader)(void *userdata);

@@ -241,8 +241,10 @@ static json_object *capacity(const void *userdata) {
 
 static int format_metrics(const void *userdata, Text *text) {
         const Queue *queue = userdata;
-        if (!queue_leads(queue))
-                return 0;
+        bool leads = queue_leads(queue);
+        int r = metrics_format_members(queue->members, queue->forwarder, leads, text);
+        if (r < 0 || !leads)
+                return r;
         size_t pending_bytes = queue->store_port->pending_bytes(queue->store);
         return metrics_format(&queue->metrics, queue->delivery, &queue->workers, pending_bytes, text);
 }
