@@ -100,8 +100,9 @@ class Postgres:
     def create_database(self, name: str) -> None:
         self.sql(f"CREATE DATABASE {name} OWNER daggyr", database="postgres")
 
-    def follow(self, primary: Postgres) -> Postgres:
-        """Makes it a standby of another server, without whose word that one commits nothing, and starts it."""
+    def follow(self, primary: Postgres, is_synchronous: bool = True) -> Postgres:
+        """Makes it a standby of another server, and starts it; a synchronous one, without whose word that commits
+        nothing, or one that may know less."""
         shutil.rmtree(self.data, ignore_errors=True)
         as_account(
             programs() / "pg_basebackup", "--pgdata", self.data, "--write-recovery-conf", "--checkpoint=fast",
@@ -109,9 +110,11 @@ class Postgres:
         )  # fmt: skip
         self._write_settings()
         self.start()
-        primary.configure("synchronous_standby_names", "*")
+        state = "sync" if is_synchronous else "async"
+        if is_synchronous:
+            primary.configure("synchronous_standby_names", "*")
         await_that(
-            lambda: primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync", 30, f"{self.name} to follow"
+            lambda: primary.sql("SELECT sync_state FROM pg_stat_replication") == state, 30, f"{self.name} to follow"
         )
         return self
 
