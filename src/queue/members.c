@@ -60,8 +60,8 @@ static const PostgresStatement statements[_STATEMENT_MAX] = {
                           " expires > clock_timestamp() AND expires < clock_timestamp() + interval '600 s',"
                           " (extract(epoch FROM least(greatest(expires, 'epoch'), '9999-01-01')) * 1000000)::bigint,"
                           " lead.member IS NOT DISTINCT FROM member.id, lead.epoch, lead.address,"
-                          " (extract(epoch FROM least(expires, clock_timestamp() + interval '600 s')"
-                          " - clock_timestamp()) * 1000000)::bigint"
+                          " (extract(epoch FROM greatest(least(expires, clock_timestamp() + interval '600 s'),"
+                          " clock_timestamp()) - clock_timestamp()) * 1000000)::bigint"
                           " FROM lead LEFT JOIN member ON true ORDER BY member.id LIMIT 1000" },
 
         [CLEAN] = { .sql = "DELETE FROM member WHERE expires < clock_timestamp() - interval '10 minutes'" },

@@ -84,7 +84,8 @@ static int open_database(Queue *queue, uint64_t epoch) {
 /* Others know the queue by the address of the member that led it first, as workers know by that who has a
  * lease. */
 static int take_address(Queue *queue) {
-        char *address = strdup(members_queue_address(queue->members));
+        const char *stored = members_queue_address(queue->members);
+        char *address = strdup(stored ?: queue->member_address);
         if (!address)
                 return -ENOMEM;
         free(queue->address);
@@ -179,6 +180,7 @@ static void hand_over_tasks(Queue *queue) {
 
 void queue_hand_over(Queue *queue) {
         if (queue_leads(queue) && is_alone(queue)) {
+                members_drain(queue->members);
                 queue_update_permissions(queue);
                 return;
         }
