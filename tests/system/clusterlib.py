@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
@@ -20,12 +21,15 @@ import requests
 
 from bedlib import SLOWNESS, Queue, Runner, await_that, open_folder, run, task_id
 from lease_history import starts_of
+from postgreslib import Postgres
 
 MEMBER_TTL = math.ceil(3 * min(SLOWNESS, 3))
 """Seconds: the least that daggyd takes, but where a heartbeat may come late."""
 
 TAKE_OVER_MAX = MEMBER_TTL + 2 * SLOWNESS
 HAND_OVER_MAX = 1 * SLOWNESS
+
+_databases = itertools.count(1)
 
 STARTED_OFTEN = {"StartLimitInterval": "0"}
 SMALL = {"resources": {"cores": 0.1, "memory_mb": 16}}
@@ -54,7 +58,6 @@ class Member(Queue):
         over: dict[str, Any] = {"store": {"postgresql": {"conninfo": conninfo}}, "member_ttl": MEMBER_TTL}
         over |= {"lost_after": 30, "lease_ttl": 10}
         super().__init__(workers, over | dict(config or {}), STARTED_OFTEN | dict(properties or {}))
-        self.token = token
         if token:
             self.config["auth"] = {"token_file": token_file(token)}
             self.http.headers["Authorization"] = f"Bearer {token}"
@@ -105,8 +108,7 @@ class Member(Queue):
         if self.hangs:
             return False
         try:
-            headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-            answer = requests.get(f"{self.url}/api/v1/members", headers=headers, timeout=2 * SLOWNESS)
+            answer = self.http.get(f"{self.url}/api/v1/members", timeout=2 * SLOWNESS)
         except requests.RequestException:
             return False
         return answer.status_code == 200 and any(member["self"] and member["leading"] for member in answer.json())
@@ -117,6 +119,27 @@ class Member(Queue):
             return self.request(method, path, **options).status_code
         except requests.RequestException:
             return 0
+
+
+class StoredQueue(Member):
+    """A Queue as any, but that its tasks are in a database of its own: for tests to which that makes no difference."""
+
+    def __init__(
+        self,
+        server: Postgres,
+        workers: Mapping[str, Runner],
+        config: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> None:
+        database = f"queue{next(_databases)}"
+        server.create_database(database)
+        over = {"lease_ttl": 3, "lost_after": 3} | dict(config or {})
+        super().__init__(workers, server.conninfo(database), over, properties)
+
+    def start(self) -> StoredQueue:
+        Queue.start(self)
+        await_that(self.leads, TAKE_OVER_MAX, f"{self.name} to lead")
+        return self
 
 
 class Cluster:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
 
 import bedlib
 from bedlib import Queue, Runner
-from clusterlib import Cluster, Member
+from clusterlib import Cluster, Member, StoredQueue
 from postgreslib import Pair, Postgres
 from proxylib import Proxy
 from upgradelib import Upgradable
@@ -32,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "serial: changes what all tests share, so it runs alone",
         "kernel: another kernel or version of cgroups may make a difference, so the virtual machine runs it too",
+        "local: looks into the file in which a queue has its tasks",
         "plain: not for sanitizers, as it measures, needs what they take, or repeats at length what others do once",
     ):
         config.addinivalue_line("markers", marker)
@@ -64,7 +66,7 @@ def runner(start_runner: Callable[..., Runner]) -> Runner:
     return start_runner()
 
 
-def started(request: pytest.FixtureRequest, kind: type[Runner]) -> Generator[Callable[..., Any], None, None]:
+def started(request: pytest.FixtureRequest, kind: Callable[..., Runner]) -> Generator[Callable[..., Any], None, None]:
     """What a fixture yields that starts a KIND with the arguments given, as many as wanted; their journals are shown
     like those of other runners."""
     ours: list[Any] = []
@@ -81,9 +83,20 @@ def started(request: pytest.FixtureRequest, kind: type[Runner]) -> Generator[Cal
         one.discard()
 
 
+@pytest.fixture(scope="session")
+def shared_postgres() -> Generator[Postgres, None, None]:
+    """A server for queues with a database each."""
+    server = Postgres({"max_connections": "200"})
+    yield server.create()
+    server.discard()
+
+
 @pytest.fixture
 def start_queue(request: pytest.FixtureRequest) -> Generator[Callable[..., Queue], None, None]:
-    yield from started(request, Queue)
+    kind: Callable[..., Queue] = Queue
+    if os.environ.get("DAGGYR_TEST_STORE") == "postgresql":
+        kind = partial(StoredQueue, request.getfixturevalue("shared_postgres"))
+    yield from started(request, kind)
 
 
 @pytest.fixture
@@ -97,10 +110,12 @@ def start_postgres(request: pytest.FixtureRequest) -> Generator[Callable[..., Po
     ours: list[Postgres] = []
     shown = request.node.stash.setdefault(RUNNERS, [])
 
-    def start(settings: Mapping[str, str] | None = None, follows: Postgres | None = None) -> Postgres:
+    def start(
+        settings: Mapping[str, str] | None = None, follows: Postgres | None = None, is_synchronous: bool = True
+    ) -> Postgres:
         ours.append(Postgres(settings))
         shown.append(ours[-1])
-        return ours[-1].follow(follows) if follows else ours[-1].create()
+        return ours[-1].follow(follows, is_synchronous) if follows else ours[-1].create()
 
     yield start
     for one in ours:

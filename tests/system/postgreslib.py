@@ -100,8 +100,9 @@ class Postgres:
     def create_database(self, name: str) -> None:
         self.sql(f"CREATE DATABASE {name} OWNER daggyr", database="postgres")
 
-    def follow(self, primary: Postgres) -> Postgres:
-        """Makes it a standby of another server, without whose word that one commits nothing, and starts it."""
+    def follow(self, primary: Postgres, is_synchronous: bool = True) -> Postgres:
+        """Makes it a standby of another server, and starts it; a synchronous one, without whose word that commits
+        nothing, or one that may know less."""
         shutil.rmtree(self.data, ignore_errors=True)
         as_account(
             programs() / "pg_basebackup", "--pgdata", self.data, "--write-recovery-conf", "--checkpoint=fast",
@@ -109,9 +110,11 @@ class Postgres:
         )  # fmt: skip
         self._write_settings()
         self.start()
-        primary.configure("synchronous_standby_names", "*")
+        state = "sync" if is_synchronous else "async"
+        if is_synchronous:
+            primary.configure("synchronous_standby_names", "*")
         await_that(
-            lambda: primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync", 30, f"{self.name} to follow"
+            lambda: primary.sql("SELECT sync_state FROM pg_stat_replication") == state, 30, f"{self.name} to follow"
         )
         return self
 
@@ -175,9 +178,13 @@ class Postgres:
     def sql(self, text: str, database: str = "daggyr", user: str = ACCOUNT) -> str:
         """What psql prints: a line for each row, columns separated by "|"."""
         done = subprocess.run(
-            ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-p", str(self.port), "-U", user, database],
-            input=text, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60 * SLOWNESS,
-        )  # fmt: skip
+            [programs() / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-p", str(self.port)]
+            + ["-U", user, database],
+            input=text,
+            text=True,
+            capture_output=True,
+            timeout=60 * SLOWNESS,
+        )
         assert done.returncode == 0, f"{text}: {done.stderr}"
         return done.stdout.rstrip("\n")
 

@@ -123,6 +123,7 @@ def test_a_task_that_no_worker_may_run_holds_up_no_others(
     assert queue.run(["true"])["state"] == "completed"
 
 
+@pytest.mark.local
 def test_a_local_queue_is_its_only_member(start_queue: Starter) -> None:
     """Lost: one way to ask, for those who watch queues of both kinds."""
     queue = start_queue({})
