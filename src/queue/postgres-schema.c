@@ -111,7 +111,7 @@ static const char *const steps[] = {
         "        AND a.datname = current_database()"
         "        AND a.application_name = current_setting('application_name');"
         "        IF FOUND AND NOT pg_terminate_backend(before, 5000) THEN"
-        "                RAISE EXCEPTION 'the session before this one does not end' USING ERRCODE = '57P03';"
+        "                RAISE EXCEPTION 'the session before this one does not end' USING ERRCODE = '55006';"
         "        END IF;"
         "        UPDATE lead SET backend = pg_backend_pid() WHERE epoch = my_epoch RETURNING written INTO number;"
         "        IF NOT FOUND THEN"

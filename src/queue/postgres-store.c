@@ -52,6 +52,9 @@ void store_session_drop(StoreSession *session, const char *message) {
         session->is_ready = false;
         if (session == &store->reader.session)
                 postgres_reader_interrupted(&store->reader);
+        else if (store->reader.session
+                                 .postgres) /* another server may be the one to write to, and so to read */
+                store_session_drop(&store->reader.session, message);
         if (store->over < 0)
                 return;
         int r = loop_set_timer(
