@@ -62,6 +62,7 @@ typedef struct StoreWriter {
         unsigned n_culprits;
         StoreWrite *culprit; /* the first of the group that failed */
         int refusal;         /* of the last write, if it was refused */
+        bool warned;         /* that a failover would be risky */
         size_t pending_bytes;
         sd_event_source *pump_source;
 } StoreWriter;
@@ -112,6 +113,9 @@ extern const PostgresStatement store_write_statements[];
 extern const size_t store_n_write_statements;
 
 int store_send_begin(Postgres *postgres, uint64_t epoch, PostgresDone done, void *userdata);
+
+/* Asks whether there are standbys that no commit waits for: true in the first column. */
+int store_send_is_risky(Postgres *postgres, PostgresDone done, void *userdata);
 int store_send_fence(Postgres *postgres, uint64_t epoch, uint64_t number, PostgresDone done, void *userdata);
 
 /* Sends the statements of all changes of WRITE's batch, or those that prune. DONE is called for each of them,
