@@ -41,16 +41,17 @@ static const PostgresStatement statements[_STATEMENT_MAX] = {
                           " version = excluded.version, secret = excluded.secret,"
                           " draining = excluded.draining, expires = excluded.expires" },
 
-        /* $2: the epoch under which this member leads, or 0; $3: under which it did last. What it led under
-         * another epoch it has given up, and it takes it anew or frees it. Nobody waits for the row unless it
-         * is to be taken; if it has changed by then, another one was quicker. */
+        /* $2: whether this member leads by its own account; $3: the epoch under which it did last. If it does
+         * not, it has given up what it led, and takes it anew or frees it; whether it leads under the epoch
+         * that is there is for itself to see, since a heartbeat may arrive late. Nobody waits for the row
+         * unless it is to be taken; if it has changed by then, another one was quicker. */
         [TAKE] = { .sql = "WITH taken AS (UPDATE lead SET member = CASE WHEN $4::boolean THEN $1::text END,"
                           " epoch = greatest(lead.epoch, $3::bigint) + 1, written = 0, backend = NULL,"
                           " address = coalesce(nullif(lead.address, ''),"
                           " CASE WHEN $4::boolean THEN $5::text END)"
                           " FROM (SELECT epoch, member FROM lead) AS seen"
                           " WHERE lead.epoch = seen.epoch AND lead.member IS NOT DISTINCT FROM seen.member"
-                          " AND CASE WHEN lead.member = $1::text THEN lead.epoch <> $2::bigint"
+                          " AND CASE WHEN lead.member = $1::text THEN NOT $2::boolean"
                           " ELSE $4::boolean AND NOT EXISTS (SELECT FROM member WHERE id = lead.member"
                           " AND expires > clock_timestamp()"
                           " AND expires < clock_timestamp() + interval '600 s') END RETURNING lead.epoch)"
@@ -310,7 +311,7 @@ static int execute(
 
 static int send_beat(Members *members) {
         const Membership *membership = &members->membership;
-        char ttl[POSTGRES_NUMBER_SIZE], epoch[POSTGRES_NUMBER_SIZE], last_epoch[POSTGRES_NUMBER_SIZE];
+        char ttl[POSTGRES_NUMBER_SIZE], last_epoch[POSTGRES_NUMBER_SIZE];
         const PostgresValue row[] = {
                 postgres_text(members->id),
                 postgres_text(members->url),
@@ -322,7 +323,7 @@ static int send_beat(Members *members) {
         };
         const PostgresValue lead[] = {
                 postgres_text(members->id),
-                postgres_number((int64_t) membership->epoch, epoch),
+                postgres_bool(membership->epoch > 0),
                 postgres_number((int64_t) membership->last_epoch, last_epoch),
                 postgres_bool(membership_may_take(membership)),
                 postgres_text(members->address),
