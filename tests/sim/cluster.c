@@ -67,9 +67,20 @@ static void send_later(Sim *sim, usec_t when_usec, Host *host, EventHandler hand
         sim_at_any_life(sim, when_usec, host, handle, data);
 }
 
-static usec_t latency(Sim *sim) {
-        usec_t usec = sim_between(sim, 100, 20 * USEC_PER_MSEC);
-        return sim_chance(sim, sim->slow) ? usec + sim_below(sim, sim->cluster->ttl_usec) : usec;
+/* It is no wonder if QUEUE knows nothing new before UNTIL_USEC. */
+static void obstruct(Queue *queue, usec_t until_usec) {
+        if (queue->obstructed_usec < until_usec)
+                queue->obstructed_usec = until_usec;
+}
+
+/* When what QUEUE sends, or is sent, gets there. */
+static usec_t arrival(Sim *sim, Queue *queue) {
+        usec_t when_usec = sim->now_usec + sim_between(sim, 100, 20 * USEC_PER_MSEC);
+        if (sim->now_usec > sim->calm_usec || !sim_chance(sim, sim->slow))
+                return when_usec;
+        when_usec += sim_below(sim, sim->cluster->ttl_usec);
+        obstruct(queue, when_usec);
+        return when_usec;
 }
 
 /* ── in the database ── */
@@ -105,7 +116,7 @@ static void notify(Sim *sim, const Beat *beat) {
                 Queue *other = &sim->queues[i];
                 if (other->cluster && other->member_life != beat->life && !sim_chance(sim, sim->loss))
                         send_later(sim,
-                                   sim->now_usec + latency(sim),
+                                   arrival(sim, other),
                                    &other->host,
                                    is_notified,
                                    &(Beat){ .queue = other, .life = other->member_life });
@@ -160,19 +171,22 @@ static void arrives(Sim *sim, void *data) {
         };
         bool unheard = beat->is_unanswered || !is_of_now(beat) || sim_chance(sim, sim->loss);
         if (beat->answer.leads && (unheard || is_late(sim, beat)))
-                cluster->led_usec = sim->now_usec; /* for one ttl the lead is that of one that does not know */
-        if (!unheard)
-                send_later(sim, sim->now_usec + latency(sim), &beat->queue->host, is_answered, beat);
+                cluster->led_usec = sim->now_usec; /* for one ttl the lead is that of one that does not know
+                                                    */
+        if (unheard)
+                obstruct(beat->queue, sim->now_usec + cluster->ttl_usec / 4);
+        else
+                send_later(sim, arrival(sim, beat->queue), &beat->queue->host, is_answered, beat);
 }
 
 bool cluster_fence(Sim *sim, uint64_t epoch, uint64_t number) {
         Cluster *cluster = sim->cluster;
-        bool leads = epoch == cluster->epoch && number == cluster->written + 1;
-        if (sim->defect == DEFECT_NO_FENCE)
-                return true;
-        if (leads)
-                cluster->written = number;
-        return leads;
+        if (epoch != cluster->epoch)
+                return sim->defect == DEFECT_NO_FENCE;
+        if (number != cluster->written + 1)
+                return false;
+        cluster->written = number;
+        return true;
 }
 
 int cluster_written(const Sim *sim, uint64_t epoch, uint64_t *ret) {
@@ -286,7 +300,7 @@ static void is_given_up(Sim *sim, void *data) {
         if (!is_of_now(beat) || queue->beat != beat->number)
                 return;
         queue->beat = 0;
-        queue->obstructed_usec = sim->now_usec;
+        obstruct(queue, sim->now_usec);
         membership_failed(&queue->membership, host_clock(sim, &queue->host));
         member_run(sim, queue);
 }
@@ -308,10 +322,11 @@ static void send_beat(Sim *sim, Queue *queue, bool is_goodbye) {
         send_later(sim, sim->now_usec + ttl_usec / 4, &queue->host, is_given_up, &beat);
         bool blocked = sim->now_usec < queue->cut_until_usec;
         if (!blocked && !sim_chance(sim, sim->loss)) {
-                send_later(sim, sim->now_usec + latency(sim), NULL, arrives, &beat);
+                send_later(sim, arrival(sim, queue), NULL, arrives, &beat);
                 return;
         }
         beat.is_unanswered = true;
+        obstruct(queue, sim->now_usec + ttl_usec / 4);
         if (sim_chance(sim, 0.3))
                 send_later(sim, sim->now_usec + sim_below(sim, 2 * ttl_usec), NULL, arrives, &beat);
 }
@@ -412,8 +427,9 @@ void cluster_check(Sim *sim) {
                 n_leading += queue->host.up &&
                                 membership_may_lead(&queue->membership, host_clock(sim, &queue->host));
                 if (obstructed)
-                        queue->obstructed_usec = sim->now_usec;
-                else if (queue_is_serving(queue) && queue_may_act(queue) && cluster_is_led_by(queue))
+                        obstruct(queue, sim->now_usec);
+                if (!obstructed && queue_is_serving(queue) && queue_may_act(queue) &&
+                    cluster_is_led_by(queue))
                         cluster->led_usec = sim->now_usec;
                 if (sim->now_usec > queue->obstructed_usec + grace_usec &&
                     sim->now_usec > cluster->led_usec + grace_usec)
