@@ -105,6 +105,7 @@ static const Verb verbs[] = {
         { "drain", verb_drain, 0, 1, 1, "on|off", "start no more tasks, or do again" },
         { "upgrade", verb_upgrade, 0, 0, 0, "", "have the installed program take over" },
         { "lease", verb_lease, 0, 0, 0, "", "who holds this runner" },
+        { "members", verb_members, 0, 0, 0, "", "list the daggyds that are one queue" },
         { "workers", verb_workers, 0, 0, 0, "", "list a queue's runners" },
         { "worker", verb_worker, 0, 2, 2, "enable|disable ID", "have a queue use a runner or not" },
         { "join",

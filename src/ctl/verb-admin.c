@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* capacity, impact, drain, upgrade, lease; workers, worker, queues. */
+/* capacity, impact, drain, upgrade, lease; members, workers, worker, queues. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -226,6 +226,39 @@ static int add_worker(Table *table, json_object *worker) {
 }
 
 #define NOT_A_QUEUE "this is a runner, not a queue (-q: port 2503)"
+
+static int add_member(Table *table, json_object *item) {
+        char epoch[NUMBER_SIZE];
+        number_text(item, "epoch", epoch);
+        bool leading = member_bool(item, "leading"), self = member_bool(item, "self");
+        const char *const cells[] = { member_text(item, "address"),
+                                      member_text(item, "state"),
+                                      leading && self         ? "self,leading" :
+                                                      leading ? "leading" :
+                                                      self    ? "self" :
+                                                                "",
+                                      epoch,
+                                      member_text(item, "version"),
+                                      member_text(item, "expires"),
+                                      member_text(item, "id") };
+        return table_add(table, cells);
+}
+
+int verb_members(Session *session, char **arguments) {
+        static const char *const headers[] = { "ADDRESS", "STATE",   "ROLE", ">EPOCH",
+                                               "VERSION", "EXPIRES", "ID",   NULL };
+        _cleanup_(answer_done) Answer answer = {};
+        _cleanup_(table_freep) Table *table = NULL;
+        int status = get_of_one(session, "/api/v1/members", NOT_A_QUEUE, &answer);
+        if (status != 0)
+                return status;
+        if (session->json)
+                return session_print_json(session, &answer);
+        int r = table_new(headers, &table);
+        for (size_t i = 0; r >= 0 && i < element_count(answer.json); i++)
+                r = add_member(table, element(answer.json, i));
+        return r < 0 || print_table(table) < 0 ? SHELL_STATUS_REFUSED : 0;
+}
 
 int verb_workers(Session *session, char **arguments) {
         static const char *const headers[] = { "ID",     "STATE", "PERMITTED", "LEASE", ">RUNNING",

@@ -30,6 +30,7 @@ int verb_impact(Session *session, char **arguments);
 int verb_drain(Session *session, char **arguments);
 int verb_upgrade(Session *session, char **arguments);
 int verb_lease(Session *session, char **arguments);
+int verb_members(Session *session, char **arguments);
 int verb_workers(Session *session, char **arguments);
 int verb_worker(Session *session, char **arguments);
 int verb_join(Session *session, char **arguments);

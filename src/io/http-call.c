@@ -16,7 +16,9 @@
 #include "io/http-client-internal.h"
 #include "io/loop.h"
 
-#define UNACKNOWLEDGED_MSEC 20000
+#define UNACKNOWLEDGED_MSEC 20000 /* also of what keeps a connection alive */
+#define KEEPALIVE_SEC       10L   /* of silence, before the first question */
+#define KEEPALIVE_EVERY_SEC 5L
 
 #define STREAM_BYTES_MAX (64 * 1024) /* kept for on_data; with what libcurl has read ahead a bit more */
 
@@ -71,6 +73,16 @@ static size_t on_curl_body(char *bytes, size_t one, size_t size, void *userdata)
         return size;
 }
 
+/* Told once, of the answer itself: neither of one before it (1xx) nor of what may follow the body. */
+static void note_header(HttpCall *call) {
+        bool is_first = !call->header_complete;
+        call->header_complete = true;
+        if (!is_first || !call->on_header || !status_is_success(call))
+                return;
+        call->header_news = true;
+        http_call_settle(call);
+}
+
 /* libcurl (7.88) takes a header that breaks off for a complete one. */
 static size_t on_curl_header(char *bytes, size_t one, size_t size, void *userdata) {
         HttpCall *call = userdata;
@@ -78,7 +90,7 @@ static size_t on_curl_header(char *bytes, size_t one, size_t size, void *userdat
         if (size > 5 && memcmp(bytes, "HTTP/", 5) == 0)
                 call->header_complete = false;
         else if (size <= 2 && (bytes[0] == '\r' || bytes[0] == '\n'))
-                call->header_complete = true;
+                note_header(call);
         return size;
 }
 
@@ -184,6 +196,9 @@ static int call_set_transport(HttpCall *call, const HttpCallOptions *options) {
                         !curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_socket) &&
                         !curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, options->unix_path) &&
                         !curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, options->fresh_connection ? 1L : 0L) &&
+                        !curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, options->keepalive ? 1L : 0L) &&
+                        !curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_SEC) &&
+                        !curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_EVERY_SEC) &&
                         !curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) connect_msec);
         return ok ? 0 : -ENOMEM;
 }
@@ -274,6 +289,7 @@ int http_call_prepare(
         *call = (HttpCall){
                 .client = client,
                 .on_done = options->on_done,
+                .on_header = options->on_header,
                 .on_data = options->on_data,
                 .userdata = options->userdata,
                 .answer_bytes_max = options->answer_bytes_max,
@@ -354,6 +370,17 @@ void http_call_note_end(HttpCall *call, int error) {
         call->not_sent = error < 0 && request_bytes == 0;
 }
 
+bool http_call_has_header(const HttpCall *call) {
+        return call->header_news && !call->paused;
+}
+
+void http_call_deliver_header(HttpCall *call) {
+        call->header_news = false;
+        call->in_callback = true;
+        call->on_header(call, call->userdata);
+        call->in_callback = false;
+}
+
 bool http_call_has_data(const HttpCall *call) {
         return call->streamed && !call->paused && call->answer.size > 0;
 }
@@ -373,6 +400,12 @@ int http_call_deliver_data(HttpCall *call) {
                 (void) curl_easy_pause(call->easy, CURLPAUSE_CONT);
         }
         return 0;
+}
+
+int http_call_status(HttpCall *call) {
+        long status = 0;
+        (void) curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+        return (int) status;
 }
 
 const char *http_call_answer_header(HttpCall *call, const char *name) {

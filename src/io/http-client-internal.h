@@ -40,6 +40,7 @@ struct HttpCall {
         char error_buffer[CURL_ERROR_SIZE];
 
         HttpCallDone on_done;
+        HttpCallHeader on_header;
         HttpCallData on_data;
         void *userdata;
         bool floating; /* nobody but us will free it */
@@ -56,7 +57,7 @@ struct HttpCall {
         usec_t suspected_usec, grace_deadline_usec;           /* the progress after which it seems idle */
         sd_event_source *timer_source;
 
-        bool header_complete;
+        bool header_complete, header_news; /* it is to be told that it is */
         int error;
         bool not_sent;
         int status;
@@ -158,6 +159,10 @@ void http_call_note_end(HttpCall *call, int error);
 /* Whether there is something for on_data. */
 bool http_call_has_data(const HttpCall *call);
 
+/* Whether the header is to be told before anything else. */
+bool http_call_has_header(const HttpCall *call);
+
 /* These call back; the call may be marked as freed afterwards. */
+void http_call_deliver_header(HttpCall *call);
 int http_call_deliver_data(HttpCall *call);
 void http_call_deliver_outcome(HttpCall *call);

@@ -42,7 +42,7 @@ bool http_client_is_exiting(const HttpClient *client) {
 static bool call_has_news(const HttpCall *call) {
         if (call->state == CALL_ENDED)
                 return !call->on_data || call->error < 0 || !call->paused;
-        return call->state == CALL_ACTIVE && http_call_has_data(call);
+        return call->state == CALL_ACTIVE && (http_call_has_header(call) || http_call_has_data(call));
 }
 
 static void call_leave_ready(HttpCall *call) {
@@ -249,6 +249,14 @@ void http_client_collect(HttpClient *client) {
         }
 }
 
+static void call_tell_header(HttpCall *call) {
+        http_call_deliver_header(call);
+        if (call->freed)
+                http_call_free(call);
+        else
+                http_call_settle(call);
+}
+
 static void call_tell_data(HttpCall *call) {
         int r = http_call_deliver_data(call);
         if (call->freed) {
@@ -277,7 +285,9 @@ static void client_call_back(HttpClient *client) {
         for (; n > 0 && client->ready && !http_client_is_exiting(client); n--) {
                 HttpCall *call = client->ready;
                 call_leave_ready(call);
-                if (http_call_has_data(call))
+                if (http_call_has_header(call))
+                        call_tell_header(call);
+                else if (http_call_has_data(call))
                         call_tell_data(call);
                 else
                         call_tell_outcome(call);

@@ -71,6 +71,10 @@ typedef void (*HttpCallDone)(HttpCall *call, const HttpOutcome *outcome, void *u
  * for the outcome. A negative errno ends the call with it. CALL may be paused or freed in here. */
 typedef int (*HttpCallData)(HttpCall *call, const void *bytes, size_t size, void *userdata);
 
+/* The header of an answer with status 2xx is there, before any of it goes to on_data: http_call_status() and
+ * http_call_answer_header() tell of it. CALL may be paused or freed in here. */
+typedef void (*HttpCallHeader)(HttpCall *call, void *userdata);
+
 /* PEM files; read anew for each connection. */
 typedef struct HttpClientTls {
         const char *ca_file;   /* NULL: the system's */
@@ -89,6 +93,8 @@ typedef struct HttpCallOptions {
         const char *lease_id;       /* sent as "Daggyr-Lease: …"; or NULL */
         const char *content_type;   /* of the body; or NULL */
         const char *const *headers; /* further ones, each "Name: value", NULL-terminated; or NULL */
+        bool keepalive;        /* the system asks whether a silent peer is still there, for calls that wait
+                                  without an end: else a host that is gone would not be noticed */
         bool fresh_connection; /* not one that was used before: libcurl (7.88) sends a request of any method
                                   again by itself when a reused connection closes before the answer */
         const void *body;      /* NULL: none; sent with Content-Length always */
@@ -101,7 +107,8 @@ typedef struct HttpCallOptions {
         size_t answer_bytes_max; /* of a body that is collected */
 
         HttpCallDone on_done;
-        HttpCallData on_data; /* NULL: the answer is collected */
+        HttpCallHeader on_header; /* NULL: not told; with on_data only */
+        HttpCallData on_data;     /* NULL: the answer is collected */
         void *userdata;
 } HttpCallOptions;
 
@@ -110,7 +117,9 @@ typedef struct HttpCallOptions {
  * caller owns it, during and after on_done. -EINVAL (URL, header), -EBUSY (calls_max), -ENOMEM. */
 int http_call_new(HttpClient *client, const HttpCallOptions *options, HttpCall **ret_call);
 
-/* A header of the answer, during on_done; NULL when there is none of that name. */
+/* The status of the answer and a header of it, during on_header, on_data and on_done; NULL when there is none
+ * of that name. */
+int http_call_status(HttpCall *call);
 const char *http_call_answer_header(HttpCall *call, const char *name);
 
 /* Cancels it unless it is done: no callback any more. At any time, also from within a callback. NULL is fine;

@@ -303,14 +303,30 @@ int http_listen_tcp(const char *ip, uint16_t port, uint16_t *ret_port) {
         return TAKE_FD(fd);
 }
 
+typedef union SocketAddress {
+        struct sockaddr generic;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+} SocketAddress;
+
+static int socket_address(int fd, SocketAddress *ret) {
+        socklen_t size = sizeof(*ret);
+        *ret = (SocketAddress){};
+        return getsockname(fd, &ret->generic, &size) < 0 ? -errno : 0;
+}
+
+uint16_t http_socket_port(int fd) {
+        SocketAddress address;
+        if (socket_address(fd, &address) < 0)
+                return 0;
+        return address.generic.sa_family == AF_INET           ? ntohs(address.in.sin_port) :
+                        address.generic.sa_family == AF_INET6 ? ntohs(address.in6.sin6_port) :
+                                                                0;
+}
+
 bool http_socket_is_local(int fd) {
-        union {
-                struct sockaddr generic;
-                struct sockaddr_in in;
-                struct sockaddr_in6 in6;
-        } address = {};
-        socklen_t size = sizeof(address);
-        if (getsockname(fd, &address.generic, &size) < 0)
+        SocketAddress address;
+        if (socket_address(fd, &address) < 0)
                 return false;
         if (address.generic.sa_family == AF_INET)
                 return ntohl(address.in.sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;

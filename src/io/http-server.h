@@ -110,6 +110,9 @@ int http_server_listener(const HttpServer *server, size_t i);
  * Returns the descriptor. */
 int http_listen_tcp(const char *ip, uint16_t port, uint16_t *ret_port);
 
+/* The TCP port that the listening socket FD is bound to; 0: none. */
+uint16_t http_socket_port(int fd);
+
 /* Whether only this machine can connect to the listening socket FD: it is AF_UNIX, or bound to a loopback
  * address. */
 bool http_socket_is_local(int fd);

@@ -141,3 +141,56 @@ int metrics_format(
                                 (double) pending_bytes);
         return r;
 }
+
+static int format_member_states(const Members *members, Text *text) {
+        size_t n_alive = 1, n_draining = 0, n_gone = 0;
+        if (members) {
+                const Member *list;
+                size_t n = members_list(members, &list);
+                for (size_t i = 0; i < n; i++) {
+                        n_gone += !list[i].alive;
+                        n_draining += list[i].alive && list[i].draining;
+                }
+                n_alive = n - n_gone - n_draining;
+        }
+        return text_appendf(
+                        text,
+                        "daggyd_members{state=\"alive\"} %zu\n"
+                        "daggyd_members{state=\"draining\"} %zu\n"
+                        "daggyd_members{state=\"gone\"} %zu\n",
+                        n_alive,
+                        n_draining,
+                        n_gone);
+}
+
+int metrics_format_members(const Members *members, const Forwarder *forwarder, bool leading, Text *text) {
+        int r = metrics_text_head(
+                        text,
+                        "daggyd_members",
+                        "gauge",
+                        "Members of this queue, by state, as this one knows them.");
+        if (r >= 0)
+                r = format_member_states(members, text);
+        if (r >= 0)
+                r = metrics_text_single(
+                                text,
+                                "daggyd_leading",
+                                "gauge",
+                                "Whether this member leads, and sends tasks to workers.",
+                                leading ? 1 : 0);
+        if (r >= 0)
+                r = metrics_text_single(
+                                text,
+                                "daggyd_forwarded_requests_total",
+                                "counter",
+                                "Requests passed on to the member that leads, each time that they were.",
+                                forwarder ? (double) forwarder_n_forwarded(forwarder) : 0);
+        if (r >= 0)
+                r = metrics_text_single(
+                                text,
+                                "daggyd_requests_held",
+                                "gauge",
+                                "Requests that wait for a member to lead.",
+                                forwarder ? (double) forwarder_n_held(forwarder) : 0);
+        return r;
+}

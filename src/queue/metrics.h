@@ -8,6 +8,8 @@
 #include "base/text.h"
 #include "core/scheduling/scheduler.h"
 #include "delivery/delivery.h"
+#include "queue/forward.h"
+#include "queue/members.h"
 #include "queue/workers.h"
 
 typedef enum FinishedKind {
@@ -32,7 +34,12 @@ void metrics_count_requeue(Metrics *metrics, ScheduledReason reason);
 /* STATE and RESULT as clients read them. */
 void metrics_count_finished(Metrics *metrics, const char *state, const char *result);
 
-/* Appends everything as Prometheus text. PENDING_BYTES: what the store is still to write. -ENOMEM. */
+/* Appends, as Prometheus text, what each member of a queue tells, whether it leads or not. MEMBERS and
+ * FORWARDER are NULL where there is one only. -ENOMEM. */
+int metrics_format_members(const Members *members, const Forwarder *forwarder, bool leading, Text *text);
+
+/* Appends, as Prometheus text, what only the one that leads knows. PENDING_BYTES: what the store is still to
+ * write. -ENOMEM. */
 int metrics_format(
                 const Metrics *metrics,
                 const Delivery *delivery,

@@ -64,7 +64,7 @@ static const char *const steps[] = {
         "        seq bigint NOT NULL,"
         "        failed boolean NOT NULL,"
         "        PRIMARY KEY (on_id, seq));"
-        "CREATE INDEX dependencies_by_seq ON dependencies (seq);"
+        "CREATE INDEX dependencies_by_seq ON dependencies (seq, on_id);"
         "CREATE TABLE workers ("
         "        worker_id text COLLATE \"C\" PRIMARY KEY,"
         "        disabled boolean NOT NULL,"
@@ -134,25 +134,29 @@ static const char *const steps[] = {
 
 /* All in one transaction, so that another member sees a step whole or not at all. Two that create the same
  * table at once would disturb each other, but for the lock. */
-static const char begin_text[] =
-                "BEGIN;"
-                "SELECT pg_advisory_xact_lock(" LOCK_NUMBER ");"
-                "CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL);"
-                "DO $steps$ DECLARE there integer; BEGIN"
-                "        IF current_setting('server_encoding') <> 'UTF8' THEN"
-                "                RAISE EXCEPTION 'the database has the encoding %, UTF8 is needed',"
-                "                        current_setting('server_encoding') USING ERRCODE = 'DG002';"
-                "        END IF;"
-                "        SELECT coalesce(max(version), 0) INTO there FROM schema_version;";
+static const char begin_text[] = "BEGIN;"
+                                 "SELECT pg_advisory_xact_lock(" LOCK_NUMBER ");"
+                                 "CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL);"
+                                 "DO $steps$ DECLARE there integer; BEGIN"
+                                 "        SELECT coalesce(max(version), 0) INTO there FROM schema_version;";
 
-static int append_steps(Text *text, size_t n_steps) {
-        int r = text_appendf(
+/* THERE is the version of the tables, or 0. */
+static int append_checks(Text *text, size_t n_steps) {
+        return text_appendf(
                         text,
+                        "IF current_setting('server_encoding') <> 'UTF8' THEN"
+                        "        RAISE EXCEPTION 'the database has the encoding %%, UTF8 is needed',"
+                        "                current_setting('server_encoding') USING ERRCODE = 'DG002';"
+                        "END IF;"
                         "IF there > %zu THEN RAISE EXCEPTION 'the tables in the database are of version %%, "
                         "which a later daggyd made: this one knows version %zu', there "
                         "USING ERRCODE = 'DG002'; END IF;",
                         n_steps + 1,
                         n_steps);
+}
+
+static int append_steps(Text *text, size_t n_steps) {
+        int r = append_checks(text, n_steps);
         for (size_t i = 0; r >= 0 && i < n_steps; i++)
                 r = text_appendf(text, "IF there < %zu THEN %s END IF;", i + 1, steps[i]);
         if (r >= 0)
@@ -180,4 +184,26 @@ int postgres_schema_setup_steps(size_t n_steps, char **ret) {
 
 int postgres_schema_setup(char **ret) {
         return postgres_schema_setup_steps(N_STEPS, ret);
+}
+
+int postgres_schema_check(char **ret) {
+        _cleanup_(text_done) Text text = {};
+        int r = text_append(
+                        &text,
+                        "DO $check$ DECLARE there integer := 0; BEGIN"
+                        "        IF to_regclass('schema_version') IS NOT NULL THEN"
+                        "                SELECT coalesce(max(version), 0) INTO there FROM schema_version;"
+                        "        ELSIF current_schema IS NULL OR"
+                        "              NOT has_schema_privilege(current_schema, 'CREATE') THEN"
+                        "                RAISE EXCEPTION '% may not make tables there', current_user"
+                        "                        USING ERRCODE = '42501';"
+                        "        END IF;");
+        if (r >= 0)
+                r = append_checks(&text, N_STEPS);
+        if (r >= 0)
+                r = text_append(&text, "END $check$;");
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(text.data);
+        return 0;
 }

@@ -11,5 +11,8 @@
  * work side by side, so that each can be replaced while the others serve. The caller frees *RET. -ENOMEM. */
 int postgres_schema_setup(char **ret);
 
-/* For tests: the same with only the first N_STEPS steps. */
+/* The same without changing anything: whether the tables are there, or could be made. */
+int postgres_schema_check(char **ret);
+
+/* For tests: postgres_schema_setup() with only the first N_STEPS steps. */
 int postgres_schema_setup_steps(size_t n_steps, char **ret);

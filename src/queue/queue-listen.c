@@ -61,6 +61,14 @@ bool queue_address_suits(const char *url, const void *userdata) {
         return queue->config->advertise || !is_loopback_name(queue->address) || is_local(url);
 }
 
+/* Of the socket that others reach it at, whoever made it; that of the configuration when there is none. */
+static unsigned find_port(const Daemon *daemon) {
+        unsigned port = daemon->port;
+        for (size_t i = 0; port == 0 && http_server_listener(daemon->http, i) >= 0; i++)
+                port = http_socket_port(http_server_listener(daemon->http, i));
+        return port ?: (unsigned) daemon->config.port;
+}
+
 static int find_address(Queue *queue) {
         const QueueConfig *config = queue->config;
         const Daemon *daemon = &queue->daemon;
@@ -69,11 +77,7 @@ static int find_address(Queue *queue) {
         if (config->advertise)
                 queue->address = strdup(config->advertise);
         else
-                (void) text_format(
-                                &queue->address,
-                                "%s:%u",
-                                host,
-                                daemon->port ?: (unsigned) daemon->config.port);
+                (void) text_format(&queue->address, "%s:%u", host, find_port(daemon));
         return queue->address ? 0 : log_errno(LOG_ERR, ENOMEM, "Cannot set up");
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What is kept of the queue: opened, taken up after a restart, and forgotten when it is old. */
+/* What is kept of the queue: opened, taken up after a restart or after another member, and forgotten when it
+ * is old. */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,15 +19,16 @@
 #define PRUNE_INTERVAL_USEC (10 * USEC_PER_SEC)
 #define PRUNE_LIMIT         500
 
-int queue_open_store(Queue *queue) {
+int queue_open_file(Queue *queue) {
         const char *directory = queue->config->state_directory ?:
                         getenv("STATE_DIRECTORY")              ?:
                                                                  STATE_DIRECTORY;
         _cleanup_(freep) char *message = NULL;
-        queue->store_port = &sqlite_store_port;
-        int r = sqlite_store_open(queue->daemon.event, directory, &queue->store, &message);
+        int r = sqlite_store_open(queue->daemon.event, directory, &queue->sqlite, &message);
         if (r < 0)
                 log_line(LOG_ERR, "%s", message ?: strerror(-r));
+        queue->store_port = &sqlite_store_port;
+        queue->store = queue->sqlite;
         return r;
 }
 
@@ -83,11 +85,20 @@ static void on_loaded(int r, const Moment *now, void *userdata) {
         if (r >= 0)
                 r = start_workers(queue);
         queue->loaded = r < 0 ? r : 1;
+        if (r < 0) {
+                (void) log_errno(LOG_ERR, r, "Cannot take up the tasks that are stored");
+        } else {
+                size_t n = delivery_n_tasks(queue->delivery);
+                if (n > 0)
+                        log_line(LOG_INFO, "Took up %zu tasks", n);
+                if (queue->daemon.draining)
+                        log_line(LOG_NOTICE, "This queue drains, as it did before it was restarted");
+        }
+        queue_loaded(queue, queue->loaded);
 }
 
-/* Nothing else is in the loop yet that could come in between, but signals. */
-int queue_restore(Queue *queue) {
-        int r = queue->store_port->load(
+int queue_load(Queue *queue) {
+        return queue->store_port->load(
                         queue->store,
                         &(StoreLoader){
                                         .on_fact = on_fact,
@@ -98,18 +109,6 @@ int queue_restore(Queue *queue) {
                                         .done = on_loaded,
                                         .userdata = queue,
                         });
-        while (r >= 0 && queue->loaded == 0)
-                r = sd_event_run(queue->daemon.event, UINT64_MAX);
-        if (r >= 0)
-                r = queue->loaded;
-        if (r < 0)
-                return log_errno(LOG_ERR, r, "Cannot take up the tasks that are stored");
-        size_t n = delivery_n_tasks(queue->delivery);
-        if (n > 0)
-                log_line(LOG_INFO, "Took up %zu tasks", n);
-        if (queue->daemon.draining)
-                log_line(LOG_NOTICE, "This queue drains, as it did before it was restarted");
-        return 0;
 }
 
 /* ── what is written besides tasks ── */

@@ -16,8 +16,9 @@
 #include "queue/queue-internal.h"
 #include "queue/routes.h"
 
-#define CALLS_MAX 100000
-#define STOP_USEC (2 * USEC_PER_SEC)
+#define CALLS_MAX     100000
+#define STOP_USEC     (2 * USEC_PER_SEC)
+#define END_LOOK_USEC (10 * USEC_PER_MSEC)
 
 /* ── start ── */
 
@@ -42,64 +43,12 @@ static int init_clients(Queue *queue) {
         return r;
 }
 
-static int init_delivery(Queue *queue) {
-        int r = delivery_new(
-                        &(DeliveryOptions){
-                                        .scheduler = {
-                                                .lease_ttl_usec = queue->config->lease_ttl_usec,
-                                                .lost_after_usec = queue->config->lost_after_usec,
-                                        },
-                                        .default_resources = queue->config->default_resources,
-                                        .body_bytes_max = queue->daemon.config.body_max_bytes,
-                                        .worker_port = &http_worker_port,
-                                        .store_port = queue->store_port,
-                                        .store = queue->store,
-                                        .result_clock = &queue->result_clock,
-                                        .queue_id = sqlite_store_queue_id(queue->store),
-                                        .listener = &queue_delivery_listener,
-                                        .listener_userdata = queue,
-                        },
-                        &queue->delivery);
-        return r < 0 ? log_errno(LOG_ERR, r, "Cannot set up") : 0;
-}
-
-static void on_workers_changed(void *userdata) {
-        Queue *queue = userdata;
-        _cleanup_(worker_set_unrefp) WorkerSet *set = NULL;
-        if (!queue->sharing) /* it has not begun */
-                return;
-        if (workers_to_set(&queue->workers, &set) >= 0)
-                http_sharing_set_configured(queue->sharing, set);
-        queue_update_permissions(queue);
-}
-
-static void init_workers(Queue *queue) {
-        queue->workers.delivery = queue->delivery;
-        queue->workers.store_port = queue->store_port;
-        queue->workers.store = queue->store;
-        queue->workers.changed = on_workers_changed;
-        queue->workers.userdata = queue;
-        queue->workers.shared = (HttpWorkers){
-                .event = queue->daemon.event,
-                .client = queue->client,
-                .streams = queue->streams,
-                .followers = queue->followers,
-                .queue_id = sqlite_store_queue_id(queue->store),
-                .address = (const char *const *) &queue->address,
-                .version = queue_version(queue),
-                .lease_ttl_usec = queue->config->lease_ttl_usec,
-        };
-}
-
-static void init_sources(Queue *queue) {
-        queue->sources = (TaskSources){
-                .event = queue->daemon.event,
-                .server = queue->daemon.http,
-                .delivery = queue->delivery,
-                .store_port = queue->store_port,
-                .store = queue->store,
-                .config = queue->config,
-        };
+/* Nothing else is in the loop yet that could come in between, but signals. */
+static int take_up_file(Queue *queue) {
+        int r = queue_take_up(queue);
+        while (r >= 0 && queue->loaded == 0)
+                r = sd_event_run(queue->daemon.event, UINT64_MAX);
+        return r < 0 ? r : queue->loaded;
 }
 
 static int queue_init(Queue *queue, sd_event *event, const char *config_path, bool user_mode) {
@@ -122,15 +71,11 @@ static int queue_init(Queue *queue, sd_event *event, const char *config_path, bo
                 r = sd_event_source_set_enabled(queue->run_source, SD_EVENT_OFF);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "Cannot set up");
-        r = queue_open_store(queue);
-        if (r >= 0)
-                r = init_delivery(queue);
-        if (r < 0)
-                return r;
-        init_sources(queue);
-        init_workers(queue);
         r = workers_read_tokens(queue->config);
-        return r < 0 ? r : queue_restore(queue);
+        if (r < 0 || queue->config->postgres.conninfo)
+                return r;
+        r = queue_open_file(queue);
+        return r < 0 ? r : take_up_file(queue);
 }
 
 int queue_new(sd_event *event, const char *config_path, QueueConfig *config, bool user_mode, Queue **ret) {
@@ -146,45 +91,12 @@ int queue_new(sd_event *event, const char *config_path, QueueConfig *config, boo
         return 0;
 }
 
-static bool on_is_draining(const void *userdata) {
-        return queue_is_draining(userdata);
-}
-
-static void on_share_changed(void *userdata) {
-        queue_update_permissions(userdata);
-}
-
-static int init_sharing(Queue *queue) {
-        _cleanup_(worker_set_unrefp) WorkerSet *configured = NULL;
-        int r = workers_to_set(&queue->workers, &configured);
-        if (r < 0)
-                return r;
-        return http_sharing_new(
-                        &(HttpSharingOptions){
-                                        .event = queue->daemon.event,
-                                        .client = queue->client,
-                                        .access = &queue->daemon.access,
-                                        .config = queue->config,
-                                        .configured = configured,
-                                        .address = queue->address,
-                                        .version = queue_version(queue),
-                                        .is_draining = on_is_draining,
-                                        .share_changed = on_share_changed,
-                                        .userdata = queue,
-                        },
-                        &queue->sharing);
-}
-
 int queue_start(Queue *queue) {
         int r = queue_listen(queue);
+        if (r >= 0)
+                r = queue->config->postgres.conninfo ? queue_join_members(queue) : queue_begin_leading(queue);
         if (r < 0)
                 return r;
-        queue->workers.suits = queue_address_suits;
-        r = init_sharing(queue);
-        if (r < 0)
-                return log_errno(LOG_ERR, r, "Cannot set up worker sharing");
-        queue_update_permissions(queue);
-        queue_start_pruning(queue);
         http_server_accept(queue->daemon.http);
         return 0;
 }
@@ -196,13 +108,25 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
+/* Nothing is left to do, or the last member of several ends. */
+static void end_leading(Queue *queue) {
+        if (queue->members)
+                members_leave(queue->members);
+        else
+                (void) sd_event_exit(queue->daemon.event, 0);
+}
+
 static int on_run(sd_event_source *source, void *userdata) {
         Queue *queue = userdata;
         Moment now = moment_now();
+        if (!queue_may_lead(queue))
+                return 0;
         delivery_run(queue->delivery, &now);
         workers_sweep(&queue->workers);
-        if (queue->daemon.stopping && !workers_hold_leases(&queue->workers))
-                return sd_event_exit(queue->daemon.event, 0);
+        if (queue->daemon.stopping && !workers_hold_leases(&queue->workers)) {
+                end_leading(queue);
+                return 0;
+        }
         daemon_status_changed(&queue->daemon);
         int r = loop_set_timer(
                         queue->daemon.event,
@@ -216,6 +140,10 @@ static int on_run(sd_event_source *source, void *userdata) {
 
 void queue_run_soon(Queue *queue) {
         (void) sd_event_source_set_enabled(queue->run_source, SD_EVENT_ONESHOT);
+}
+
+bool queue_leads(const Queue *queue) {
+        return queue->role == QUEUE_LEADS;
 }
 
 bool queue_is_draining(const Queue *queue) {
@@ -238,7 +166,13 @@ const char *queue_version(const Queue *queue) {
 }
 
 static const char *why_not_ready(const void *userdata) {
-        return queue_is_draining(userdata) ? "this queue is draining" : NULL;
+        const Queue *queue = userdata;
+        if (queue_is_draining(queue))
+                return "this queue is draining";
+        if (!queue->members)
+                return NULL;
+        const char *trouble = forwarder_trouble(queue->forwarder);
+        return trouble ? members_trouble(queue->members) ?: trouble : NULL;
 }
 
 /* A queue hears of its workers' capacity now and then, and tells when that has made a difference. */
@@ -252,8 +186,24 @@ static void tell_capacity(Queue *queue) {
         event_stream_send(queue->daemon.events, "capacity", TAKE_PTR(capacity));
 }
 
+static void tell_membership(const Queue *queue) {
+        const Member *leader = members_leader(queue->members);
+        (void) sd_notifyf(
+                        false,
+                        "STATUS=%s%s%s",
+                        queue->daemon.stopping ? "stopping: " : "",
+                        leader                                          ? "follows " :
+                                        members_trouble(queue->members) ?:
+                                                                          "nobody leads",
+                        leader ? leader->address : "");
+}
+
 static void tell_status(void *userdata) {
         Queue *queue = userdata;
+        if (!queue_leads(queue)) {
+                tell_membership(queue);
+                return;
+        }
         tell_capacity(queue);
         const Scheduler *scheduler = delivery_scheduler(queue->delivery);
         size_t n_waiting = scheduler_n_waiting(scheduler);
@@ -286,11 +236,15 @@ static void set_draining(void *userdata, bool draining, DrainChange *change) {
 }
 
 static json_object *capacity(const void *userdata) {
-        return queue_capacity_json(userdata);
+        return queue_leads(userdata) ? queue_capacity_json(userdata) : NULL;
 }
 
 static int format_metrics(const void *userdata, Text *text) {
         const Queue *queue = userdata;
+        bool leads = queue_leads(queue);
+        int r = metrics_format_members(queue->members, queue->forwarder, leads, text);
+        if (r < 0 || !leads)
+                return r;
         size_t pending_bytes = queue->store_port->pending_bytes(queue->store);
         return metrics_format(&queue->metrics, queue->delivery, &queue->workers, pending_bytes, text);
 }
@@ -323,7 +277,7 @@ static int reload(void *userdata) {
         queue->config->result_ttl_usec = config->result_ttl_usec;
         queue->config->inline_output_bytes = config->inline_output_bytes;
         swap_workers(queue->config, config);
-        return workers_apply_file(&queue->workers, queue->config);
+        return queue_leads(queue) ? workers_apply_file(&queue->workers, queue->config) : 0;
 }
 
 /* ── stop ── */
@@ -331,6 +285,24 @@ static int reload(void *userdata) {
 static int on_stop_late(sd_event_source *source, uint64_t usec, void *userdata) {
         Queue *queue = userdata;
         return sd_event_exit(queue->daemon.event, 0);
+}
+
+static int on_end(sd_event_source *source, uint64_t usec, void *userdata) {
+        queue_end(userdata);
+        return 0;
+}
+
+void queue_end(Queue *queue) {
+        bool idle = http_server_n_unanswered(queue->daemon.http) == 0;
+        int r = idle ? sd_event_exit(queue->daemon.event, 0) :
+                       loop_set_timer(queue->daemon.event,
+                                      &queue->end_source,
+                                      usec_add(usec_now(CLOCK_BOOTTIME), END_LOOK_USEC),
+                                      on_end,
+                                      queue,
+                                      "queue-end");
+        if (r < 0)
+                (void) sd_event_exit(queue->daemon.event, 0);
 }
 
 /* Gives leases back as far as nothing runs under them, and ends the loop. Tasks go on at their runners. */
@@ -341,7 +313,10 @@ static void stop(void *userdata, bool again) {
                 return;
         }
         log_line(LOG_INFO, "Stopping: running tasks go on at their workers");
-        queue_update_permissions(queue);
+        if (queue->members)
+                queue_hand_over(queue);
+        else
+                queue_update_permissions(queue);
         (void) loop_set_timer(
                         queue->daemon.event,
                         &queue->stop_source,
@@ -361,17 +336,22 @@ static const DaemonProgram queue_program = {
         .capacity = capacity,
         .format_metrics = format_metrics,
         .tell_status = tell_status,
+        .divert = queue_divert,
+        .vouched = queue_vouched,
 };
 
 Queue *queue_free(Queue *queue) {
         if (!queue)
                 return NULL;
         daemon_disconnect(&queue->daemon); /* before all that requests point to */
+        forwarder_free(queue->forwarder);
+        members_free(queue->members);
         http_client_free(queue->client);
         http_client_free(queue->streams);
         http_client_free(queue->followers);
         http_sharing_free(queue->sharing);
-        sqlite_store_free(queue->store); /* writes what was handed to it */
+        sqlite_store_free(queue->sqlite); /* writes what was handed to it */
+        postgres_store_free(queue->postgres);
         task_lists_free(queue->lists);
         delivery_free(queue->delivery);
         workers_done(&queue->workers);
@@ -379,8 +359,10 @@ Queue *queue_free(Queue *queue) {
         event_source_dropp(&queue->deadline_source);
         event_source_dropp(&queue->prune_source);
         event_source_dropp(&queue->stop_source);
+        event_source_dropp(&queue->end_source);
         free(queue->told_capacity);
         free(queue->address);
+        free(queue->member_address);
         queue_config_free(queue->config);
         daemon_done(&queue->daemon);
         free(queue);

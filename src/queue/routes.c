@@ -23,6 +23,7 @@ const Endpoint queue_endpoints[] = {
         { "POST", "/api/v1/tasks/stop", ACCESS_SUBMIT, route_tasks_stop },
         { "POST", "/api/v1/tasks/retry", ACCESS_SUBMIT, route_tasks_retry },
         { "POST", "/api/v1/tasks/forget", ACCESS_SUBMIT, route_tasks_forget },
+        { "GET", "/api/v1/members", ACCESS_READ, route_members, .everywhere = true },
         { "GET", "/api/v1/workers", ACCESS_READ, route_workers },
         { "POST", "/api/v1/workers", ACCESS_MANAGE, route_worker_join },
         { "DELETE", "/api/v1/workers/{worker_id}", ACCESS_MANAGE, route_worker_leave },

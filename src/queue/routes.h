@@ -44,6 +44,9 @@ void route_workers_to_utilize(void *userdata, HttpRequest *request, const Reques
 void route_toggle_sharing(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_worker_status(void *userdata, HttpRequest *request, const RequestContext *context);
 
+/* routes-members.c */
+void route_members(void *userdata, HttpRequest *request, const RequestContext *context);
+
 /* routes-workers.c */
 void route_workers(void *userdata, HttpRequest *request, const RequestContext *context);
 void route_worker_join(void *userdata, HttpRequest *request, const RequestContext *context);

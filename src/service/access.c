@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "core/http/cookie.h"
+#include "core/http/forward-rule.h"
 #include "core/http/request-guard.h"
 #include "core/http/token.h"
 #include "io/accounts.h"
@@ -62,6 +63,11 @@ void access_configure(Access *access, const ServiceConfig *config, char *token) 
         access->token = token;
 }
 
+void access_trust(Access *access, AccessVouched vouched, void *userdata) {
+        access->vouched = vouched;
+        access->vouched_userdata = userdata;
+}
+
 static void inquiry_free(AccessInquiry *inquiry) {
         DL_DELETE2(inquiry->access->inquiries, inquiry, previous, next);
         polkit_check_cancel(inquiry->check);
@@ -85,6 +91,14 @@ static bool shows_token(const Access *access, const HttpRequest *request) {
         return access->token &&
                         token_check(access->token, http_request_header(request, "Authorization"), &ignored) >=
                         0;
+}
+
+/* The secret by which another of our daemons asks for somebody whom it has let in; NULL: it is no such
+ * request. At a Unix socket it is the account that decides. */
+static const char *shown_secret(const Access *access, const HttpRequest *request) {
+        return access->vouched && http_request_over_tcp(request) ?
+                        http_request_header(request, FORWARD_HEADER) :
+                        NULL;
 }
 
 static int check_guard(const Access *access, const HttpRequest *request, Problem *problem) {
@@ -116,6 +130,15 @@ static void ask_for_token(const Access *access, HttpRequest *request) {
         _cleanup_(text_done) Text challenge = {};
         if (text_appendf(&challenge, "Bearer realm=\"%s\"", access->program) >= 0)
                 (void) http_request_add_header(request, "WWW-Authenticate", challenge.data);
+}
+
+/* The header of the answer tells that daemon that nothing was done, and that it may be known in a moment. */
+static int check_secret(const Access *access, HttpRequest *request, const char *secret, Problem *problem) {
+        if (access->vouched(secret, access->vouched_userdata))
+                return 0;
+        (void) http_request_add_header(request, FORWARD_HEADER, FORWARD_UNKNOWN);
+        ask_for_token(access, request);
+        return problem_set(problem, 401, NULL, "no living member of this queue has this secret");
 }
 
 static bool only_reads(const HttpRequest *request, AccessLevel level) {
@@ -151,9 +174,12 @@ int access_check_header(
                 HttpRequest *request,
                 AccessLevel level,
                 Problem *reterr_problem) {
-        int r = check_guard(access, request, reterr_problem);
+        const char *secret = shown_secret(access, request);
+        int r = secret ? 0 : check_guard(access, request, reterr_problem);
         if (r >= 0)
                 r = check_certificate(request, reterr_problem);
+        if (secret)
+                return r < 0 ? r : check_secret(access, request, secret, reterr_problem);
         return r < 0 ? r : check_token(access, request, level, reterr_problem);
 }
 

@@ -25,6 +25,10 @@ typedef enum AccessLevel {
         _ACCESS_LEVEL_MAX,
 } AccessLevel;
 
+/* Whether the bearer of SECRET has decided already about the rights of whom it asks for; told in a time that
+ * says nothing of how much of it was right. */
+typedef bool (*AccessVouched)(const char *secret, void *userdata);
+
 typedef struct AccessInquiry AccessInquiry;
 
 typedef struct Access {
@@ -33,7 +37,9 @@ typedef struct Access {
         const char *host_name;       /* weak: the machine's, short or full */
         const ServiceConfig *config; /* weak */
         char *token;                 /* that clients over TCP must show, or NULL */
-        SessionTable sessions;       /* of browsers, that show a cookie in its place, to read */
+        AccessVouched vouched;       /* NULL: nobody vouches for others */
+        void *vouched_userdata;
+        SessionTable sessions; /* of browsers, that show a cookie in its place, to read */
         PeerPolicy peers;
         Polkit *polkit;           /* NULL where it is not to be asked */
         AccessInquiry *inquiries; /* what polkit was asked and has not answered yet */
@@ -47,6 +53,10 @@ int access_init(Access *access, sd_event *event, const char *program, const char
 /* Goes by CONFIG (weak) and TOKEN (taken over; may be NULL) from now on. Another token ends the sessions that
  * came of the one before. */
 void access_configure(Access *access, const ServiceConfig *config, char *token);
+
+/* From now on a request over TCP that shows a secret (FORWARD_HEADER) is let in by VOUCHED alone, and refused
+ * if that does not know the secret. */
+void access_trust(Access *access, AccessVouched vouched, void *userdata);
 
 /* The HTTP server must be gone before. */
 void access_done(Access *access);

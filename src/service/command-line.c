@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <syslog.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -127,7 +128,9 @@ int command_line_parse(const Program *program, int argc, char *argv[], CommandLi
         }
         if (program->takes_over && !ret->check && !ret->check_state)
                 ret->state_fd = take_state_fd();
-        ret->daemonize &= !ret->check && !ret->check_state && ret->state_fd < 0;
+        /* Whom sockets were passed to, and nobody else, is to serve them: a child could not. */
+        bool is_passed_sockets = sd_listen_fds(false) > 0;
+        ret->daemonize &= !ret->check && !ret->check_state && ret->state_fd < 0 && !is_passed_sockets;
         ret->user_mode = is_user_mode(program, scope);
         if (!ret->config_is_named && !ret->user_mode)
                 ret->config_path = config_file_default_path(program->name);

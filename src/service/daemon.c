@@ -8,6 +8,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/usec.h"
 #include "core/text/metrics-text.h"
 #include "io/loop.h"
@@ -125,8 +126,8 @@ static void route_drain(void *userdata, HttpRequest *request, const RequestConte
 }
 
 static const Endpoint daemon_endpoints[] = {
-        { "GET", "/ready", ACCESS_PUBLIC, route_ready },
-        { "GET", "/metrics", ACCESS_READ, route_metrics },
+        { "GET", "/ready", ACCESS_PUBLIC, route_ready, .everywhere = true },
+        { "GET", "/metrics", ACCESS_READ, route_metrics, .everywhere = true },
         { "GET", "/api/v1/events", ACCESS_READ, route_events },
         { "GET", "/api/v1/capacity/history", ACCESS_READ, route_history },
         { "PUT", "/api/v1/drain", ACCESS_MANAGE, route_drain },
@@ -142,7 +143,10 @@ static int init_router(Daemon *daemon) {
                 { page_endpoints, &daemon->access },
                 { program->endpoints, daemon->userdata },
         };
-        return router_new(tables, sizeof(tables) / sizeof(*tables), &daemon->access, &daemon->router);
+        int r = router_new(tables, sizeof(tables) / sizeof(*tables), &daemon->access, &daemon->router);
+        if (r >= 0)
+                router_divert(daemon->router, program->divert, daemon->userdata);
+        return r;
 }
 
 static int init_access(Daemon *daemon) {
@@ -153,6 +157,8 @@ static int init_access(Daemon *daemon) {
                 r = config_file_read_token(name, &daemon->config, &token);
         if (r >= 0)
                 access_configure(&daemon->access, &daemon->config, token);
+        if (r >= 0 && daemon->program->vouched)
+                access_trust(&daemon->access, daemon->program->vouched, daemon->userdata);
         return r;
 }
 
@@ -271,6 +277,20 @@ int daemon_reconfigure(Daemon *daemon, ServiceConfig *config) {
         *config = (ServiceConfig){};
         access_configure(&daemon->access, &daemon->config, TAKE_PTR(token));
         return 0;
+}
+
+/* ── begin anew ── */
+
+int daemon_begin_anew(const Daemon *daemon, char *const *arguments) {
+        size_t n = 0;
+        while (http_server_listener(daemon->http, n) >= 0)
+                n++;
+        _cleanup_(freep) int *sockets = calloc(n + 1, sizeof(int));
+        if (!sockets)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                sockets[i] = http_server_listener(daemon->http, i);
+        return process_execute_anew(arguments, sockets, n);
 }
 
 /* ── stop ── */

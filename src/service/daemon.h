@@ -53,6 +53,13 @@ typedef struct DaemonProgram {
 
         /* Tells systemd, and whoever else follows it, how the daemon is. */
         void (*tell_status)(void *userdata);
+
+        /* Where a request may have to be answered elsewhere: takes it over, or not (router.h). Else NULL. */
+        RouterDivert divert;
+
+        /* Whether the daemon that shows SECRET is one of ours, which has let in whom it asks for
+         * (access.h). NULL where there are no others. */
+        AccessVouched vouched;
 } DaemonProgram;
 
 typedef struct Daemon {
@@ -106,6 +113,11 @@ int daemon_reconfigure(Daemon *daemon, ServiceConfig *config);
 
 /* Has the status told a moment later, so that there is one for many changes. */
 void daemon_status_changed(Daemon *daemon);
+
+/* Executes the program anew with ARGUMENTS, NULL-terminated: it has nothing of this one but the listening
+ * sockets, as if systemd had passed them, so that no client is turned away meanwhile. Returns only when it
+ * fails, with a negative errno. */
+int daemon_begin_anew(const Daemon *daemon, char *const *arguments);
 
 /* CHANGE was made, or not, with the negative ERROR. Answers its client, if that is still there. */
 void daemon_drained(DrainChange *change, int error);

@@ -135,13 +135,14 @@ static void route_session(void *userdata, HttpRequest *request, const RequestCon
                 http_request_answer(request, 204, NULL, NULL, 0);
 }
 
-/* The files are for everybody, as they say nothing of what the daemon does. */
+/* The files are for everybody, as they say nothing of what the daemon does. Sessions are known where they
+ * were begun. */
 const Endpoint page_endpoints[] = {
-        { "GET", "/", ACCESS_PUBLIC, route_to_page },
-        { "GET", "/ui", ACCESS_PUBLIC, route_to_page },
-        { "GET", "/ui/", ACCESS_PUBLIC, route_page },
-        { "GET", "/ui/{file}", ACCESS_PUBLIC, route_file },
-        { "POST", "/ui/session", ACCESS_PUBLIC, route_session },
-        { "POST", "/api/v1/ui/code", ACCESS_READ, route_code },
+        { "GET", "/", ACCESS_PUBLIC, route_to_page, .everywhere = true },
+        { "GET", "/ui", ACCESS_PUBLIC, route_to_page, .everywhere = true },
+        { "GET", "/ui/", ACCESS_PUBLIC, route_page, .everywhere = true },
+        { "GET", "/ui/{file}", ACCESS_PUBLIC, route_file, .everywhere = true },
+        { "POST", "/ui/session", ACCESS_PUBLIC, route_session, .everywhere = true },
+        { "POST", "/api/v1/ui/code", ACCESS_READ, route_code, .everywhere = true },
         {},
 };

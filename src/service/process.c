@@ -4,13 +4,17 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/usec.h"
 #include "io/loop.h"
@@ -119,4 +123,37 @@ size_t process_count_descriptors(void) {
                 n++;
         (void) closedir(directory);
         return n > 3 ? n - 3 : 0; /* ".", ".." and the one that reads them */
+}
+
+/* Above all places that sockets go to, so that none is overwritten on its way there. */
+static int lift_sockets(const int *sockets, size_t n, int *ret_lifted) {
+        for (size_t i = 0; i < n; i++) {
+                ret_lifted[i] = fcntl(sockets[i], F_DUPFD_CLOEXEC, SD_LISTEN_FDS_START + (int) n);
+                if (ret_lifted[i] < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
+static int set_number(const char *name, uint64_t number) {
+        char text[sizeof("18446744073709551615")];
+        (void) snprintf(text, sizeof(text), "%" PRIu64, number);
+        return setenv(name, text, 1) < 0 ? -errno : 0;
+}
+
+int process_execute_anew(char *const *arguments, const int *sockets, size_t n) {
+        _cleanup_(freep) int *lifted = calloc(n + 1, sizeof(int));
+        int r = lifted ? lift_sockets(sockets, n, lifted) : -ENOMEM;
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                if (dup2(lifted[i], SD_LISTEN_FDS_START + (int) i) < 0)
+                        r = -errno;
+        if (r >= 0)
+                r = set_number("LISTEN_FDS", n);
+        if (r >= 0)
+                r = set_number("LISTEN_PID", (uint64_t) getpid());
+        if (r < 0)
+                return r;
+        (void) unsetenv("LISTEN_FDNAMES");
+        (void) execv("/proc/self/exe", arguments);
+        return -errno;
 }

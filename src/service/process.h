@@ -38,3 +38,7 @@ const char *process_spool_directory(void);
 
 /* How many descriptors are open; 0 when that cannot be found out. */
 size_t process_count_descriptors(void);
+
+/* Executes the program that runs with ARGUMENTS in this one's place, N sockets handed over as systemd does
+ * it. Returns only when it fails: a negative errno. */
+int process_execute_anew(char *const *arguments, const int *sockets, size_t n);

@@ -25,6 +25,8 @@ struct Router {
         Served *served;
         Route *routes; /* of what is served; the id of each is its place */
         Access *access;
+        RouterDivert divert; /* NULL: nothing is diverted */
+        void *divert_userdata;
         RequestMetrics metrics;
         Refusals refusals;
 };
@@ -58,6 +60,11 @@ int router_new(const EndpointTable *tables, size_t n_tables, Access *access, Rou
                 return r;
         *ret = TAKE_PTR(router);
         return 0;
+}
+
+void router_divert(Router *router, RouterDivert divert, void *userdata) {
+        router->divert = divert;
+        router->divert_userdata = userdata;
 }
 
 Router *router_free(Router *router) {
@@ -102,7 +109,8 @@ static void answer_server_options(void *userdata, HttpRequest *request, const Re
 static const Endpoint server_endpoint = { "OPTIONS",
                                           FRAMING_TARGET_SERVER,
                                           ACCESS_PUBLIC,
-                                          answer_server_options };
+                                          answer_server_options,
+                                          .everywhere = true };
 
 static int find_endpoint(
                 const Router *router,
@@ -177,11 +185,9 @@ static void add_retry_after(HttpRequest *request, unsigned seconds) {
         (void) http_request_add_header(request, "Retry-After", value);
 }
 
-static void on_refused(HttpRequest *request, const Problem *problem, void *userdata) {
-        Router *router = userdata;
+void request_answer_unserved(HttpRequest *request, const Problem *problem) {
         const RequestContext *context = http_request_context(request);
         const EndpointStyle *style = style_of(context);
-        refusals_request(&router->refusals, request, problem);
         if (style->refuse && problem->retry_after_sec > 0)
                 add_retry_after(request, problem->retry_after_sec);
         if (style->refuse)
@@ -190,12 +196,28 @@ static void on_refused(HttpRequest *request, const Problem *problem, void *userd
                 http_request_answer_problem(request, problem, NULL);
 }
 
-static void on_decided(HttpRequest *request, const Problem *refusal, void *userdata) {
+static void on_refused(HttpRequest *request, const Problem *problem, void *userdata) {
+        Router *router = userdata;
+        refusals_request(&router->refusals, request, problem);
+        request_answer_unserved(request, problem);
+}
+
+void request_serve(HttpRequest *request) {
         const RequestContext *context = http_request_context(request);
+        context->endpoint->handle(context->userdata, request, context);
+}
+
+static bool divert(const Router *router, HttpRequest *request) {
+        const RequestContext *context = http_request_context(request);
+        return router->divert && !context->endpoint->everywhere &&
+                        router->divert(router->divert_userdata, request, context);
+}
+
+static void on_decided(HttpRequest *request, const Problem *refusal, void *userdata) {
         if (refusal)
                 on_refused(request, refusal, userdata);
-        else
-                context->endpoint->handle(context->userdata, request, context);
+        else if (!divert(userdata, request))
+                request_serve(request);
 }
 
 static void on_request(HttpRequest *request, void *userdata) {

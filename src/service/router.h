@@ -56,6 +56,7 @@ struct Endpoint {
         const char *const *query_repeatable;
         QueryRule query_rule;
         const EndpointStyle *style; /* NULL: ours */
+        bool everywhere;            /* served here whoever else may be asked: it is never diverted */
 };
 
 /* What is served for the same USERDATA. */
@@ -67,12 +68,25 @@ typedef struct EndpointTable {
 /* What TABLES point to and ACCESS (after access_init()) must stay until router_free(). -ENOMEM. */
 int router_new(const EndpointTable *tables, size_t n_tables, Access *access, Router **ret);
 
+/* Takes over a request that is let in, before its handler: true when somebody else answers it, now or later,
+ * by whatever way; then REQUEST and CONTEXT, which lives as long, are his. */
+typedef bool (*RouterDivert)(void *userdata, HttpRequest *request, const RequestContext *context);
+
+/* DIVERT is asked about each request from now on, but for those of endpoints that are served everywhere. */
+void router_divert(Router *router, RouterDivert divert, void *userdata);
+
 /* The server must be gone before. */
 Router *router_free(Router *router);
 DEFINE_POINTER_CLEANUP(Router, router_free)
 
 /* For http_server_new(); their userdata is the Router. */
 extern const HttpHandlers router_http_handlers;
+
+/* Serves a request that was diverted, after all, by its own handler. */
+void request_serve(HttpRequest *request);
+
+/* Answers a request that cannot be served now in the form of what it asks for. */
+void request_answer_unserved(HttpRequest *request, const Problem *problem);
 
 /* Appends the metric PROGRAM_http_requests_total. -ENOMEM. */
 int router_format_metrics(const Router *router, const char *program, Text *text);

@@ -33,6 +33,7 @@ BATCH = 1000
 N_BATCHED, N_SINGLE = 50_000, {1: 1000, 32: 10_000}
 N_CYCLES, N_LONE_CYCLES, N_FAKE_CYCLES = 1000, 200, 10_000
 N_PLACED, N_WAITING = 5000, 1_000_000
+CONFIG = {"lease_ttl": 30, "lost_after": 30, "queue_max": 2 * N_WAITING, "results_max": 10000}
 
 _prefixes = (f"b{n}." for n in itertools.count())
 
@@ -41,7 +42,7 @@ def rows(bed: Bed) -> list[Row]:
     return _placement_rows(bed) + _accepted_rows(bed) + _real_rows(bed) + _fake_rows(bed) + _waiting_rows(bed)
 
 
-def _load(bed: Bed, server: Runner, mode: str, n: int, n_clients: int, fields: str = SMALL) -> dict[str, Any]:
+def load(bed: Bed, server: Runner, mode: str, n: int, n_clients: int, fields: str = SMALL) -> dict[str, Any]:
     port = server.url.rsplit(":", 1)[1]
     size = [min(n, BATCH)] if mode == "batch" else []
     return bed.tool("queue-load", port, mode, next(_prefixes), n, n_clients, fields, *size)
@@ -55,7 +56,7 @@ class _Fake:
 
 
 @contextlib.contextmanager
-def _fake_runners(bed: Bed, n: int) -> Iterator[dict[str, _Fake]]:
+def fake_runners(bed: Bed, n: int) -> Iterator[dict[str, _Fake]]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     command = [bed.tools / "fake-runners", str(FAKE_FIRST_PORT), str(n)]
@@ -67,9 +68,8 @@ def _fake_runners(bed: Bed, n: int) -> Iterator[dict[str, _Fake]]:
 
 
 @contextlib.contextmanager
-def _queue_of(workers: dict[str, Any]) -> Iterator[Queue]:
-    config = {"lease_ttl": 30, "lost_after": 30, "queue_max": 2 * N_WAITING, "results_max": 10000}
-    with Queue(workers, config) as queue:
+def queue_of(workers: dict[str, Any]) -> Iterator[Queue]:
+    with Queue(workers, CONFIG) as queue:
         queue.http.headers["Connection"] = "close"
         await_that(
             lambda: all((worker["lease"] or {}).get("own") for worker in queue.workers().values()),
@@ -79,7 +79,7 @@ def _queue_of(workers: dict[str, Any]) -> Iterator[Queue]:
         yield queue
 
 
-def _metric(server: Runner, name: str, label: str = "") -> int:
+def metric(server: Runner, name: str, label: str = "") -> int:
     """The sum of a metric's values, of those whose labels contain LABEL."""
     lines = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", server.get("/metrics").text, re.MULTILINE)
     return sum(int(float(value)) for labels, value in lines if label in labels)
@@ -113,12 +113,12 @@ def _placement_rows(bed: Bed) -> list[Row]:
 def _accepted_rows(bed: Bed) -> list[Row]:
     """How fast tasks are taken that cannot run yet. What was answered is on disk."""
     made = []
-    with _fake_runners(bed, 1) as workers, _queue_of(workers) as queue:
+    with fake_runners(bed, 1) as workers, queue_of(workers) as queue:
         queue.put("/api/v1/workers/w0000", json={"disabled": True})
         for n_clients, n_single in N_SINGLE.items():
             for mode, how, n in ("batch", "in batches", N_BATCHED), ("submit", "one by one", n_single):
                 n = bed.count(n)
-                rates = [n / _load(bed, queue, mode, n, n_clients)["seconds"] for _ in range(bed.rounds)]
+                rates = [n / load(bed, queue, mode, n, n_clients)["seconds"] for _ in range(bed.rounds)]
                 made.append(row(f"accepted {how}, {n_clients} in flight", "tasks/s", rates, "higher"))
     return made
 
@@ -127,19 +127,19 @@ def _real_rows(bed: Bed) -> list[Row]:
     """Whole cycles of /bin/true by a runner alone, and through the queue by another that is like it."""
     config = {"capacity_overrides": {"cores": IN_FLIGHT, "memory_mb": 65536}, "results_max": 100_000}
     n, n_lone = bed.count(N_CYCLES), bed.count(N_LONE_CYCLES)
-    with Runner(config) as alone, Runner(config) as worker, _queue_of({"w": worker}) as queue:
+    with Runner(config) as alone, Runner(config) as worker, queue_of({"w": worker}) as queue:
         for server in alone, queue:
-            _load(bed, server, "cycle", bed.count(50), IN_FLIGHT, TRUE)
-        submitted, refused = _metric(queue, "daggyd_submissions_total"), _n_refused(queue)
+            load(bed, server, "cycle", bed.count(50), IN_FLIGHT, TRUE)
+        submitted, refused = metric(queue, "daggyd_submissions_total"), _n_refused(queue)
         outcomes = bed.in_turns(
             {
-                "alone": partial(_load, bed, alone, "cycle", n, IN_FLIGHT, TRUE),
+                "alone": partial(load, bed, alone, "cycle", n, IN_FLIGHT, TRUE),
                 "through": partial(_with_cpu, bed, queue, n),
-                "alone, one": partial(_load, bed, alone, "cycle", n_lone, 1, TRUE),
-                "through, one": partial(_load, bed, queue, "cycle", n_lone, 1, TRUE),
+                "alone, one": partial(load, bed, alone, "cycle", n_lone, 1, TRUE),
+                "through, one": partial(load, bed, queue, "cycle", n_lone, 1, TRUE),
             }
         )
-        submitted = _metric(queue, "daggyd_submissions_total") - submitted
+        submitted = metric(queue, "daggyd_submissions_total") - submitted
         refused = _n_refused(queue) - refused
     bed.details["queue, real"] = outcomes
     rates = {name: [n / outcome["seconds"] for outcome in outcomes[name]] for name in ("alone", "through")}
@@ -158,12 +158,12 @@ def _real_rows(bed: Bed) -> list[Row]:
 
 def _with_cpu(bed: Bed, queue: Queue, n: int) -> dict[str, Any]:
     before = _cpu_seconds(queue)
-    outcome = _load(bed, queue, "cycle", n, IN_FLIGHT, TRUE)
+    outcome = load(bed, queue, "cycle", n, IN_FLIGHT, TRUE)
     return outcome | {"cpu_msec": 1000 * (_cpu_seconds(queue) - before) / n}
 
 
 def _n_refused(queue: Queue) -> int:
-    return _metric(queue, "daggyd_submissions_total") - _metric(queue, "daggyd_submissions_total", "accepted")
+    return metric(queue, "daggyd_submissions_total") - metric(queue, "daggyd_submissions_total", "accepted")
 
 
 def _fake_rows(bed: Bed) -> list[Row]:
@@ -188,14 +188,14 @@ def _fake_cycles(bed: Bed, n_workers: int, n: int) -> tuple[float, float, float]
     """Whole cycles a second, daggyd's CPU in seconds for each, and what its memory grew by, in bytes."""
 
     def await_finished(count: int) -> None:
-        await_that(lambda: _metric(queue, "daggyd_tasks_finished_total") >= count, 300, f"{count} tasks to end")
+        await_that(lambda: metric(queue, "daggyd_tasks_finished_total") >= count, 300, f"{count} tasks to end")
 
-    with _fake_runners(bed, n_workers) as workers, _queue_of(workers) as queue:
-        _load(bed, queue, "batch", BATCH, 1)
+    with fake_runners(bed, n_workers) as workers, queue_of(workers) as queue:
+        load(bed, queue, "batch", BATCH, 1)
         await_finished(BATCH)
         cpu, memory = _cpu_seconds(queue), _memory_bytes(queue)
         begin = time.monotonic()
-        _load(bed, queue, "batch", n, 1)
+        load(bed, queue, "batch", n, 1)
         await_finished(BATCH + n)
         took = time.monotonic() - begin
         return n / took, (_cpu_seconds(queue) - cpu) / n, (_memory_bytes(queue, "VmHWM") - memory) / n
@@ -204,11 +204,11 @@ def _fake_cycles(bed: Bed, n_workers: int, n: int) -> tuple[float, float, float]
 def _waiting_rows(bed: Bed) -> list[Row]:
     """A long queue: what it takes of memory, and how long until a new start of daggyd serves it."""
     n = bed.count(N_WAITING)
-    with _fake_runners(bed, 1) as workers, _queue_of(workers) as queue:
+    with fake_runners(bed, 1) as workers, queue_of(workers) as queue:
         queue.put("/api/v1/workers/w0000", json={"disabled": True})
-        _load(bed, queue, "batch", BATCH, 1)
+        load(bed, queue, "batch", BATCH, 1)
         memory = _memory_bytes(queue)
-        _load(bed, queue, "batch", n, 4)
+        load(bed, queue, "batch", n, 4)
         per_task = (_memory_bytes(queue) - memory) / n
         queue.stop()
         begin = time.monotonic()

@@ -63,6 +63,11 @@ WORKER_NUMBER = int(re.sub(r"\D", "", _worker) or 0)
 _ports = itertools.count(10000 + 5000 * WORKER_NUMBER)
 
 
+def next_port() -> int:
+    """A port that nobody else in this bed listens on."""
+    return next(_ports)
+
+
 PATIENCE = 2
 """How much longer than expected neighbours may hold up whatever is awaited: where all is well it costs nothing."""
 
@@ -297,7 +302,7 @@ class Runner:
     ) -> None:
         self.name = f"{self.PROGRAM}-test-{_worker}-{next(_counter)}"
         self.unit = f"{self.name}.service"
-        self.config = {"port": next(_ports)} | dict(config or {})
+        self.config = {"port": next_port()} | dict(config or {})
         self.properties = dict(properties or {})
         self.made_at = time.time()
         self.url = f"http://127.0.0.1:{self.config['port']}"

@@ -80,6 +80,12 @@ def runs_of(prefix: str, since: float) -> dict[str, list[Run]]:
     return by_place
 
 
+def starts_of(prefix: str, since: float) -> list[str]:
+    """The attempts that were started of the tasks whose ids begin so, each as often as it was, by the runners' words."""
+    ids = [entry.get("DAGGYR_TASK_ID", "") for entry in _entries(since, f"MESSAGE_ID={STARTED}")]
+    return [id for id in ids if id.startswith(prefix)]
+
+
 def check_leases(runners: dict[str, Runner], prefix: str, owners: dict[str, str]) -> int:
     """Every task with an id that begins with PREFIX and then one of OWNERS was accepted under a live lease of
     that owner's address. No other queue had the runner while it ran, unless its own queue had let the lease

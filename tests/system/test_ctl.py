@@ -583,11 +583,12 @@ def test_what_only_one_daemon_has(daemon: Runner) -> None:
     """Lost: a word of explanation when it is the other one that was asked."""
     if not isinstance(daemon, Queue):
         assert good(daemon, "lease") == "free\n"
-        for verb in (["workers"], ["queues"], ["worker", "disable", "w"]):
+        for verb in (["members"], ["workers"], ["queues"], ["worker", "disable", "w"]):
             done = ctl(daemon, *verb)
             assert done.returncode == 125 and b"this is a runner" in done.stderr, done
         return
     assert b"this is a queue" in ctl(daemon, "lease").stderr
+    assert good(daemon, "members").splitlines()[1].split()[1:4] == ["alive", "self,leading", "1"]
     assert good(daemon, "workers").splitlines()[1].split()[:4] == ["w", "alive", "yes", "own"]
     good(daemon, "worker", "disable", "w")
     assert good(daemon, "workers").splitlines()[1].split()[:2] == ["w", "disabled"]

@@ -82,6 +82,7 @@ def test_joining_again_changes_nothing(start_runner: Starter, start_queue: Start
     assert lease_of(runner)["epoch"] == lease
 
 
+@pytest.mark.local
 def test_what_runs_ends_before_its_worker_is_gone(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: tasks, or their results, of whoever takes a machine out."""
     runner, other = start_runner(FOUR), start_runner(FOUR)
@@ -210,6 +211,7 @@ def test_a_file_with_a_mistake_changes_no_worker(start_runner: Starter, start_qu
         assert queue.workers().keys() == {"mine"}
 
 
+@pytest.mark.local
 def test_the_file_wins(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: knowing what counts where a worker both joined and is configured."""
     runner = start_runner(FOUR)
@@ -302,6 +304,7 @@ def test_another_runner_at_the_id_runs_nothing_again_too_early(
     queue.delete(f"/api/v1/task/{id}?wait=30")
 
 
+@pytest.mark.local
 def test_a_token_is_shown_to_its_worker_only(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: the key to a machine, to everybody who may look."""
     token = "s3cr3t" + "x" * 30

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from bedlib import Queue, Runner, await_that, task_id
+from ctllib import good
 
 Starter = Callable[..., Any]
 
@@ -120,3 +121,12 @@ def test_a_task_that_no_worker_may_run_holds_up_no_others(
     assert refused["state"] == "errored" and refused["result"] == "start-failed"
     assert "user" in refused["executor"][0]
     assert queue.run(["true"])["state"] == "completed"
+
+
+@pytest.mark.local
+def test_a_local_queue_is_its_only_member(start_queue: Starter) -> None:
+    """Lost: one way to ask, for those who watch queues of both kinds."""
+    queue = start_queue({})
+    (only,) = queue.get("/api/v1/members").json()
+    assert (only["self"], only["leading"], only["state"]) == (True, True, "alive")
+    assert only["address"] in good(queue, "members")

@@ -438,6 +438,7 @@ def test_daggyctl_speaks_of_all_this(queue: Queue) -> None:
     assert (answer.returncode, answer.stdout) == (0, "2 matched, 2 changed\n"), answer
 
 
+@pytest.mark.local
 def test_a_store_of_the_version_before_is_taken_over(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: all tasks, by an upgrade of the queue."""
     queue = start_queue({"w": start_runner(ROOMY)})

@@ -72,6 +72,7 @@ def test_every_other_answer(start_runner: Starter, start_queue: Starter) -> None
     for path in ("/ready", "/metrics", "/api/v1/capacity", "/api/v1/resources", "/api/v1/impact?cores=1"):
         assert queue.get(path).status_code == 200, path
     assert queue.get("/api/v1/queues").status_code == 200
+    assert queue.get("/api/v1/members").status_code == 200
     assert queue.get("/api/v1/impact?cores=1").json()["worker"] == "w"
     assert queue.put("/api/v1/workers/w", json={"disabled": True}).json()["state"] == "disabled"
     assert queue.get("/api/v1/task/nobody/output").status_code == 404

@@ -29,6 +29,8 @@ static void nothing_configured_means_defaults(void **state) {
         assert_int_equal(config->sharing.ports.from, 41000);
         assert_int_equal(config->sharing.ports.to, 41010);
         assert_int_equal(config->ports.from, 0);
+        assert_null(config->postgres.conninfo);
+        assert_int_equal(config->member_ttl_usec, 10 * USEC_PER_SEC);
         assert_null(queue_config_free(NULL));
 }
 
@@ -37,7 +39,8 @@ static void nothing_configured_means_defaults(void **state) {
         "{\"id\":\"b\",\"url\":\"https://b\",\"ca_file\":\"/c\",\"cert_file\":\"/d\",\"key_file\":\"/e\"}]," \
         "\"port_range\":{\"from\":41000,\"to\":41000},\"advertise\":\"q:1\",\"version\":\"v\","              \
         "\"sharing\":{\"enabled\":false,\"hosts\":[\"x\",\"y\"],\"poll_interval\":0.5},"                     \
-        "\"lease_ttl\":3,\"lost_after\":1,\"placement\":\"least-impact\",\"state_directory\":\"/s\"}"
+        "\"lease_ttl\":3,\"lost_after\":1,\"placement\":\"least-impact\",\"state_directory\":\"/s\","        \
+        "\"store\":{\"postgresql\":{\"conninfo\":\"host=db1,db2\",\"password_file\":\"/p\"}},\"member_ttl\":3}"
 
 static void what_is_given_is_taken(void **state) {
         _cleanup_(queue_config_freep) QueueConfig *config = config_of(FULL);
@@ -48,6 +51,14 @@ static void what_is_given_is_taken(void **state) {
         assert_string_equal(config->sharing.hosts[1], "y");
         assert_int_equal(config->sharing.poll_interval_usec, USEC_PER_SEC / 2);
         assert_int_equal(config->lease_ttl_usec, 3 * USEC_PER_SEC);
+        assert_string_equal(config->postgres.conninfo, "host=db1,db2");
+        assert_string_equal(config->postgres.password_file, "/p");
+        assert_int_equal(config->member_ttl_usec, 3 * USEC_PER_SEC);
+}
+
+static void the_local_file_can_be_named(void **state) {
+        _cleanup_(queue_config_freep) QueueConfig *config = config_of("{\"store\":{\"sqlite\":{}}}");
+        assert_null(config->postgres.conninfo);
 }
 
 static void what_cannot_be_is_refused(void **state) {
@@ -73,6 +84,12 @@ static void what_cannot_be_is_refused(void **state) {
                 { "{\"placement\":\"random\"}", "/placement" },
                 { "{\"lease_ttl\":0}", "/lease_ttl" },
                 { "{\"lost_after\":4000}", "/lost_after" },
+                { "{\"store\":{}}", "/store" },
+                { "{\"store\":{\"etcd\":{}}}", "/store/etcd" },
+                { "{\"store\":{\"sqlite\":{\"path\":\"/x\"}}}", "/store/sqlite/path" },
+                { "{\"store\":{\"postgresql\":{}}}", "/store/postgresql/conninfo" },
+                { "{\"store\":{\"sqlite\":{},\"postgresql\":{\"conninfo\":\"\"}}}", "/store" },
+                { "{\"member_ttl\":2}", "/member_ttl" },
                 { "{\"capacity_overrides\":{}}", "/capacity_overrides" },
         };
         for (FOREACH_ROW(row, rows)) {
@@ -99,6 +116,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(nothing_configured_means_defaults),
                 cmocka_unit_test(what_is_given_is_taken),
+                cmocka_unit_test(the_local_file_can_be_named),
                 cmocka_unit_test(what_cannot_be_is_refused),
                 cmocka_unit_test(memory_may_run_out),
         };

@@ -7,7 +7,7 @@ _daggyctl_contexts() {
 
 _daggyctl() {
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} verb='' i
-    local verbs='run submit list summary top show wait output stop retry forget events ui capacity impact drain upgrade lease workers worker join leave context queues'
+    local verbs='run submit list summary top show wait output stop retry forget events ui capacity impact drain upgrade lease members workers worker join leave context queues'
     local options='--host --context --queue --token-file --cacert --cert --key --json --help --version'
     local task='--id --cores --memory --resource --timeout --grace --env --directory --user --umask --stdin
         --tasks-max --property --label --when-full --retry --backoff --priority --after --file'

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # fish completion for daggyctl(1)
 
-set -l verbs run submit list summary top show wait output stop retry forget events ui capacity impact drain upgrade lease workers worker join leave context queues
+set -l verbs run submit list summary top show wait output stop retry forget events ui capacity impact drain upgrade lease members workers worker join leave context queues
 set -l before "not __fish_seen_subcommand_from $verbs"
 set -l task '__fish_seen_subcommand_from run submit'
 set -l resources '__fish_seen_subcommand_from run submit impact'
@@ -34,6 +34,7 @@ complete -c daggyctl -n $before -a impact -d 'Print which share a task would tak
 complete -c daggyctl -n $before -a drain -d 'Have no more tasks started'
 complete -c daggyctl -n $before -a upgrade -d 'Have the installed runner take over'
 complete -c daggyctl -n $before -a lease -d 'Print which queue holds this runner'
+complete -c daggyctl -n $before -a members -d 'List the daggyds that are one queue'
 complete -c daggyctl -n $before -a workers -d 'List the runners of a queue'
 complete -c daggyctl -n $before -a worker -d 'Have a queue use a runner or not'
 complete -c daggyctl -n $before -a join -d 'Let a queue use this host\'s runner'
