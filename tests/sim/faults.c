@@ -36,6 +36,7 @@ typedef enum Fault {
         FAULT_MEMBER_CUT,
         FAULT_DATABASE_AWAY,
         FAULT_STORE_BREAKS,
+        FAULT_DATABASE_CLOCK,
         _FAULT_MAX,
 } Fault;
 
@@ -242,6 +243,8 @@ static void go_wrong_at_member(Sim *sim, Fault fault, size_t q) {
         sim_log(sim, "fault %d, perhaps at %s", (int) fault, queue->host.name);
         if (fault == FAULT_DATABASE_AWAY)
                 cluster_set_away(sim, soon(sim, 60 * SEC));
+        else if (fault == FAULT_DATABASE_CLOCK)
+                cluster_set_clock(sim, sim_below(sim, 60 * SEC));
         else if (fault == FAULT_LEADER_PAUSE && leader)
                 pause_host(&leader->host, soon(sim, 70 * SEC));
         else if (fault == FAULT_STORE_BREAKS && leader)
@@ -301,6 +304,7 @@ static void go_wrong(Sim *sim, Fault fault) {
         case FAULT_MEMBER_CUT:
         case FAULT_DATABASE_AWAY:
         case FAULT_STORE_BREAKS:
+        case FAULT_DATABASE_CLOCK:
                 go_wrong_at_member(sim, fault, q);
                 break;
         case _FAULT_MAX:

@@ -383,6 +383,7 @@ bool cluster_is_led_by(const Queue *queue);
 void cluster_put_workers(const Queue *queue);
 void cluster_get_workers(Queue *queue);
 void cluster_set_away(Sim *sim, usec_t until_usec);
+void cluster_set_clock(Sim *sim, usec_t forward_usec);
 bool cluster_is_away(const Sim *sim);
 void cluster_check(Sim *sim);
 

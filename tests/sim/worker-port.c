@@ -71,9 +71,8 @@ static json_object *attempt_json(const Sim *sim, uint32_t id, bool with_output) 
 
 /* ── requests ── */
 
-/* Nothing leaves a process that may not act any more, whatever it was about to do. */
 static bool fails_now(const WorkerView *view) {
-        return view->queue->dying || !queue_may_act(view->queue) || sim_chance(view->sim, 0.001);
+        return view->queue->dying || sim_chance(view->sim, 0.001);
 }
 
 static Rpc *request(const WorkerView *view, RpcType type, const char *attempt_id, void *userdata) {
