@@ -54,13 +54,15 @@ static const PostgresStatement statements[_STATEMENT_MAX] = {
                           " AND CASE WHEN lead.member = $1::text THEN NOT $2::boolean"
                           " ELSE $4::boolean AND NOT EXISTS (SELECT FROM member WHERE id = lead.member"
                           " AND expires > clock_timestamp()"
-                          " AND expires < clock_timestamp() + interval '600 s') END RETURNING lead.epoch)"
+                          " AND expires < clock_timestamp() + interval '600 s') END RETURNING lead.epoch),"
+                          " noted AS (UPDATE member SET epoch = taken.epoch FROM taken"
+                          " WHERE id = $1::text AND $4::boolean)"
                           " SELECT pg_notify('" CHANNEL "', $1::text) FROM taken" },
 
         [READ] = { .sql = "SELECT member.id, url, member.address, version, secret, draining,"
                           " expires > clock_timestamp() AND expires < clock_timestamp() + interval '600 s',"
                           " (extract(epoch FROM least(greatest(expires, 'epoch'), '9999-01-01')) * 1000000)::bigint,"
-                          " lead.member IS NOT DISTINCT FROM member.id, lead.epoch, lead.address,"
+                          " lead.member IS NOT DISTINCT FROM member.id, lead.epoch, member.epoch, lead.address,"
                           " (extract(epoch FROM greatest(least(expires, clock_timestamp() + interval '600 s'),"
                           " clock_timestamp()) - clock_timestamp()) * 1000000)::bigint"
                           " FROM lead LEFT JOIN member ON true ORDER BY member.id LIMIT 1000" },
@@ -83,7 +85,8 @@ enum {
         COLUMN_ALIVE,
         COLUMN_EXPIRES,
         COLUMN_LEADS,
-        COLUMN_EPOCH,
+        COLUMN_EPOCH, /* of the lead */
+        COLUMN_LAST_EPOCH,
         COLUMN_QUEUE_ADDRESS,
         COLUMN_LEFT,
 };
@@ -129,7 +132,7 @@ static bool is_self(const Members *members, const Member *member) {
 /* Of this one it is known better than by the database whether it leads. */
 static void note_self(Members *members) {
         members->self.leading = members->membership.state == MEMBERSHIP_LEADING;
-        members->self.epoch = members->membership.epoch;
+        members->self.epoch = members->membership.last_epoch;
         members->self.draining = members->membership.is_draining;
         for (size_t i = 0; i < members->n_list; i++)
                 if (is_self(members, &members->list[i])) {
@@ -154,7 +157,7 @@ static int read_member(const PostgresResult *result, size_t row, Member *ret) {
                 .expires_usec = postgres_result_u64(result, row, COLUMN_EXPIRES),
         };
         ret->leading = ret->alive && postgres_result_bool(result, row, COLUMN_LEADS);
-        ret->epoch = ret->leading ? postgres_result_u64(result, row, COLUMN_EPOCH) : 0;
+        ret->epoch = postgres_result_u64(result, row, COLUMN_LAST_EPOCH);
         return ret->id && ret->url && ret->address && ret->version && ret->secret ? 0 : -ENOMEM;
 }
 

@@ -249,6 +249,8 @@ static void one_that_is_silent_is_followed_by_another(void **state) {
                 n_dead += !list[i].alive;
         assert_int_equal(n, N_MEMBERS_MAX + 1);
         assert_int_equal(n_dead, 1);
+        for (size_t i = 0; i < n; i++)
+                assert_true((list[i].epoch > 0) == (list[i].leading || !list[i].alive));
 }
 
 static void without_the_database_nobody_leads(void **state) {
