@@ -336,9 +336,9 @@ bool forwarder_take(void *userdata, HttpRequest *request, const RequestContext *
                 http_request_answer_json(request, 200, NULL);
                 return true;
         }
-        bool others_wait = forwarder->held;
+        bool is_first = forwarder->n_held == 0;
         hold(forwarded);
-        if (!others_wait && forwarder->held)
+        if (is_first)
                 release_held(forwarder, 1);
         return true;
 }

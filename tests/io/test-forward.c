@@ -27,6 +27,7 @@
 #define PARKED_MAX  32
 #define BIG_BYTES   (50 * 1024 * 1024)
 #define TOKEN       "0123456789abcdef-token"
+#define BEARER      "Authorization: Bearer " TOKEN
 #define WAITS_MAX   12
 #define CONNECTIONS 16 /* of which that many are for those that wait */
 
@@ -64,13 +65,12 @@ struct Bed {
 /* What a client got. */
 typedef struct Seen {
         HttpCall *call;
-        bool done, slow;
-        int status, error;
-        char content_type[64], location[64], length[32], marker[32];
-        unsigned retry_after_sec, n_headers;
         Text body;
         uint64_t n_bytes;
-        bool is_wrong;
+        int status, error;
+        unsigned retry_after_sec, n_headers;
+        bool done, slow, is_wrong;
+        char content_type[64], location[64], length[32], marker[32];
 } Seen;
 
 #define AWAIT(bed, condition)                                                           \
@@ -400,7 +400,7 @@ static void ask_with(
                         0);
 }
 
-static const char *const with_token[] = { "Authorization: Bearer " TOKEN, NULL };
+static const char *const with_token[] = { BEARER, NULL };
 
 static void ask(const Bed *bed, const Host *host, const char *method, const char *path, Seen *seen) {
         ask_with(bed, host, method, path, with_token, seen);
@@ -418,14 +418,10 @@ static void check_answer(Seen *seen, int status, const char *body) {
 
 static void a_request_is_passed_on_as_it_came(void **state) {
         Bed *bed = *state;
-        static const char *const headers[] = { "Authorization: Bearer " TOKEN,
-                                               "Accept: text/plain",
-                                               "traceparent: 00-1",
-                                               "Last-Event-ID: 9",
-                                               "Cookie: a=b",
-                                               "Daggyr-Queue: 1 h:1",
-                                               "X-Other: x",
-                                               NULL };
+        static const char *const headers[] = {
+                BEARER,        "Accept: text/plain",  "traceparent: 00-1", "Last-Event-ID: 9",
+                "Cookie: a=b", "Daggyr-Queue: 1 h:1", "X-Other: x",        NULL
+        };
         Seen seen = {};
         set_leader(bed, &bed->hosts[1]);
         ask_with(bed, &bed->hosts[0], "POST", "/api/v1/task/a%2Fb..:7", headers, &seen);
@@ -742,9 +738,7 @@ static void a_secret_that_is_not_known_yet_is_shown_again(void **state) {
 static void a_wrong_secret_opens_nothing_whatever_comes_with_it(void **state) {
         Bed *bed = *state;
         Seen seen = {};
-        static const char *const headers[] = { FORWARD_HEADER ": guessed",
-                                               "Authorization: Bearer " TOKEN,
-                                               NULL };
+        static const char *const headers[] = { FORWARD_HEADER ": guessed", BEARER, NULL };
         set_leader(bed, &bed->hosts[1]);
         ask_with(bed, &bed->hosts[1], "GET", "/api/v1/task/1", headers, &seen);
         AWAIT(bed, seen.done);
