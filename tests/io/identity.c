@@ -2,6 +2,7 @@
 
 #include "identity.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,14 +53,7 @@ void identity_new(
         assert_int_equal(gnutls_x509_crt_set_expiration_time(certificate, time(NULL) + 3600), 0);
         assert_int_equal(gnutls_x509_crt_set_basic_constraints(certificate, !issuer, -1), 0);
         if (ip) {
-                assert_int_equal(
-                                sscanf(ip,
-                                       "%hhu.%hhu.%hhu.%hhu",
-                                       address,
-                                       address + 1,
-                                       address + 2,
-                                       address + 3),
-                                4);
+                assert_int_equal(inet_pton(AF_INET, ip, address), 1);
                 assert_int_equal(
                                 gnutls_x509_crt_set_subject_alt_name(
                                                 certificate,

@@ -30,7 +30,7 @@
 #define PARKED_MAX  32
 #define BIG_BYTES   (50 * 1024 * 1024)
 #define TOKEN       "0123456789abcdef-token"
-#define BEARER      "Authorization: Bearer " TOKEN
+#define BEARER      "Authorization: Bearer 0123456789abcdef-token"
 #define WAITS_MAX   12
 #define CONNECTIONS 16 /* of which that many are for those that wait */
 

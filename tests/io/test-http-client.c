@@ -35,7 +35,6 @@ typedef struct Seen {
         Text body;
         Text data; /* what on_data got */
         unsigned n_pieces, n_headers;
-        char kept[16]; /* the header X-Kept, as on_header found it */
         bool free_when_done, free_on_data, pause_on_data;
         int data_result;
         unsigned *n_told;  /* counts callbacks of several calls */
@@ -45,6 +44,7 @@ typedef struct Seen {
         HttpClient *again; /* started anew when done, and counted down */
         const HttpCallOptions *again_options;
         unsigned n_again;
+        char kept[16]; /* the header X-Kept, as on_header found it */
 } Seen;
 
 typedef struct Fixture {
