@@ -86,3 +86,26 @@ PostgresValue postgres_bool(bool value) {
 PostgresValue postgres_bytes(const void *bytes, size_t size) {
         return (PostgresValue){ .data = bytes, .size = (int) size, .binary = true };
 }
+
+static int append_element(Text *to, const char *element) {
+        int r = text_append(to, "\"");
+        while (r >= 0 && *element) {
+                size_t n = strcspn(element, "\"\\");
+                r = text_append_bytes(to, element, n);
+                element += n;
+                if (r >= 0 && *element)
+                        r = text_append_bytes(to, (const char[]){ '\\', *element++ }, 2);
+        }
+        return r < 0 ? r : text_append(to, "\"");
+}
+
+int postgres_append_array(Text *to, char *const *list) {
+        int r = text_append(to, "{");
+        for (size_t i = 0; r >= 0 && list && list[i]; i++) {
+                if (i > 0)
+                        r = text_append(to, ",");
+                if (r >= 0)
+                        r = append_element(to, list[i]);
+        }
+        return r < 0 ? r : text_append(to, "}");
+}

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/text.h"
 #include "io/postgres.h"
 
 size_t postgres_result_n_rows(const PostgresResult *result);
@@ -33,3 +34,6 @@ PostgresValue postgres_text(const char *text);
 PostgresValue postgres_number(int64_t number, char buffer[static POSTGRES_NUMBER_SIZE]);
 PostgresValue postgres_bool(bool value);
 PostgresValue postgres_bytes(const void *bytes, size_t size);
+
+/* Appends the text of an array of texts; of LIST, NULL-terminated or NULL. -ENOMEM. */
+int postgres_append_array(Text *to, char *const *list);

@@ -41,6 +41,7 @@ struct Postgres {
         int failure;           /* the connection is to be given up for this */
         sd_event_source *source, *timer, *deferred; /* the socket (or the thread's end), deadlines, sending */
         bool *freed;                                /* tells whoever is calling back */
+        PGresult *result;                           /* that is being told */
 };
 
 int postgres_errno(const char *sqlstate) {
@@ -115,6 +116,7 @@ Postgres *postgres_free(Postgres *postgres) {
         drop_connection(postgres);
         while ((sent = sent_take_first(postgres)))
                 free(sent);
+        PQclear(postgres->result);
         free(postgres->error_message);
         free(postgres->farewell);
         sd_event_unref(postgres->event);
@@ -292,32 +294,47 @@ static void sync_answered(Postgres *postgres, const PGresult *result) {
         free(sent);
 }
 
-/* Takes the answers that are there. 1: POSTGRES is gone. A statement's end is told by NULL, a sync's is not.
+PostgresResult *postgres_take_result(Postgres *postgres) {
+        return TAKE_PTR(postgres->result);
+}
+
+PostgresResult *postgres_result_free(PostgresResult *result) {
+        PQclear(result);
+        return NULL;
+}
+
+/* 1: POSTGRES is gone, and with it the result that was told. */
+static int tell_result(Postgres *postgres, PGresult *result) {
+        bool freed = false;
+        Sent *sent = postgres->first;
+        postgres->freed = &freed;
+        postgres->result = result;
+        if (sent->is_sync)
+                sync_answered(postgres, result);
+        else
+                statement_answered(postgres, sent, result);
+        if (freed)
+                return 1;
+        postgres->freed = NULL;
+        postgres->result = postgres_result_free(postgres->result);
+        return 0;
+}
+
+/* Takes the answers that are there; 1: POSTGRES is gone. A statement's end is told by NULL, a sync's is not.
  */
 static int take_answers(Postgres *postgres) {
-        bool freed = false;
         unsigned n_nothing = 0;
-        postgres->freed = &freed;
         while (postgres->first && postgres->connection && !PQisBusy(postgres->connection)) {
-                Sent *sent = postgres->first;
                 PGresult *result = PQgetResult(postgres->connection);
-                if (!result && (sent->is_sync || !sent->answered)) {
-                        if (++n_nothing > 1)
-                                break;
-                        continue;
-                }
-                n_nothing = 0;
-                if (!result)
+                if (result) {
+                        n_nothing = 0;
+                        if (tell_result(postgres, result) > 0)
+                                return 1;
+                } else if (!postgres->first->is_sync && postgres->first->answered)
                         free(sent_take_first(postgres));
-                else if (sent->is_sync)
-                        sync_answered(postgres, result);
-                else
-                        statement_answered(postgres, sent, result);
-                PQclear(result);
-                if (freed)
-                        return 1;
+                else if (++n_nothing > 1)
+                        break;
         }
-        postgres->freed = NULL;
         return 0;
 }
 

@@ -63,6 +63,13 @@ typedef struct PostgresOptions {
  * means (postgres_errno()). The connection may be freed in here. */
 typedef void (*PostgresDone)(int r, const PostgresResult *result, void *userdata);
 
+/* The RESULT that is being told, for longer than DONE runs; postgres_result_free() it. */
+PostgresResult *postgres_take_result(Postgres *postgres);
+
+/* NULL is fine; returns NULL. */
+PostgresResult *postgres_result_free(PostgresResult *result);
+DEFINE_POINTER_CLEANUP(PostgresResult, postgres_result_free)
+
 /* What an SQLSTATE of five characters, or NULL, means to us: -EEXIST, -ENOSPC, -EROFS, -ECONNRESET, -EAGAIN
  * (a conflict with another transaction), -EACCES, -ENOENT, -ENOMEM, -EINVAL (a text that the database cannot
  * hold), otherwise -EIO. Functions

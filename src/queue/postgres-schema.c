@@ -64,7 +64,7 @@ static const char *const steps[] = {
         "        seq bigint NOT NULL,"
         "        failed boolean NOT NULL,"
         "        PRIMARY KEY (on_id, seq));"
-        "CREATE INDEX dependencies_by_seq ON dependencies (seq);"
+        "CREATE INDEX dependencies_by_seq ON dependencies (seq, on_id);"
         "CREATE TABLE workers ("
         "        worker_id text COLLATE \"C\" PRIMARY KEY,"
         "        disabled boolean NOT NULL,"

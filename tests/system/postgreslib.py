@@ -178,9 +178,13 @@ class Postgres:
     def sql(self, text: str, database: str = "daggyr", user: str = ACCOUNT) -> str:
         """What psql prints: a line for each row, columns separated by "|"."""
         done = subprocess.run(
-            ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-p", str(self.port), "-U", user, database],
-            input=text, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60 * SLOWNESS,
-        )  # fmt: skip
+            [programs() / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-p", str(self.port)]
+            + ["-U", user, database],
+            input=text,
+            text=True,
+            capture_output=True,
+            timeout=60 * SLOWNESS,
+        )
         assert done.returncode == 0, f"{text}: {done.stderr}"
         return done.stdout.rstrip("\n")
 
