@@ -61,6 +61,8 @@ static void on_fenced(int r, void *userdata) {
         Queue *queue = userdata;
         if (r == -ESTALE || queue->daemon.stopping)
                 begin_anew(queue, "Another member leads");
+        else if (r == -ENOTSUP) /* as any member, it waits until that has changed */
+                begin_anew(queue, "The database is not to be used as it is now");
         else
                 (void) sd_event_exit(queue->daemon.event, r);
 }

@@ -27,6 +27,9 @@ SEEN_FILE = Path("/run/daggyr-test/openapi-seen")
 ANY_REQUEST = {400, 401, 403, 404, 405, 421}
 """What a request for which there is no operation may be answered with."""
 
+ANY_MEMBER = {502, 503}
+"""What a member of a queue may answer any request with that it would hand on: the document says so in general."""
+
 LARGE = 64 * 1024
 """A longer body is validated only the first time in each process: it takes a second for a megabyte."""
 
@@ -168,6 +171,10 @@ def check(
         assert answer.status_code in ANY_REQUEST, f"{label}: no such operation is documented"
         return
     response = operation.responses.get(answer.status_code)
+    if not response and operations is QUEUE_OPERATIONS and answer.status_code in ANY_MEMBER:
+        assert answer.status_code == 502 or "Retry-After" in answer.headers, label
+        assert answer.headers["Content-Type"].startswith("application/problem+json"), label
+        return
     assert response, f"{label}: not a documented status of {operation.name}"
     for header in response.headers:
         assert header in answer.headers, f"{label}: without the documented header {header}"

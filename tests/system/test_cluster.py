@@ -83,12 +83,12 @@ def story(queue: Queue, id: str, restart: Callable[[Queue], None]) -> list[Any]:
     look(submit("again", "false", retry={"max": 1, "backoff": 0.1}))
     see(queue.post(f"/api/v1/task/{id}.again/retry"))
     look(f"{id}.again")
-    gate = submit("gate", "sleep 60", priority=7)
+    gate = submit("gate", "echo begun; sleep 60", priority=7)
     behind = submit("behind", "echo behind", after=[f"{id}.bytes"])
     never = submit("never", "echo never", after=[gate])
     look(behind)
     seen.append(queue.attempt(never)["pending"]["reason"].replace(id, ""))
-    await_that(lambda: queue.attempt(gate)["start_time"], what="it to run")
+    await_that(lambda: queue.get(f"/api/v1/task/{gate}/output").content, what="it to run")
     see(queue.delete(f"/api/v1/task/{gate}?wait=30"))
     look(gate, never)
     commands = [["sh", "-c", f"exit {i % 2}"] for i in range(20)]
@@ -213,7 +213,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/api/v1/task/x", {"json": {"command": ["true"], "resources": {"cores": 4096}}}),
     ("POST", "/api/v1/task/x", {"json": {"command": ["true"], "stdin": "x" * 9_000_000}}),
     ("POST", "/api/v1/task/x%2Fy", {"json": {"command": ["true"]}}),
-    ("POST", "/api/v1/tasks", {"json": [{"command": ["true"]}]}),
+    ("POST", "/api/v1/tasks", {"json": [{"task_id": "/", "command": ["true"]}]}),
     ("POST", "/api/v1/task/none/retry", {}),
     ("PUT", "/api/v1/workers/none", {"json": {"disabled": True}}),
     ("DELETE", "/api/v1/workers/w", {}),
@@ -235,7 +235,8 @@ def test_all_members_answer_alike(pair: Cluster) -> None:
         answers = []
         for member in pair.members:
             answer = requests.request(method, member.url + path, timeout=60 * SLOWNESS, **options)
-            body = answer.json() if "json" in answer.headers.get("Content-Type", "") else answer.text
+            is_json = "json" in answer.headers.get("Content-Type", "") and method != "HEAD"
+            body = answer.json() if is_json else answer.text
             if path == "/api/v1/queues":
                 body = body.keys()
             answers.append((answer.status_code, {name: answer.headers.get(name) for name in compared}, body))
@@ -246,7 +247,7 @@ def test_a_batch_as_large_as_may_be_goes_through_any_member(pair: Cluster) -> No
     """Lost: large requests, where a member has to hand them on."""
     for member in pair.members:
         ids = [task_id("batch") for _ in range(1000)]
-        batch = [{"task_id": id, "command": ["true", "x" * 1000]} | SMALL for id in ids]
+        batch = [{"task_id": id, "command": ["true", "x" * 900]} | SMALL for id in ids]
         pair[0].put("/api/v1/workers/w", json={"disabled": True})
         outcomes = member.post("/api/v1/tasks", json=batch).json()
         assert {outcome["status"] for outcome in outcomes} == {202}
@@ -542,12 +543,11 @@ def test_sql_is_only_text(pair: Cluster, start_runner: Starter, postgres: Postgr
     n_tables = postgres.sql(count)
     for member in pair.members:
         id = task_id("sql") + "'--"
-        script = f"cat; printf '%s' \"$SQL\"; printf '%s' {SQL!r} >&2"
+        script = "cat; printf %s \"$SQL\"; printf %s \"$0\" >&2"
         assert member.status("POST", f"/api/v1/task/{quote(id)}", json={"command": ["true"]}) == 400
-        labels = {SQL.replace("/", "|"): SQL, "k": SQL}
-        task = member.submit(["sh", "-c", script, SQL], labels=labels, environment={"SQL": SQL}, stdin=SQL)
+        task = member.submit(["sh", "-c", script, SQL], labels={"k": SQL}, environment={"SQL": SQL}, stdin=SQL)
         attempt = member.wait(task)
-        assert (attempt["state"], attempt["output"], attempt["command"][-1]) == ("completed", SQL + SQL, SQL), attempt
+        assert (attempt["output"], attempt["error"], attempt["command"][-1]) == (SQL + SQL, SQL, SQL), attempt
         assert attempt["labels"]["k"] == SQL
         listed = member.get("/api/v1/tasks", params={"label": f"k={SQL}"}).json()["tasks"]
         assert task in [it["task_id"] for it in listed]
