@@ -84,7 +84,8 @@ static const char *const steps[] = {
         "        version text NOT NULL,"
         "        secret text NOT NULL,"
         "        draining boolean NOT NULL DEFAULT false,"
-        "        expires timestamptz NOT NULL) WITH (fillfactor = 50);"
+        "        expires timestamptz NOT NULL,"
+        "        epoch bigint NOT NULL DEFAULT 0) WITH (fillfactor = 50);" /* under which it led last */
         /* One row: which member leads, its how-manieth leading that is, which of its writes was the last, by
          * which session, and the address of the queue, which stays when another leads. */
         "CREATE TABLE lead ("
