@@ -69,8 +69,10 @@ static const PostgresStatement statements[_STATEMENT_MAX] = {
 
         [CLEAN] = { .sql = "DELETE FROM member WHERE expires < clock_timestamp() - interval '10 minutes'" },
 
-        [LEAVE] = { .sql = "WITH freed AS (UPDATE lead SET member = NULL WHERE member = $1::text),"
-                           " gone AS (DELETE FROM member WHERE id = $1::text)"
+        /* In this order: the session of a leader whose row is gone would be ended (lead_end_session()). */
+        [LEAVE] = { .sql = "WITH freed AS (UPDATE lead SET member = NULL WHERE member = $1::text RETURNING 1),"
+                           " gone AS (DELETE FROM member WHERE id = $1::text"
+                           " AND (SELECT count(*) FROM freed) >= 0)"
                            " SELECT pg_notify('" CHANNEL "', $1::text)" },
 };
 
