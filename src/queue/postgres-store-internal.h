@@ -16,9 +16,10 @@ struct StoreSession {
         const char *name;
         const PostgresStatement *statements;
         size_t n_statements;
-        Postgres *postgres;         /* NULL: between two tries */
-        bool is_ready;              /* it was begun, see below, and can be used */
-        bool was_ready, is_trouble; /* ever; was logged */
+        Postgres *postgres; /* NULL: between two tries */
+        bool is_ready;      /* it was begun, see below, and can be used */
+        bool was_ready;     /* ever */
+        char *trouble;      /* that was logged last; NULL: there is none */
         sd_event_source *retry_source;
         usec_t backoff_usec;
 
