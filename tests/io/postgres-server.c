@@ -43,7 +43,7 @@ static _Noreturn void become(const PostgresServer *server, const char *name, con
         if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setgid(NOBODY) < 0 || setuid(NOBODY) < 0))
                 _exit(126);
         (void) prctl(PR_SET_PDEATHSIG, SIGQUIT);
-        int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+        int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0 || chdir(server->folder) < 0)
                 _exit(126);
         (void) snprintf(path, sizeof(path), "%s/%s", server->binaries, name);
@@ -106,14 +106,19 @@ void postgres_server_begin(PostgresServer *server) {
 }
 
 static size_t children(pid_t pid, pid_t found[static CHILDREN_MAX]) {
-        char path[64];
+        char path[64], *end, text[4096];
         size_t n = 0;
         (void) snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
         FILE *file = fopen(path, "re");
         assert_non_null(file);
-        while (n < CHILDREN_MAX && fscanf(file, "%d", &found[n]) == 1)
-                n++;
+        text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
         (void) fclose(file);
+        for (char *at = text; n < CHILDREN_MAX; at = end) {
+                long child = strtol(at, &end, 10);
+                if (end == at)
+                        break;
+                found[n++] = (pid_t) child;
+        }
         return n;
 }
 

@@ -4,6 +4,7 @@
  * PostgreSQL server. What only a shared store has to do comes last. */
 
 #include <inttypes.h>
+#include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -1104,6 +1105,39 @@ static void a_store_that_is_not_ours_any_more_writes_nothing(void **state) {
         (void) put_task(fixture, "b", NULL);
 }
 
+/* One that was stopped in the middle of a transaction, which the server waits for the rest of. */
+static void a_leader_that_is_stopped_does_not_keep_the_lead(void **state) {
+        Fixture *fixture = *state;
+        PGconn *stopped = PQconnectdb(fixture->config.conninfo);
+        (void) put_task(fixture, "a", NULL);
+        fixture->kind->close(fixture);
+        (void) sql(fixture,
+                   "INSERT INTO member (id, url, address, version, secret, expires) "
+                   "VALUES ('me', '', '', '', '', clock_timestamp() - interval '1 s')");
+        assert_int_equal(PQenterPipelineMode(stopped), 1);
+        assert_int_equal(PQsendQueryParams(stopped, "SELECT lead_begin(1)", 0, NULL, NULL, NULL, NULL, 0), 1);
+        assert_int_equal(PQpipelineSync(stopped), 1);
+        assert_int_equal(
+                        PQsendQueryParams(stopped, "SELECT lead_write(1, 2)", 0, NULL, NULL, NULL, NULL, 0),
+                        1);
+        assert_int_equal(PQsendFlushRequest(stopped), 1);
+        while (PQflush(stopped) > 0)
+                ;
+        for (unsigned n = 0; n < 3;) { /* until it holds the row */
+                PGresult *result = PQgetResult(stopped);
+                n += result != NULL;
+                PQclear(result);
+        }
+        (void) sql(fixture,
+                   "SET lock_timeout = '1s';"
+                   "UPDATE lead SET member = 'other', epoch = epoch + 1, written = 0, backend = NULL");
+        PQfinish(stopped);
+        fixture->epoch = 2;
+        postgres_open(fixture);
+        (void) put_task(fixture, "b", NULL);
+        assert_int_equal(sql(fixture, "SELECT written FROM lead"), 1);
+}
+
 /* Batches of a test of disturbances: each has a task of its own, whose id is its number. */
 typedef struct Writes {
         Fixture *fixture;
@@ -1249,6 +1283,7 @@ static const NamedTest common[] = {
 
 static const NamedTest shared[] = {
         NAMED(a_store_that_is_not_ours_any_more_writes_nothing),
+        NAMED(a_leader_that_is_stopped_does_not_keep_the_lead),
         NAMED(a_crash_of_the_server_loses_nothing_that_was_told),
         NAMED(a_broken_connection_loses_nothing_and_writes_nothing_twice),
         NAMED(what_is_read_survives_a_broken_connection),
