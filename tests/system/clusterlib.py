@@ -91,8 +91,11 @@ class Member(Queue):
             self.go_on()
 
     def members(self) -> list[dict[str, Any]]:
-        """As this one sees them."""
-        found: list[dict[str, Any]] = self.get("/api/v1/members").json()
+        """As this one sees them; none, if it says nothing, as while it begins anew."""
+        try:
+            found: list[dict[str, Any]] = self.get("/api/v1/members", timeout=5 * SLOWNESS).json()
+        except requests.ConnectionError:
+            return []
         return found
 
     def living(self) -> set[str]:
@@ -107,11 +110,7 @@ class Member(Queue):
         """Whether it says so itself; not, if it says nothing."""
         if self.hangs:
             return False
-        try:
-            answer = self.http.get(f"{self.url}/api/v1/members", timeout=2 * SLOWNESS)
-        except requests.RequestException:
-            return False
-        return answer.status_code == 200 and any(member["self"] and member["leading"] for member in answer.json())
+        return any(member["self"] and member["leading"] for member in self.members())
 
     def status(self, method: str = "GET", path: str = "/api/v1/tasks", **options: Any) -> int:
         """Of an answer; 0 if there is no connection."""
@@ -137,9 +136,14 @@ class StoredQueue(Member):
         super().__init__(workers, server.conninfo(database), over, properties)
 
     def start(self) -> StoredQueue:
+        before = self._n_leads()
         Queue.start(self)
-        await_that(self.leads, TAKE_OVER_MAX, f"{self.name} to lead")
+        await_that(lambda: self._n_leads() > before, TAKE_OVER_MAX, f"{self.name} to lead")
         return self
+
+    def _n_leads(self) -> int:
+        """How often it has come to lead, by its log: requests may need a token, or go to another port."""
+        return self.journal().count("This member leads\n")
 
 
 class Cluster:
@@ -206,6 +210,7 @@ class Client:
         self.n_repeated = 0
         self.slowest = 0.0
         self._cluster = cluster
+        self._avoided: list[Member] = []
         self._rng = random.Random(seed)
         self._timeout = timeout * SLOWNESS
         self._http = requests.Session()
@@ -235,13 +240,18 @@ class Client:
 
     def _once(self, method: str, path: str, options: dict[str, Any]) -> list[requests.Response]:
         """Of one element, or none: an answer that is a refusal counts as false."""
-        member = self._rng.choice(self._cluster.members)
+        candidates = self._cluster.others(*self._avoided) or self._cluster.members
+        member = self._rng.choice(candidates)
+        self._avoided = [member]
         try:
             answer = self._http.request(method, member.url + path, **options)
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
             return []
         assert answer.status_code != 503 or "Retry-After" in answer.headers, f"{method} {path}: {answer.headers}"
-        return [answer] if answer.status_code != 503 else []
+        if answer.status_code == 503:
+            return []
+        self._avoided = []
+        return [answer]
 
 
 class Load:

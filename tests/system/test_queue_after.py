@@ -252,6 +252,7 @@ def test_a_retry_is_refused_where_a_new_task_is(start_runner: Starter, start_que
     assert retry(queue, fits).status_code == 429
 
 
+@pytest.mark.local
 def test_what_the_disk_does_not_take_is_not_forgotten(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: the truth about what was cleared, when the disk fails."""
     # A system call that strace has fail is made as number -1, which no list of the unit allows.
