@@ -37,14 +37,20 @@ PostgresConnecting *postgres_connecting_unref(PostgresConnecting *connecting) {
         return NULL;
 }
 
+/* A line that begins with a tab is advice for someone who sits at a terminal. */
 char *postgres_message_copy(const char *message) {
-        size_t size = strlen(message);
-        while (size > 0 && message[size - 1] == '\n')
-                size--;
-        char *copy = strndup(message, size);
-        for (char *end = copy; end && *(end += strcspn(end, "\n\t"));)
-                *end = ' ';
-        return copy;
+        _cleanup_(text_done) Text text = {};
+        int r = text_append(&text, "");
+        while (r >= 0 && *message) {
+                size_t size = strcspn(message, "\n");
+                if (*message != '\t' && size > 0) {
+                        r = text_append(&text, text.size > 0 ? " " : "");
+                        if (r >= 0)
+                                r = text_append_printable(&text, message, size, "");
+                }
+                message += size + (message[size] == '\n');
+        }
+        return r < 0 ? NULL : TAKE_PTR(text.data);
 }
 
 char *postgres_failure_message(const PGresult *result) {

@@ -31,7 +31,7 @@ int postgres_connecting_new(const PostgresOptions *options, PostgresConnecting *
 PostgresConnecting *postgres_connecting_unref(PostgresConnecting *connecting);
 DEFINE_POINTER_CLEANUP(PostgresConnecting, postgres_connecting_unref)
 
-/* A copy of MESSAGE for people: in one line, without a line end. NULL: out of memory. */
+/* A copy of MESSAGE for people, in one line. NULL: out of memory. */
 char *postgres_message_copy(const char *message);
 
 /* What the server said of a failure: "division by zero (22012)". */

@@ -40,8 +40,9 @@ struct Postgres {
         char *farewell;        /* what it said before it closed the connection */
         int failure;           /* the connection is to be given up for this */
         sd_event_source *source, *timer, *deferred; /* the socket (or the thread's end), deadlines, sending */
-        bool *freed;                                /* tells whoever is calling back */
-        PGresult *result;                           /* that is being told */
+        bool in_callback;
+        bool freed;       /* by the owner, in that callback */
+        PGresult *result; /* that is being told */
 };
 
 int postgres_errno(const char *sqlstate) {
@@ -69,9 +70,19 @@ int postgres_errno(const char *sqlstate) {
         return -EIO;
 }
 
-static void note_failure(char **message, const PGresult *result) {
-        free(*message);
-        *message = postgres_failure_message(result);
+/* Its last word, if it is one. */
+static void note_farewell(Postgres *postgres, const PGresult *result) {
+        const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+        if (!severity || (!streq(severity, "FATAL") && !streq(severity, "PANIC")))
+                return;
+        free(postgres->farewell);
+        postgres->farewell = postgres_failure_message(result);
+}
+
+static void note_failure(Postgres *postgres, const PGresult *result) {
+        free(postgres->error_message);
+        postgres->error_message = postgres_failure_message(result);
+        note_farewell(postgres, result);
 }
 
 const char *postgres_error_message(const Postgres *postgres) {
@@ -107,40 +118,51 @@ static Sent *sent_take_first(Postgres *postgres) {
         return sent;
 }
 
-Postgres *postgres_free(Postgres *postgres) {
-        Sent *sent;
-        if (!postgres)
-                return NULL;
-        if (postgres->freed)
-                *postgres->freed = true;
-        drop_connection(postgres);
-        while ((sent = sent_take_first(postgres)))
-                free(sent);
+static void postgres_destroy(Postgres *postgres) {
         PQclear(postgres->result);
         free(postgres->error_message);
         free(postgres->farewell);
         sd_event_unref(postgres->event);
         free(postgres);
+}
+
+Postgres *postgres_free(Postgres *postgres) {
+        Sent *sent;
+        if (!postgres)
+                return NULL;
+        drop_connection(postgres);
+        while ((sent = sent_take_first(postgres)))
+                free(sent);
+        postgres->freed = true;
+        if (!postgres->in_callback)
+                postgres_destroy(postgres);
         return NULL;
+}
+
+/* True when POSTGRES is gone. */
+static bool callback_over(Postgres *postgres) {
+        bool freed = postgres->freed;
+        postgres->in_callback = false;
+        if (freed)
+                postgres_destroy(postgres);
+        return freed;
 }
 
 /* Tells everybody, the owner last. POSTGRES may be gone afterwards. */
 static void connection_lost(Postgres *postgres, int r, const char *message) {
         _cleanup_(freep) char *copy = postgres_message_copy(message);
-        bool freed = false;
         Sent *sent;
         drop_connection(postgres);
         postgres->failure = r;
-        postgres->freed = &freed;
-        while (!freed && (sent = sent_take_first(postgres))) {
+        postgres->in_callback = true;
+        while ((sent = sent_take_first(postgres))) {
                 if (sent->done && !sent->answered)
                         sent->done(-ECONNRESET, NULL, sent->userdata);
                 free(sent);
         }
-        if (freed)
-                return;
-        postgres->freed = NULL;
-        postgres->options.lost(r, copy ?: strerror(ENOMEM), postgres->options.userdata);
+        if (!postgres->freed)
+                postgres->options.lost(r, copy ?: strerror(ENOMEM), postgres->options.userdata);
+        (void) callback_over(postgres);
 }
 
 /* ── deadlines and sending ── */
@@ -259,7 +281,7 @@ static int result_errno(Postgres *postgres, const PGresult *result) {
                 return 0;
         if (status == PGRES_PIPELINE_ABORTED)
                 return -ECANCELED;
-        note_failure(&postgres->error_message, result);
+        note_failure(postgres, result);
         const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
         /* Without a code it is libpq that speaks, as a rule because the connection broke. */
         return sqlstate || PQstatus(postgres->connection) == CONNECTION_OK ? postgres_errno(sqlstate) :
@@ -303,64 +325,60 @@ PostgresResult *postgres_result_free(PostgresResult *result) {
         return NULL;
 }
 
-/* 1: POSTGRES is gone, and with it the result that was told. */
-static int tell_result(Postgres *postgres, PGresult *result) {
-        bool freed = false;
+/* True when POSTGRES is gone, and with it the result. */
+static bool tell_result(Postgres *postgres, PGresult *result) {
         Sent *sent = postgres->first;
-        postgres->freed = &freed;
+        postgres->in_callback = true;
         postgres->result = result;
         if (sent->is_sync)
                 sync_answered(postgres, result);
         else
                 statement_answered(postgres, sent, result);
-        if (freed)
-                return 1;
-        postgres->freed = NULL;
+        if (callback_over(postgres))
+                return true;
         postgres->result = postgres_result_free(postgres->result);
-        return 0;
+        return false;
 }
 
-/* Takes the answers that are there; 1: POSTGRES is gone. A statement's end is told by NULL, a sync's is not.
- */
-static int take_answers(Postgres *postgres) {
+/* Takes the answers that are there; true when POSTGRES is gone. A statement's end is told by NULL, a sync's
+ * is not. */
+static bool take_answers(Postgres *postgres) {
         unsigned n_nothing = 0;
         while (postgres->first && postgres->connection && !PQisBusy(postgres->connection)) {
                 PGresult *result = PQgetResult(postgres->connection);
                 if (result) {
                         n_nothing = 0;
-                        if (tell_result(postgres, result) > 0)
-                                return 1;
+                        if (tell_result(postgres, result))
+                                return true;
                 } else if (!postgres->first->is_sync && postgres->first->answered)
                         free(sent_take_first(postgres));
                 else if (++n_nothing > 1)
                         break;
         }
-        return 0;
+        return false;
 }
 
 /* As take_answers(). */
-static int take_notifications(Postgres *postgres) {
+static bool take_notifications(Postgres *postgres) {
         PGnotify *notification;
-        bool freed = false;
-        postgres->freed = &freed;
-        while (!freed && (notification = PQnotifies(postgres->connection))) {
+        while ((notification = PQnotifies(postgres->connection))) {
+                postgres->in_callback = true;
                 if (postgres->options.notified)
                         postgres->options.notified(
                                         notification->relname,
                                         notification->extra,
                                         postgres->options.userdata);
                 PQfreemem(notification);
+                if (callback_over(postgres))
+                        return true;
         }
-        if (freed)
-                return 1;
-        postgres->freed = NULL;
-        return 0;
+        return false;
 }
 
 static int on_socket_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         Postgres *postgres = userdata;
         bool alive = PQconsumeInput(postgres->connection);
-        if (take_answers(postgres) > 0 || take_notifications(postgres) > 0)
+        if (take_answers(postgres) || take_notifications(postgres))
                 return 0;
         int r = postgres->failure;
         if (r >= 0)
@@ -375,10 +393,7 @@ static int on_socket_io(sd_event_source *source, int fd, uint32_t revents, void 
 
 /* Between two answers the server only speaks when it closes the connection. */
 static void on_notice(void *userdata, const PGresult *notice) {
-        Postgres *postgres = userdata;
-        const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
-        if (severity && (streq(severity, "FATAL") || streq(severity, "PANIC")))
-                note_failure(&postgres->farewell, notice);
+        note_farewell(userdata, notice);
 }
 
 /* ── the beginning ── */
@@ -415,7 +430,7 @@ static int on_connecting_over(sd_event_source *source, int fd, uint32_t revents,
         r = take_connection(postgres);
         if (r < 0)
                 connection_lost(postgres, r, strerror(-r));
-        else if (postgres->options.connected)
+        else
                 postgres->options.connected(postgres->options.userdata);
         return 0;
 }

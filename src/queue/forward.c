@@ -239,14 +239,15 @@ static bool has_deadlines(const Forwarder *forwarder) {
 
 static void end_late_ones(Forwarder *forwarder) {
         usec_t now_usec = usec_now(CLOCK_BOOTTIME);
-        Forwarded *forwarded, *next;
-        DL_FOREACH_SAFE2(forwarder->held, forwarded, next, next) {
+        for (Forwarded *forwarded = forwarder->held, *next; forwarded; forwarded = next) {
+                next = forwarded->next;
                 if (now_usec >= forwarded->held_until_usec)
                         refuse_for_now(forwarded,
                                        forwarder_trouble(forwarder) ?:
                                                                       "the member that leads did not take it");
         }
-        DL_FOREACH_SAFE2(forwarder->sent, forwarded, next, next) {
+        for (Forwarded *forwarded = forwarder->sent, *next; forwarded; forwarded = next) {
+                next = forwarded->next;
                 if (now_usec >= forwarded->deadline_usec)
                         give_up(forwarded);
         }
@@ -269,8 +270,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
 /* What may be asked of the new leader as well is; the rest may still get an answer from the old one. */
 static void leave_former_leader(Forwarder *forwarder, const char *leader_id) {
         usec_t deadline_usec = usec_add(usec_now(CLOCK_BOOTTIME), GRACE_USEC);
-        Forwarded *forwarded, *next;
-        DL_FOREACH_SAFE2(forwarder->sent, forwarded, next, next) {
+        for (Forwarded *forwarded = forwarder->sent, *next; forwarded; forwarded = next) {
+                next = forwarded->next;
                 if (streq(forwarded->leader_id, leader_id))
                         continue;
                 if (forwarded->state == FORWARDED_SENT && forwarded->repeatable)
@@ -336,9 +337,9 @@ bool forwarder_take(void *userdata, HttpRequest *request, const RequestContext *
                 http_request_answer_json(request, 200, NULL);
                 return true;
         }
-        bool others_wait = forwarder->held;
+        bool is_first = forwarder->n_held == 0;
         hold(forwarded);
-        if (!others_wait && forwarder->held)
+        if (is_first)
                 release_held(forwarder, 1);
         return true;
 }

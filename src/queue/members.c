@@ -42,25 +42,28 @@ static const PostgresStatement statements[_STATEMENT_MAX] = {
                           " version = excluded.version, secret = excluded.secret,"
                           " draining = excluded.draining, expires = excluded.expires" },
 
-        /* $2: the epoch under which this member leads, or 0; $3: under which it did last. What it led under
-         * another epoch it has given up, and it takes it anew or frees it. Nobody waits for the row unless it
-         * is to be taken; if it has changed by then, another one was quicker. */
+        /* $2: whether this member leads by its own account; $3: the epoch under which it did last. If it does
+         * not, it has given up what it led, and takes it anew or frees it; whether it leads under the epoch
+         * that is there is for itself to see, since a heartbeat may arrive late. Nobody waits for the row
+         * unless it is to be taken; if it has changed by then, another one was quicker. */
         [TAKE] = { .sql = "WITH taken AS (UPDATE lead SET member = CASE WHEN $4::boolean THEN $1::text END,"
                           " epoch = greatest(lead.epoch, $3::bigint) + 1, written = 0, backend = NULL,"
                           " address = coalesce(nullif(lead.address, ''),"
                           " CASE WHEN $4::boolean THEN $5::text END)"
                           " FROM (SELECT epoch, member FROM lead) AS seen"
                           " WHERE lead.epoch = seen.epoch AND lead.member IS NOT DISTINCT FROM seen.member"
-                          " AND CASE WHEN lead.member = $1::text THEN lead.epoch <> $2::bigint"
+                          " AND CASE WHEN lead.member = $1::text THEN NOT $2::boolean"
                           " ELSE $4::boolean AND NOT EXISTS (SELECT FROM member WHERE id = lead.member"
                           " AND expires > clock_timestamp()"
-                          " AND expires < clock_timestamp() + interval '600 s') END RETURNING lead.epoch)"
+                          " AND expires < clock_timestamp() + interval '600 s') END RETURNING lead.epoch),"
+                          " noted AS (UPDATE member SET epoch = taken.epoch FROM taken"
+                          " WHERE id = $1::text AND $4::boolean)"
                           " SELECT pg_notify('" CHANNEL "', $1::text) FROM taken" },
 
         [READ] = { .sql = "SELECT member.id, url, member.address, version, secret, draining,"
                           " expires > clock_timestamp() AND expires < clock_timestamp() + interval '600 s',"
                           " (extract(epoch FROM least(greatest(expires, 'epoch'), '9999-01-01')) * 1000000)::bigint,"
-                          " lead.member IS NOT DISTINCT FROM member.id, lead.epoch, lead.address,"
+                          " lead.member IS NOT DISTINCT FROM member.id, lead.epoch, member.epoch, lead.address,"
                           " (extract(epoch FROM greatest(least(expires, clock_timestamp() + interval '600 s'),"
                           " clock_timestamp()) - clock_timestamp()) * 1000000)::bigint"
                           " FROM lead LEFT JOIN member ON true ORDER BY member.id LIMIT 1000" },
@@ -87,7 +90,8 @@ enum {
         COLUMN_ALIVE,
         COLUMN_EXPIRES,
         COLUMN_LEADS,
-        COLUMN_EPOCH,
+        COLUMN_EPOCH, /* of the lead */
+        COLUMN_LAST_EPOCH,
         COLUMN_QUEUE_ADDRESS,
         COLUMN_LEFT,
 };
@@ -134,7 +138,7 @@ static bool is_self(const Members *members, const Member *member) {
 /* Of this one it is known better than by the database whether it leads. */
 static void note_self(Members *members) {
         members->self.leading = members->membership.state == MEMBERSHIP_LEADING;
-        members->self.epoch = members->membership.epoch;
+        members->self.epoch = members->membership.last_epoch;
         members->self.draining = members->membership.is_draining;
         for (size_t i = 0; i < members->n_list; i++)
                 if (is_self(members, &members->list[i])) {
@@ -159,7 +163,7 @@ static int read_member(const PostgresResult *result, size_t row, Member *ret) {
                 .expires_usec = postgres_result_u64(result, row, COLUMN_EXPIRES),
         };
         ret->leading = ret->alive && postgres_result_bool(result, row, COLUMN_LEADS);
-        ret->epoch = ret->leading ? postgres_result_u64(result, row, COLUMN_EPOCH) : 0;
+        ret->epoch = postgres_result_u64(result, row, COLUMN_LAST_EPOCH);
         return ret->id && ret->url && ret->address && ret->version && ret->secret ? 0 : -ENOMEM;
 }
 
@@ -324,7 +328,7 @@ static int execute(
 
 static int send_beat(Members *members) {
         const Membership *membership = &members->membership;
-        char ttl[POSTGRES_NUMBER_SIZE], epoch[POSTGRES_NUMBER_SIZE], last_epoch[POSTGRES_NUMBER_SIZE];
+        char ttl[POSTGRES_NUMBER_SIZE], last_epoch[POSTGRES_NUMBER_SIZE];
         const PostgresValue row[] = {
                 postgres_text(members->id),
                 postgres_text(members->url),
@@ -336,7 +340,7 @@ static int send_beat(Members *members) {
         };
         const PostgresValue lead[] = {
                 postgres_text(members->id),
-                postgres_number((int64_t) membership->epoch, epoch),
+                postgres_bool(membership->epoch > 0),
                 postgres_number((int64_t) membership->last_epoch, last_epoch),
                 postgres_bool(membership_may_take(membership)),
                 postgres_text(members->address),

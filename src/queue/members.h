@@ -29,7 +29,7 @@ typedef struct Member {
         bool draining;      /* it is about to end */
         bool alive;         /* by the database's clock */
         bool leading;
-        uint64_t epoch;      /* under which it leads; 0: it does not */
+        uint64_t epoch;      /* under which it leads, or led last; 0: never */
         usec_t expires_usec; /* CLOCK_REALTIME as the database has it; 0: it does not have it yet */
 } Member;
 

@@ -84,7 +84,8 @@ static const char *const steps[] = {
         "        version text NOT NULL,"
         "        secret text NOT NULL,"
         "        draining boolean NOT NULL DEFAULT false,"
-        "        expires timestamptz NOT NULL) WITH (fillfactor = 50);"
+        "        expires timestamptz NOT NULL,"
+        "        epoch bigint NOT NULL DEFAULT 0) WITH (fillfactor = 50);" /* under which it led last */
         /* One row: which member leads, its how-manieth leading that is, which of its writes was the last, by
          * which session, and the address of the queue, which stays when another leads. */
         "CREATE TABLE lead ("
@@ -119,6 +120,20 @@ static const char *const steps[] = {
         "        END IF;"
         "        RETURN number;"
         "END $f$;"
+        /* A leader that was stopped in the middle of a transaction holds the row of the lead, and no timeout
+         * ends a session that waits for more of its statements. So whoever wants to take the lead of a member
+         * that is not alive ends that session first. Before each UPDATE that names the member, be it to find
+         * that there is nothing to take. */
+        "CREATE FUNCTION lead_end_session() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN"
+        "        PERFORM pg_terminate_backend(a.pid, 200) FROM lead"
+        "        JOIN pg_stat_activity a ON a.pid = lead.backend"
+        "        WHERE NOT EXISTS (SELECT FROM member WHERE id = lead.member AND expires > clock_timestamp())"
+        "        AND a.pid <> pg_backend_pid() AND a.usename = current_user"
+        "        AND a.datname = current_database();"
+        "        RETURN NULL;"
+        "END $f$;"
+        "CREATE TRIGGER lead_end_session BEFORE UPDATE OF member ON lead"
+        "        FOR EACH STATEMENT EXECUTE FUNCTION lead_end_session();"
         /* For a change of what must be there. */
         "CREATE FUNCTION must_be_there(n_rows bigint) RETURNS void LANGUAGE plpgsql AS $f$ BEGIN"
         "        IF n_rows = 0 THEN"

@@ -17,6 +17,7 @@ typedef enum WriteStatement {
         WRITE_FENCE,
         WRITE_TASK,
         WRITE_TASK_UPDATE,
+        WRITE_TASK_COMPLETE, /* as the following, for one that completed */
         WRITE_TASK_FINISH,
         WRITE_TASK_RETRY,
         WRITE_TASK_DELETE,
@@ -42,12 +43,14 @@ const PostgresStatement store_write_statements[] = {
         [WRITE_TASK_UPDATE] = { "WITH task AS (UPDATE tasks SET state = $2, priority = $3, retries = $4, "
                                 "losses = $5, stop_requested = $6, queue_usec = $7, not_before_usec = $8 "
                                 "WHERE seq = $1 RETURNING 1) SELECT must_be_there(count(*)) FROM task" },
+        [WRITE_TASK_COMPLETE] = { "WITH task AS (UPDATE tasks SET state = $2, finish_usec = $3, result = $4 "
+                                  "WHERE seq = $1 RETURNING task_id), "
+                                  "dependency AS (DELETE FROM dependencies USING task WHERE on_id = task_id) "
+                                  "SELECT must_be_there(count(*)) FROM task" },
         [WRITE_TASK_FINISH] = { "WITH task AS (UPDATE tasks SET state = $2, finish_usec = $3, result = $4 "
                                 "WHERE seq = $1 RETURNING task_id), "
-                                "completed AS (DELETE FROM dependencies USING task "
-                                "WHERE on_id = task_id AND $2 = 'completed'), "
-                                "failed AS (UPDATE dependencies SET failed = true FROM task "
-                                "WHERE on_id = task_id AND $2 <> 'completed') "
+                                "dependency AS (UPDATE dependencies SET failed = true FROM task "
+                                "WHERE on_id = task_id) "
                                 "SELECT must_be_there(count(*)) FROM task" },
         [WRITE_TASK_RETRY] = { "WITH task AS (UPDATE tasks SET state = 'queued', retries = 0, losses = 0, "
                                "stop_requested = false, queue_usec = $2, not_before_usec = 0, "
@@ -205,7 +208,8 @@ static int send_task_update(const Target *target, const StoredTask *task) {
 }
 
 static int send_task_finish(const Target *target, const StoredTask *task) {
-        Binder row = binder(target, WRITE_TASK_FINISH);
+        Binder row = binder(
+                        target, task->state == STORED_COMPLETED ? WRITE_TASK_COMPLETE : WRITE_TASK_FINISH);
         bind_number(&row, task->seq);
         bind_text(&row, stored_state_to_string(task->state));
         bind_number(&row, task->finish_usec);

@@ -19,12 +19,13 @@
 #define BACKOFF_MAX_USEC (2 * USEC_PER_SEC)
 
 /* A session whose host is gone must not hold what the next leader waits for; statistics may not be there yet,
- * and whatever they say, each statement of ours is to go by an index. */
+ * and whatever they say, each statement of ours is to go by an index, in its order. */
 static const char setup[] = "SET idle_in_transaction_session_timeout = '2s';"
                             "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1;"
                             "SET tcp_keepalives_count = 2; SET tcp_user_timeout = 2000;"
                             "SET plan_cache_mode = force_generic_plan; SET jit = off;"
-                            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+                            "SET enable_seqscan = off; SET enable_bitmapscan = off;"
+                            "SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /* ── a session ── */
 

@@ -8,11 +8,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "../unit/test.h"
 #include "base/text.h"
 #include "core/http/forward-rule.h"
 #include "core/http/token.h"
+#include "identity.h"
+#include "io/file.h"
 #include "io/http-client.h"
 #include "io/http-server.h"
 #include "io/loop.h"
@@ -27,6 +30,7 @@
 #define PARKED_MAX  32
 #define BIG_BYTES   (50 * 1024 * 1024)
 #define TOKEN       "0123456789abcdef-token"
+#define BEARER      "Authorization: Bearer 0123456789abcdef-token"
 #define WAITS_MAX   12
 #define CONNECTIONS 16 /* of which that many are for those that wait */
 
@@ -64,13 +68,12 @@ struct Bed {
 /* What a client got. */
 typedef struct Seen {
         HttpCall *call;
-        bool done, slow;
-        int status, error;
-        char content_type[64], location[64], length[32], marker[32];
-        unsigned retry_after_sec, n_headers;
         Text body;
         uint64_t n_bytes;
-        bool is_wrong;
+        int status, error;
+        unsigned retry_after_sec, n_headers;
+        bool done, slow, is_wrong;
+        char content_type[64], location[64], length[32], marker[32];
 } Seen;
 
 #define AWAIT(bed, condition)                                                           \
@@ -400,7 +403,7 @@ static void ask_with(
                         0);
 }
 
-static const char *const with_token[] = { "Authorization: Bearer " TOKEN, NULL };
+static const char *const with_token[] = { BEARER, NULL };
 
 static void ask(const Bed *bed, const Host *host, const char *method, const char *path, Seen *seen) {
         ask_with(bed, host, method, path, with_token, seen);
@@ -418,14 +421,10 @@ static void check_answer(Seen *seen, int status, const char *body) {
 
 static void a_request_is_passed_on_as_it_came(void **state) {
         Bed *bed = *state;
-        static const char *const headers[] = { "Authorization: Bearer " TOKEN,
-                                               "Accept: text/plain",
-                                               "traceparent: 00-1",
-                                               "Last-Event-ID: 9",
-                                               "Cookie: a=b",
-                                               "Daggyr-Queue: 1 h:1",
-                                               "X-Other: x",
-                                               NULL };
+        static const char *const headers[] = {
+                BEARER,        "Accept: text/plain",  "traceparent: 00-1", "Last-Event-ID: 9",
+                "Cookie: a=b", "Daggyr-Queue: 1 h:1", "X-Other: x",        NULL
+        };
         Seen seen = {};
         set_leader(bed, &bed->hosts[1]);
         ask_with(bed, &bed->hosts[0], "POST", "/api/v1/task/a%2Fb..:7", headers, &seen);
@@ -742,9 +741,7 @@ static void a_secret_that_is_not_known_yet_is_shown_again(void **state) {
 static void a_wrong_secret_opens_nothing_whatever_comes_with_it(void **state) {
         Bed *bed = *state;
         Seen seen = {};
-        static const char *const headers[] = { FORWARD_HEADER ": guessed",
-                                               "Authorization: Bearer " TOKEN,
-                                               NULL };
+        static const char *const headers[] = { FORWARD_HEADER ": guessed", BEARER, NULL };
         set_leader(bed, &bed->hosts[1]);
         ask_with(bed, &bed->hosts[1], "GET", "/api/v1/task/1", headers, &seen);
         AWAIT(bed, seen.done);
@@ -756,6 +753,60 @@ static void a_wrong_secret_opens_nothing_whatever_comes_with_it(void **state) {
         check_answer(&seen, 401, NULL);
         assert_int_equal(forwarder_n_forwarded(bed->hosts[0].forwarder), 0);
         assert_int_equal(bed->hosts[1].n_served, 0);
+}
+
+static void use_certificates(Host *host, const Identity *own, const Identity *authority) {
+        free(host->config.tls_cert);
+        free(host->config.tls_key);
+        free(host->config.tls_client_ca);
+        host->config.tls_cert = strdup(own->certificate_path);
+        host->config.tls_key = strdup(own->key_path);
+        host->config.tls_client_ca = strdup(authority->certificate_path);
+}
+
+static void serve_by_https(Host *host) {
+        Text cert = {}, key = {}, client_ca = {};
+        Problem problem = {};
+        assert_true(file_read_all(host->config.tls_cert, 1 << 16, &cert) >= 0);
+        assert_true(file_read_all(host->config.tls_key, 1 << 16, &key) >= 0);
+        assert_true(file_read_all(host->config.tls_client_ca, 1 << 16, &client_ca) >= 0);
+        const HttpTls tls = { .cert = cert.data, .key = key.data, .client_ca = client_ca.data };
+        assert_int_equal(http_server_set_tls(host->server, &tls, &problem), 0);
+        memmove(host->url + 5, host->url + 4, strlen(host->url + 4) + 1);
+        host->url[4] = 's';
+        text_done(&cert);
+        text_done(&key);
+        text_done(&client_ca);
+}
+
+static void members_trust_whom_clients_are_trusted_by(void **state) {
+        Bed *bed = *state;
+        Identity authority, stranger, members[2];
+        char directory[] = "/tmp/test-forward-XXXXXX";
+        Seen seen = {};
+        assert_non_null(mkdtemp(directory));
+        identity_new(directory, &authority, "authority", NULL, NULL);
+        identity_new(directory, &stranger, "stranger", NULL, NULL);
+        identity_new(directory, &members[0], "member0", &authority, "127.0.0.1");
+        identity_new(directory, &members[1], "member1", &authority, "127.0.0.1");
+        use_certificates(&bed->hosts[0], &members[0], &authority);
+        use_certificates(&bed->hosts[1], &members[1], &authority);
+        serve_by_https(&bed->hosts[1]);
+        set_leader(bed, &bed->hosts[1]);
+        ask(bed, &bed->hosts[0], "POST", "/api/v1/task/1", &seen);
+        AWAIT(bed, seen.done);
+        check_answer(&seen, 202, "member1");
+        /* A leader whom nobody vouches for learns neither the request nor the secret. */
+        use_certificates(&bed->hosts[0], &members[0], &stranger);
+        ask(bed, &bed->hosts[0], "POST", "/api/v1/task", &seen);
+        AWAIT(bed, seen.done);
+        check_answer(&seen, 503, NULL);
+        assert_int_equal(bed->hosts[1].n_parked, 0);
+        identity_done(&authority);
+        identity_done(&stranger);
+        identity_done(&members[0]);
+        identity_done(&members[1]);
+        assert_int_equal(rmdir(directory), 0);
 }
 
 static void waiters_leave_room_for_others(void **state) {
@@ -838,6 +889,7 @@ int main(void) {
                 FORWARD_TEST(one_that_leads_no_more_says_so_and_is_asked_again),
                 FORWARD_TEST(a_secret_that_is_not_known_yet_is_shown_again),
                 FORWARD_TEST(a_wrong_secret_opens_nothing_whatever_comes_with_it),
+                FORWARD_TEST(members_trust_whom_clients_are_trusted_by),
                 FORWARD_TEST(waiters_leave_room_for_others),
                 FORWARD_TEST(half_of_a_short_answer_is_shown_to_nobody),
                 FORWARD_TEST(all_may_end_with_requests_in_every_state),

@@ -4,27 +4,19 @@
  * with a server of 127.0.0.1 and one of another name, and a client. */
 
 #include <fcntl.h>
-#include <gnutls/x509.h>
 #include <microhttpd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../unit/test.h"
-#include "base/text.h"
+#include "identity.h"
 #include "io/http-client.h"
 #include "io/loop.h"
 
 #define AWAIT_USEC (20 * USEC_PER_SEC)
-
-typedef struct Identity {
-        gnutls_x509_privkey_t key;
-        gnutls_x509_crt_t certificate;
-        char key_path[160], certificate_path[160];
-} Identity;
 
 typedef struct Fixture {
         char directory[64];
@@ -34,110 +26,21 @@ typedef struct Fixture {
         HttpClient *http;
 } Fixture;
 
-static void write_pem(const char *path, const gnutls_datum_t *pem) {
-        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        assert_true(fd >= 0);
-        assert_int_equal(write(fd, pem->data, pem->size), pem->size);
-        close(fd);
-}
-
-/* Signed by ISSUER, or by itself. IP is the address it is for, if any. */
-static void identity_new(
-                Fixture *fixture,
-                Identity *identity,
-                const char *name,
-                const Identity *issuer,
-                const char *ip) {
-        static unsigned char serial;
-        gnutls_datum_t pem;
-        unsigned char address[4];
-        assert_int_equal(gnutls_x509_privkey_init(&identity->key), 0);
-        assert_int_equal(
-                        gnutls_x509_privkey_generate(
-                                        identity->key,
-                                        GNUTLS_PK_ECDSA,
-                                        GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1),
-                                        0),
-                        0);
-        assert_int_equal(gnutls_x509_crt_init(&identity->certificate), 0);
-        gnutls_x509_crt_t certificate = identity->certificate;
-        serial++;
-        assert_int_equal(gnutls_x509_crt_set_version(certificate, 3), 0);
-        assert_int_equal(gnutls_x509_crt_set_serial(certificate, &serial, 1), 0);
-        assert_int_equal(gnutls_x509_crt_set_key(certificate, identity->key), 0);
-        assert_int_equal(
-                        gnutls_x509_crt_set_dn_by_oid(
-                                        certificate,
-                                        GNUTLS_OID_X520_COMMON_NAME,
-                                        0,
-                                        name,
-                                        (unsigned) strlen(name)),
-                        0);
-        assert_int_equal(gnutls_x509_crt_set_activation_time(certificate, time(NULL) - 3600), 0);
-        assert_int_equal(gnutls_x509_crt_set_expiration_time(certificate, time(NULL) + 3600), 0);
-        assert_int_equal(gnutls_x509_crt_set_basic_constraints(certificate, !issuer, -1), 0);
-        if (ip) {
-                assert_int_equal(
-                                sscanf(ip,
-                                       "%hhu.%hhu.%hhu.%hhu",
-                                       address,
-                                       address + 1,
-                                       address + 2,
-                                       address + 3),
-                                4);
-                assert_int_equal(
-                                gnutls_x509_crt_set_subject_alt_name(
-                                                certificate,
-                                                GNUTLS_SAN_IPADDRESS,
-                                                address,
-                                                4,
-                                                GNUTLS_FSAN_SET),
-                                0);
-        }
-        assert_int_equal(
-                        gnutls_x509_crt_sign2(
-                                        certificate,
-                                        issuer ? issuer->certificate : certificate,
-                                        issuer ? issuer->key : identity->key,
-                                        GNUTLS_DIG_SHA256,
-                                        0),
-                        0);
-        (void) snprintf(identity->key_path,
-                        sizeof(identity->key_path),
-                        "%s/%s.key",
-                        fixture->directory,
-                        name);
-        (void) snprintf(identity->certificate_path,
-                        sizeof(identity->certificate_path),
-                        "%s/%s.pem",
-                        fixture->directory,
-                        name);
-        assert_int_equal(gnutls_x509_privkey_export2(identity->key, GNUTLS_X509_FMT_PEM, &pem), 0);
-        write_pem(identity->key_path, &pem);
-        gnutls_free(pem.data);
-        assert_int_equal(gnutls_x509_crt_export2(certificate, GNUTLS_X509_FMT_PEM, &pem), 0);
-        write_pem(identity->certificate_path, &pem);
-        gnutls_free(pem.data);
-}
-
-static void identity_done(Identity *identity) {
-        assert_int_equal(unlink(identity->key_path), 0);
-        assert_int_equal(unlink(identity->certificate_path), 0);
-        gnutls_x509_crt_deinit(identity->certificate);
-        gnutls_x509_privkey_deinit(identity->key);
-}
-
 static int setup(void **state) {
         Fixture *fixture = calloc(1, sizeof(*fixture));
         assert_non_null(fixture);
         (void) snprintf(fixture->directory, sizeof(fixture->directory), "/tmp/test-tls-XXXXXX");
         assert_non_null(mkdtemp(fixture->directory));
-        identity_new(fixture, &fixture->authority, "authority", NULL, NULL);
-        identity_new(fixture, &fixture->stranger, "stranger", NULL, NULL);
-        identity_new(fixture, &fixture->server, "server", &fixture->authority, "127.0.0.1");
-        identity_new(fixture, &fixture->misnamed, "misnamed", &fixture->authority, "127.0.0.9");
-        identity_new(fixture, &fixture->client, "client", &fixture->authority, NULL);
-        identity_new(fixture, &fixture->foreign_client, "foreign-client", &fixture->stranger, NULL);
+        identity_new(fixture->directory, &fixture->authority, "authority", NULL, NULL);
+        identity_new(fixture->directory, &fixture->stranger, "stranger", NULL, NULL);
+        identity_new(fixture->directory, &fixture->server, "server", &fixture->authority, "127.0.0.1");
+        identity_new(fixture->directory, &fixture->misnamed, "misnamed", &fixture->authority, "127.0.0.9");
+        identity_new(fixture->directory, &fixture->client, "client", &fixture->authority, NULL);
+        identity_new(fixture->directory,
+                     &fixture->foreign_client,
+                     "foreign-client",
+                     &fixture->stranger,
+                     NULL);
         assert_int_equal(loop_new(&fixture->event), 0);
         static const HttpClientOptions options = {
                 .connections_max = 4,

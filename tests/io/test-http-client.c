@@ -34,7 +34,7 @@ typedef struct Seen {
         unsigned retry_after_sec;
         Text body;
         Text data; /* what on_data got */
-        unsigned n_pieces;
+        unsigned n_pieces, n_headers;
         bool free_when_done, free_on_data, pause_on_data;
         int data_result;
         unsigned *n_told;  /* counts callbacks of several calls */
@@ -44,6 +44,7 @@ typedef struct Seen {
         HttpClient *again; /* started anew when done, and counted down */
         const HttpCallOptions *again_options;
         unsigned n_again;
+        char kept[16]; /* the header X-Kept, as on_header found it */
 } Seen;
 
 typedef struct Fixture {
@@ -284,6 +285,21 @@ static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) 
                 seen->n_again--;
                 assert_int_equal(http_call_new(seen->again, seen->again_options, NULL), 0);
         }
+}
+
+static void on_answer_header(HttpCall *call, void *userdata) {
+        Seen *seen = userdata;
+        assert_int_equal(seen->n_pieces, 0);
+        seen->n_headers++;
+        seen->status = http_call_status(call);
+        (void) snprintf(seen->kept,
+                        sizeof(seen->kept),
+                        "%s",
+                        http_call_answer_header(call, "X-Kept") ?: "none");
+        if (seen->pause_on_data)
+                http_call_pause(call);
+        if (seen->free_on_data)
+                seen->call = http_call_free(call);
 }
 
 static int on_data(HttpCall *call, const void *bytes, size_t size, void *userdata) {
@@ -1055,6 +1071,57 @@ static void a_stream_that_ended_while_paused_is_told_to_its_end(void **state) {
         seen_done(&seen);
 }
 
+static void a_header_is_told_before_what_it_is_of(void **state) {
+        Fixture *fixture = *state;
+        Seen seen = {};
+        fixture->raw_answer = "HTTP/1.1 103 Early Hints\r\nX-Kept: early\r\n\r\n"
+                              "HTTP/1.1 201 Created\r\nX-Kept: yes\r\nTransfer-Encoding: chunked\r\n\r\n";
+        start_peer(fixture, answer_and_stay);
+        HttpCallOptions options = get(fixture->peer_url, &seen);
+        options.on_data = on_data;
+        options.on_header = on_answer_header;
+        options.keepalive = true;
+        start(fixture, &options, &seen);
+        AWAIT(fixture, seen.n_headers == 1);
+        assert_int_equal(seen.status, 201);
+        assert_string_equal(seen.kept, "yes");
+        assert_int_equal(seen.n_pieces, 0);
+        raw_send(fixture->peer.connections, "3\r\nabc\r\n0\r\nX-Kept: trailer\r\n\r\n");
+        AWAIT(fixture, seen.n_done > 0);
+        assert_int_equal(seen.error, 0);
+        assert_int_equal(seen.n_headers, 1);
+        assert_string_equal(seen.data.data, "abc");
+        seen_done(&seen);
+}
+
+static void a_header_of_what_is_all_there_is_told_first_too(void **state) {
+        Fixture *fixture = *state;
+        static const struct {
+                const char *path;
+                unsigned n_headers;
+                int status;
+        } rows[] = { { "/echo", 1, 200 }, { "/busy", 0, 503 } };
+        for (FOREACH_ROW(row, rows)) {
+                Seen seen = {};
+                HttpCallOptions options = get(url_of(fixture, row->path), &seen);
+                options.on_data = on_data;
+                options.on_header = on_answer_header;
+                run(fixture, &options, &seen);
+                check_int(row->path, seen.n_headers, row->n_headers);
+                check_int(row->path, seen.status, row->status);
+                seen_done(&seen);
+        }
+        Seen gone = { .free_on_data = true };
+        HttpCallOptions options = get(url_of(fixture, "/echo"), &gone);
+        options.on_data = on_data;
+        options.on_header = on_answer_header;
+        start(fixture, &options, &gone);
+        AWAIT(fixture, gone.n_headers == 1);
+        settle(fixture, 50 * USEC_PER_MSEC);
+        assert_int_equal(gone.n_pieces + gone.n_done, 0);
+        seen_done(&gone);
+}
+
 static void a_stream_that_falls_silent_is_given_up(void **state) {
         Fixture *fixture = *state;
         Seen seen = {};
@@ -1216,6 +1283,8 @@ int main(void) {
                 TEST(a_call_that_is_dropped_by_one_told_with_it_hears_nothing),
                 TEST(nothing_is_told_after_a_callback_that_ends_the_loop),
                 TEST(a_stream_that_ended_while_paused_is_told_to_its_end),
+                TEST(a_header_is_told_before_what_it_is_of),
+                TEST(a_header_of_what_is_all_there_is_told_first_too),
                 TEST(a_stream_that_falls_silent_is_given_up),
                 TEST(a_stream_that_breaks_says_so),
                 TEST(a_reader_of_a_stream_can_end_it),

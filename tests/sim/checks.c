@@ -73,7 +73,7 @@ void check_start(Sim *sim, uint32_t id) {
         sim->n_starts++;
         task->n_starts++;
         if (!lease_is_live(&runner->lease, host_clock(sim, &runner->host)) ||
-            !streq(runner->lease.queue, sim->queues[attempt->queue].host.name))
+            !streq(runner->lease.queue, queue_name(sim, attempt->queue)))
                 sim_violation(sim, "%s starts for a queue without a lease", task->id);
         if (attempt->state != ATTEMPT_UNKNOWN)
                 sim_violation(sim, "%s: attempt %" PRIu32 " starts twice", task->id, id);
@@ -185,8 +185,10 @@ void check_told(Sim *sim, SimTask *task) {
 
 void check_step(Sim *sim) {
         for (size_t i = 0; i < sim->n_queues; i++)
-                if (sim->queues[i].host.up)
+                if (queue_is_serving(&sim->queues[i]))
                         scheduler_check(delivery_scheduler(sim->queues[i].delivery), N_RUNNERS_MAX);
+        if (sim->cluster)
+                cluster_check(sim);
         if (sim->now_usec > sim->calm_usec + CALM_ENOUGH_USEC)
                 for (size_t i = 0; i < sim->n_tasks; i++)
                         if (!sim->tasks[i].disk.finished)

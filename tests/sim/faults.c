@@ -7,7 +7,9 @@
 
 #include "sim.h"
 
-#define SEC USEC_PER_SEC
+#define SEC           USEC_PER_SEC
+#define N_ALONE_MAX   3
+#define N_MEMBERS_MAX 3
 
 /* Each seed has some kinds of faults, often all. */
 typedef enum Fault {
@@ -28,6 +30,13 @@ typedef enum Fault {
         FAULT_RETRY,
         FAULT_WORKER_LEAVES,
         FAULT_WORKER_MOVES,
+        _FAULT_ALONE_MAX,
+        FAULT_LEADER_PAUSE = _FAULT_ALONE_MAX, /* of queues with members only, as what follows */
+        FAULT_MEMBER_LEAVES,
+        FAULT_MEMBER_CUT,
+        FAULT_DATABASE_AWAY,
+        FAULT_STORE_BREAKS,
+        FAULT_DATABASE_CLOCK,
         _FAULT_MAX,
 } Fault;
 
@@ -56,6 +65,8 @@ static void permission_arrives(Sim *sim, void *data) {
 static void share_out(Sim *sim, bool last) {
         for (size_t r = 0; r < sim->n_runners; r++) {
                 size_t owner = last ? r % sim->n_queues : sim_below(sim, sim->n_queues + 1);
+                if (owner < sim->n_queues)
+                        owner = sim->queues[owner].group;
                 for (size_t q = 0; q < sim->n_queues; q++) {
                         if (!last && sim_chance(sim, 0.2))
                                 continue;
@@ -64,7 +75,7 @@ static void share_out(Sim *sim, bool last) {
                                         sim->now_usec + after_usec,
                                         &sim->queues[q].host,
                                         permission_arrives,
-                                        change_new(q, r, owner == q));
+                                        change_new(q, r, owner == sim->queues[q].group));
                 }
         }
 }
@@ -163,6 +174,12 @@ static void go_wrong_at_queue(Sim *sim, Fault fault, size_t q) {
                 pause_host(&queue->host, soon(sim, 70 * SEC));
 }
 
+/* Clients of a queue with members ask whichever is there. */
+static Host *asked_host(Sim *sim, size_t task) {
+        Queue *queue = &sim->queues[sim->tasks[task].queue];
+        return queue->cluster ? NULL : &queue->host;
+}
+
 static void stop_arrives(Sim *sim, void *data) {
         queue_stop_task(sim, ((const Change *) data)->task);
 }
@@ -170,7 +187,7 @@ static void stop_arrives(Sim *sim, void *data) {
 static void stop(Sim *sim, size_t task) {
         Change *change = change_new(0, 0, true);
         change->task = task;
-        sim_at_any_life(sim, sim->now_usec, &sim->queues[sim->tasks[task].queue].host, stop_arrives, change);
+        sim_at_any_life(sim, sim->now_usec, asked_host(sim, task), stop_arrives, change);
 }
 
 static void retry_arrives(Sim *sim, void *data) {
@@ -184,11 +201,7 @@ static void retry(Sim *sim) {
                 change->task = sim_below(sim, sim->n_tasks);
                 for (size_t k = 0; k < sim->n_tasks && !sim->tasks[change->task].disk.finished; k++)
                         change->task = (change->task + 1) % sim->n_tasks;
-                sim_at_any_life(sim,
-                                sim->now_usec,
-                                &sim->queues[sim->tasks[change->task].queue].host,
-                                retry_arrives,
-                                change);
+                sim_at_any_life(sim, sim->now_usec, asked_host(sim, change->task), retry_arrives, change);
         }
 }
 
@@ -204,7 +217,15 @@ static void evict(Sim *sim, uint32_t id) {
 
 static void worker_comes(Sim *sim, void *data) {
         const Change *change = data;
-        queue_worker_comes(sim, &sim->queues[change->queue], change->runner);
+        Queue *queue = queue_in_charge(&sim->queues[change->queue]);
+        if (queue)
+                queue_worker_comes(sim, queue, change->runner);
+        else
+                sim_at(sim,
+                       sim->now_usec + 5 * SEC,
+                       NULL,
+                       worker_comes,
+                       change_new(change->queue, change->runner, true));
 }
 
 /* For longer than what it runs takes, or only for a moment. */
@@ -212,9 +233,27 @@ static void worker_leaves(Sim *sim, size_t q, size_t worker) {
         queue_worker_leaves(sim, &sim->queues[q], worker);
         sim_at_any_life(sim,
                         soon(sim, 120 * SEC),
-                        &sim->queues[q].host,
+                        sim->queues[q].cluster ? NULL : &sim->queues[q].host,
                         worker_comes,
                         change_new(q, worker, true));
+}
+
+static void go_wrong_at_member(Sim *sim, Fault fault, size_t q) {
+        Queue *leader = queue_in_charge(&sim->queues[0]), *queue = &sim->queues[q];
+        sim_log(sim, "fault %d, perhaps at %s", (int) fault, queue->host.name);
+        if (fault == FAULT_DATABASE_AWAY)
+                cluster_set_away(sim, soon(sim, 60 * SEC));
+        else if (fault == FAULT_DATABASE_CLOCK)
+                cluster_set_clock(sim, sim_below(sim, 60 * SEC));
+        else if (fault == FAULT_LEADER_PAUSE && leader)
+                pause_host(&leader->host, soon(sim, 70 * SEC));
+        else if (fault == FAULT_STORE_BREAKS && leader)
+                member_store_break(leader);
+        else if (fault == FAULT_MEMBER_CUT)
+                queue->cut_until_usec = soon(sim, 60 * SEC);
+        else if (fault == FAULT_MEMBER_LEAVES && queue->cluster && queue->host.up &&
+                 queue->membership.state < MEMBERSHIP_LEAVING)
+                member_leave(sim, queue);
 }
 
 static void go_wrong(Sim *sim, Fault fault) {
@@ -260,6 +299,14 @@ static void go_wrong(Sim *sim, Fault fault) {
         case FAULT_RETRY:
                 retry(sim);
                 break;
+        case FAULT_LEADER_PAUSE:
+        case FAULT_MEMBER_LEAVES:
+        case FAULT_MEMBER_CUT:
+        case FAULT_DATABASE_AWAY:
+        case FAULT_STORE_BREAKS:
+        case FAULT_DATABASE_CLOCK:
+                go_wrong_at_member(sim, fault, q);
+                break;
         case _FAULT_MAX:
                 break;
         }
@@ -274,7 +321,7 @@ static void trouble(Sim *sim, void *data) {
         const Trouble *before = data;
         if (sim->now_usec >= sim->calm_usec)
                 return;
-        Fault fault = (Fault) sim_below(sim, _FAULT_MAX);
+        Fault fault = (Fault) sim_below(sim, sim->cluster ? _FAULT_MAX : _FAULT_ALONE_MAX);
         if (before->kinds & UINT64_C(1) << fault)
                 go_wrong(sim, fault);
         Trouble *next = sim_allocate(sizeof(*next));
@@ -285,6 +332,8 @@ static void trouble(Sim *sim, void *data) {
 static void calm(Sim *sim, void *data) {
         sim_log(sim, "all is well from now on");
         sim->loss = 0;
+        if (sim->cluster)
+                cluster_set_away(sim, 0);
         for (size_t r = 0; r < sim->n_runners; r++) {
                 Runner *runner = &sim->runners[r];
                 runner->strange_until_usec = 0;
@@ -296,9 +345,11 @@ static void calm(Sim *sim, void *data) {
         for (size_t q = 0; q < sim->n_queues; q++) {
                 memset(sim->queues[q].links, 0, sizeof(sim->queues[q].links));
                 sim->queues[q].full_until_usec = sim->queues[q].slow_until_usec = 0;
+                sim->queues[q].cut_until_usec = 0;
                 if (!sim->queues[q].host.up)
                         queue_start(sim, &sim->queues[q]);
-                queue_workers_come_back(sim, &sim->queues[q]);
+                for (size_t r = 0; r < sim->n_runners; r++)
+                        worker_comes(sim, &(Change){ .queue = q, .runner = r });
         }
 }
 
@@ -337,7 +388,7 @@ static void plan_task(Sim *sim, size_t i) {
         SimTask *task = &sim->tasks[i];
         bool big = sim_chance(sim, 0.15);
         *task = (SimTask){
-                .queue = sim_below(sim, sim->n_queues),
+                .queue = sim->queues[sim_below(sim, sim->n_queues)].group,
                 .want = { .cores_micro = (big ? 4 : sim_between(sim, 1, 2)) * CORES_MICRO_PER_CORE / 2,
                           .memory_mb = 100 * sim_between(sim, 1, big ? 10 : 4) },
                 .priority = sim_chance(sim, 0.2) ? (int64_t) sim_below(sim, 3) : 0,
@@ -354,11 +405,7 @@ static void plan_task(Sim *sim, size_t i) {
         (void) snprintf(task->id, sizeof(task->id), "t%zu", i);
         Change *change = change_new(0, 0, true);
         change->task = i;
-        sim_at_any_life(sim,
-                        sim_between(sim, 0, sim->calm_usec),
-                        &sim->queues[task->queue].host,
-                        submission,
-                        change);
+        sim_at_any_life(sim, sim_between(sim, 0, sim->calm_usec), asked_host(sim, i), submission, change);
 }
 
 static void begin_host(Sim *sim, Host *host, const char *kind, size_t i) {
@@ -367,7 +414,8 @@ static void begin_host(Sim *sim, Host *host, const char *kind, size_t i) {
 }
 
 void scenario_begin(Sim *sim) {
-        sim->n_queues = sim_between(sim, 1, N_QUEUES_MAX);
+        size_t n_members = sim->has_members ? sim_between(sim, 2, N_MEMBERS_MAX) : 0;
+        sim->n_queues = sim->has_members ? n_members + sim_below(sim, 2) : sim_between(sim, 1, N_ALONE_MAX);
         sim->n_runners = sim_between(sim, sim->n_queues, N_RUNNERS_MAX);
         sim->n_tasks = sim_between(sim, 1, N_TASKS_MAX);
         sim->calm_usec = sim_between(sim, 30 * SEC, 400 * SEC);
@@ -384,8 +432,11 @@ void scenario_begin(Sim *sim) {
                 };
                 runner_start(sim, runner);
         }
+        for (size_t i = 0; i < sim->n_queues; i++)
+                sim->queues[i].index = sim->queues[i].group = i;
+        if (sim->has_members)
+                cluster_begin(sim, n_members);
         for (size_t i = 0; i < sim->n_queues; i++) {
-                sim->queues[i].index = i;
                 for (size_t r = 0; r < sim->n_runners; r++)
                         sim->queues[i].views[r] = (WorkerView){ .sim = sim,
                                                                 .queue = &sim->queues[i],

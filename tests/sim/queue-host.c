@@ -24,6 +24,25 @@ Moment queue_moment(const Queue *queue) {
         };
 }
 
+const char *queue_name(const Sim *sim, size_t queue) {
+        return sim->queues[sim->queues[queue].group].host.name;
+}
+
+bool queue_is_serving(const Queue *queue) {
+        return queue->host.up && queue->delivery;
+}
+
+Queue *queue_in_charge(Queue *queue) {
+        Sim *sim = queue->sim;
+        if (!queue->cluster)
+                return queue;
+        for (size_t i = 0; i < sim->n_queues; i++)
+                if (sim->queues[i].cluster && queue_is_serving(&sim->queues[i]) &&
+                    cluster_is_led_by(&sim->queues[i]))
+                        return &sim->queues[i];
+        return NULL;
+}
+
 /* ── turns ── */
 
 typedef struct Timer {
@@ -84,12 +103,13 @@ static void let_go(Sim *sim, Queue *queue) {
                 view->listening = view->connecting = view->retrying = false;
                 view->runner_life = 0;
                 view->stay++;
+                cluster_put_workers(queue);
         }
 }
 
 void queue_settle(Queue *queue) {
         Sim *sim = queue->sim;
-        if (!queue->host.up || queue->dying)
+        if (!queue_is_serving(queue) || queue->dying || !queue_may_act(queue))
                 return;
         plant_defects(sim, queue);
         Moment now = queue_moment(queue);
@@ -274,8 +294,16 @@ void queue_start(Sim *sim, Queue *queue) {
         sim_log(sim, "%s starts", queue->host.name);
         queue->sim = sim;
         queue->host.up = true;
+        if (queue->cluster)
+                member_start(sim, queue);
+        else
+                queue_serve(sim, queue);
+}
+
+void queue_serve(Sim *sim, Queue *queue) {
         queue->host.life++;
         queue->dying = false;
+        cluster_get_workers(queue);
         Moment now = queue_moment(queue);
         if (delivery_new(
                             &(DeliveryOptions){
@@ -295,20 +323,33 @@ void queue_start(Sim *sim, Queue *queue) {
                 abort();
         add_workers(sim, queue, &now);
         for (size_t i = 0; i < sim->n_tasks; i++)
-                if (sim->tasks[i].queue == queue->index)
+                if (sim->tasks[i].queue == queue->group)
                         restore(sim, queue, &sim->tasks[i], &now);
         for (size_t i = 0; i < sim->n_tasks; i++)
-                if (sim->tasks[i].queue == queue->index)
+                if (sim->tasks[i].queue == queue->group)
                         restore_after(sim, queue, &sim->tasks[i], &now);
         queue_settle(queue);
+}
+
+/* What it has on its way may arrive, but nobody is left to hear of it. */
+void queue_stop_serving(Sim *sim, Queue *queue) {
+        if (!queue->delivery)
+                return;
+        disk_crash(sim, queue);
+        queue->delivery = delivery_free(queue->delivery);
+        queue->host.died_usec = sim->now_usec;
+        queue->host.life++;
+        for (size_t i = 0; i < sim->n_runners; i++) {
+                queue->views[i].worker = NULL;
+                queue->views[i].stay++;
+        }
 }
 
 void queue_crash(Sim *sim, Queue *queue) {
         if (!queue->host.up)
                 return;
         sim_log(sim, "%s dies", queue->host.name);
-        disk_crash(sim, queue);
-        queue->delivery = delivery_free(queue->delivery);
+        queue_stop_serving(sim, queue);
         queue->host.up = false;
         queue->host.died_usec = sim->now_usec;
 }
@@ -381,8 +422,7 @@ static void on_accepted(int r, const Moment *now, void *userdata) {
 
 /* How those that TASK is to wait for have ended, as the queue finds them on its disk. False: it knows not
  * all. */
-static bool find_after(const Sim *sim, const SimTask *task, AfterState *ret) {
-        const Queue *queue = &sim->queues[task->queue];
+static bool find_after(const Sim *sim, const Queue *queue, const SimTask *task, AfterState *ret) {
         bool known = true;
         for (size_t i = 0; i < task->n_after; i++) {
                 const SimTask *on = &sim->tasks[task->after[i].task];
@@ -394,16 +434,28 @@ static bool find_after(const Sim *sim, const SimTask *task, AfterState *ret) {
         return known;
 }
 
+/* The client may ask any member, which asks the one that leads as far as it knows. */
+static Queue *asked_queue(Sim *sim, const SimTask *task) {
+        Queue *queue = &sim->queues[task->queue];
+        size_t n = 0;
+        for (size_t i = 0; queue->cluster && i < sim->n_queues; i++)
+                if (sim->queues[i].group == task->queue && queue_is_serving(&sim->queues[i]) &&
+                    sim_below(sim, ++n) == 0)
+                        queue = &sim->queues[i];
+        return queue;
+}
+
 void queue_take_task(Sim *sim, size_t i) {
         SimTask *task = &sim->tasks[i];
-        Queue *queue = &sim->queues[task->queue];
+        Queue *queue = asked_queue(sim, task);
         if (task->accepted || task->on_disk) {
                 task->accepted = true;
                 return;
         }
         ask_later(sim, queue, i);
         AfterState after[N_AFTER_MAX];
-        if (!queue->host.up || delivery_find_task(queue->delivery, task->id) || !find_after(sim, task, after))
+        if (!queue_is_serving(queue) || delivery_find_task(queue->delivery, task->id) ||
+            !find_after(sim, queue, task, after))
                 return;
         StoreBatch *batch;
         Task *new_task = NULL;
@@ -432,8 +484,8 @@ void queue_take_task(Sim *sim, size_t i) {
 
 void queue_stop_task(Sim *sim, size_t i) {
         SimTask *task = &sim->tasks[i];
-        Queue *queue = &sim->queues[task->queue];
-        Task *live = queue->host.up ? delivery_find_task(queue->delivery, task->id) : NULL;
+        Queue *queue = asked_queue(sim, task);
+        Task *live = queue_is_serving(queue) ? delivery_find_task(queue->delivery, task->id) : NULL;
         if (!live)
                 return;
         sim_log(sim, "%s: %s is to be stopped", queue->host.name, task->id);
@@ -465,8 +517,8 @@ static StoreEntry entry_of(const Sim *sim, const SimTask *task, StoredAttempt *a
 
 void queue_retry_task(Sim *sim, size_t i) {
         const SimTask *task = &sim->tasks[i];
-        Queue *queue = &sim->queues[task->queue];
-        if (!queue->host.up || !task->disk.finished || task->n_retries >= N_RETRIES_MAX ||
+        Queue *queue = asked_queue(sim, task);
+        if (!queue_is_serving(queue) || !task->disk.finished || task->n_retries >= N_RETRIES_MAX ||
             task->n_attempts > N_ATTEMPT_ROWS_MAX / 2 || delivery_find_task(queue->delivery, task->id))
                 return;
         AfterState after[N_AFTER_MAX];
@@ -476,7 +528,7 @@ void queue_retry_task(Sim *sim, size_t i) {
         Task *retried = NULL;
         QueueSpec *spec = NULL;
         Moment now = queue_moment(queue);
-        (void) find_after(sim, task, after);
+        (void) find_after(sim, queue, task, after);
         if (store_batch_new(&batch) < 0 ||
             delivery_parse_spec(queue->delivery, task->spec, task->id, &spec) < 0 ||
             delivery_put_retry(queue->delivery, &entry, spec, after, batch, &now, &retried) < 0)
@@ -489,7 +541,7 @@ void queue_retry_task(Sim *sim, size_t i) {
 
 void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted) {
         queue->views[runner].permitted = permitted;
-        if (!queue->host.up || queue->views[runner].away)
+        if (!queue_is_serving(queue) || queue->views[runner].away)
                 return;
         sim_log(sim,
                 "%s %s use %s",
@@ -507,12 +559,13 @@ void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted) 
 
 void queue_worker_leaves(Sim *sim, Queue *queue, size_t worker) {
         WorkerView *view = &queue->views[worker];
-        if (!queue->host.up || view->away || view->leaving)
+        if (!queue_is_serving(queue) || view->away || view->leaving)
                 return;
         sim_log(sim, "%s is to do without %s", queue->host.name, sim->runners[worker].host.name);
         Moment now = queue_moment(queue);
         view->leaving = true;
         delivery_set_leaving(view->worker, true, &now);
+        cluster_put_workers(queue);
         queue_settle(queue);
 }
 
@@ -527,9 +580,15 @@ static bool is_taken(const Sim *sim, const Queue *queue, size_t worker, size_t r
         return false;
 }
 
+static void come_later(Sim *sim, WorkerView *view);
+
 static void come_again(Sim *sim, void *data) {
-        const WorkerView *view = *(WorkerView **) data;
-        queue_worker_comes(sim, view->queue, (size_t) (view - view->queue->views));
+        WorkerView *view = *(WorkerView **) data;
+        Queue *queue = queue_in_charge(view->queue);
+        if (queue)
+                queue_worker_comes(sim, queue, (size_t) (view - view->queue->views));
+        else
+                come_later(sim, view);
 }
 
 static void come_later(Sim *sim, WorkerView *view) {
@@ -548,7 +607,7 @@ static bool find_place(const Sim *sim, const Queue *queue, size_t worker, size_t
 
 void queue_worker_comes(Sim *sim, Queue *queue, size_t worker) {
         WorkerView *view = &queue->views[worker];
-        if (!queue->host.up || (!view->away && !view->leaving))
+        if (!queue_is_serving(queue) || (!view->away && !view->leaving))
                 return;
         Moment now = queue_moment(queue);
         if (view->away && !find_place(sim, queue, worker, &view->runner)) {
@@ -566,6 +625,7 @@ void queue_worker_comes(Sim *sim, Queue *queue, size_t worker) {
                 queue->host.name,
                 sim->runners[worker].host.name,
                 sim->runners[view->runner].host.name);
+        cluster_put_workers(queue);
         queue_settle(queue);
 }
 
@@ -588,14 +648,10 @@ static void move(Sim *sim, WorkerView *view, size_t runner, const Moment *now) {
 void queue_worker_moves(Sim *sim, Queue *queue, size_t worker, size_t runner) {
         WorkerView *view = &queue->views[worker];
         bool just_moved = view->moved && runner != view->before && runner != view->runner;
-        if (!queue->host.up || view->away || just_moved || is_taken(sim, queue, worker, runner))
+        if (!queue_is_serving(queue) || view->away || just_moved || is_taken(sim, queue, worker, runner))
                 return;
         Moment now = queue_moment(queue);
         move(sim, view, runner, &now);
+        cluster_put_workers(queue);
         queue_settle(queue);
-}
-
-void queue_workers_come_back(Sim *sim, Queue *queue) {
-        for (size_t i = 0; i < sim->n_runners; i++)
-                queue_worker_comes(sim, queue, i);
 }

@@ -150,7 +150,7 @@ static int acquire(Sim *sim, Runner *runner, const Rpc *rpc, Answer *answer) {
         char fresh_id[LEASE_ID_SIZE];
         char version[] = "1";
         LeaseRequest request = {
-                .queue = sim->queues[rpc->queue].host.name,
+                .queue = (char *) queue_name(sim, rpc->queue),
                 .version = version,
                 .ttl_usec = sim->config.lease_ttl_usec,
         };
@@ -188,7 +188,7 @@ static int list(const Sim *sim, const Runner *runner, const Rpc *rpc, Answer *an
         for (size_t i = 0; i < sim->n_attempts; i++) {
                 const Attempt *attempt = &sim->attempts[i];
                 if (!attempt->kept || attempt->runner != runner_index(sim, runner) ||
-                    attempt->queue != rpc->queue)
+                    sim->queues[attempt->queue].group != sim->queues[rpc->queue].group)
                         continue;
                 assert(answer->n_listed < sizeof(answer->listed) / sizeof(*answer->listed));
                 answer->listed_done[answer->n_listed] = attempt->state == ATTEMPT_DONE;

@@ -37,16 +37,22 @@ static const char *const defect_names[] = {
         [DEFECT_AFTER_FORGOTTEN] = "after-forgotten",
         [DEFECT_AFTER_ANY_END] = "after-any-end",
         [DEFECT_AFTER_UNSETTLED] = "after-unsettled",
+        [DEFECT_NO_FENCE] = "no-fence",
+        [DEFECT_LEADS_ON] = "leads-on",
+        [DEFECT_WRITE_AGAIN] = "write-again",
+        [DEFECT_SAME_EPOCH] = "same-epoch",
+        [DEFECT_LATE_LOOK] = "late-look",
 };
 
 typedef struct Options {
         uint64_t first, last;
-        bool verbose, must_fail;
+        bool verbose, must_fail, has_members;
         Defect defect;
 } Options;
 
 typedef struct Totals {
         uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_writes, n_forgotten, n_retries, n_failed;
+        uint64_t n_led, n_fenced, n_resolved;
 } Totals;
 
 /* An assertion of the code under test is a finding like any other. */
@@ -64,7 +70,13 @@ static void run_seed(uint64_t seed, const Options *options, Totals *totals) {
         Sim *sim = sim_allocate(sizeof(*sim));
         present_seed = seed;
         may_abort = options->must_fail;
-        *sim = (Sim){ .seed = seed, .random = seed, .verbose = options->verbose, .defect = options->defect };
+        *sim = (Sim){
+                .seed = seed,
+                .random = seed,
+                .verbose = options->verbose,
+                .has_members = options->has_members,
+                .defect = options->defect,
+        };
         scenario_begin(sim);
         while (!*sim->violation && !sim_is_over(sim) && sim_step(sim)) {
                 check_step(sim);
@@ -91,6 +103,9 @@ static void run_seed(uint64_t seed, const Options *options, Totals *totals) {
         totals->n_writes += sim->n_writes;
         totals->n_forgotten += sim->n_forgotten;
         totals->n_retries += sim->n_retries;
+        totals->n_led += sim->n_led;
+        totals->n_fenced += sim->n_fenced;
+        totals->n_resolved += sim->n_resolved;
         sim_done(sim);
         free(sim);
 }
@@ -116,16 +131,16 @@ static bool parse_seeds(char *text, Options *options) {
 
 static bool parse(int argc, char **argv, Options *ret) {
         static const struct option names[] = {
-                { "seed", required_argument, NULL, 's' },
-                { "seeds", required_argument, NULL, 's' },
-                { "verbose", no_argument, NULL, 'v' },
-                { "defect", required_argument, NULL, 'd' },
-                {},
+                { "seed", required_argument, NULL, 's' },   { "seeds", required_argument, NULL, 's' },
+                { "verbose", no_argument, NULL, 'v' },      { "members", no_argument, NULL, 'm' },
+                { "defect", required_argument, NULL, 'd' }, {},
         };
         bool ok = true;
         for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
                 if (c == 'v')
                         ret->verbose = true;
+                else if (c == 'm')
+                        ret->has_members = true;
                 else if (c == 'd')
                         ret->must_fail = ok = ok && parse_defect(optarg, &ret->defect);
                 else
@@ -141,7 +156,7 @@ int main(int argc, char **argv) {
         (void) setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
         if (!parse(argc, argv, &options)) {
                 (void) fprintf(stderr,
-                               "Usage: %s [--seeds FROM-TO | --seed N] [--verbose] [--defect NAME]\n",
+                               "Usage: %s [--seeds FROM-TO | --seed N] [--members] [--verbose] [--defect NAME]\n",
                                argv[0]);
                 return 2;
         }
@@ -164,5 +179,11 @@ int main(int argc, char **argv) {
                totals.n_losses,
                totals.n_refusals,
                totals.n_retries);
+        if (options.has_members)
+                printf("%" PRIu64 " times another one led, %" PRIu64 " times a member was fenced, %" PRIu64
+                       " times a lost connection was made again\n",
+                       totals.n_led,
+                       totals.n_fenced,
+                       totals.n_resolved);
         return (totals.n_failed > 0) == options.must_fail ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -3,7 +3,9 @@
 /* A cluster in one process, under virtual time: queues that are the real delivery of tasks with the real
  * scheduler in it, behind ports of the simulation's own: models of runners that use the real leases and
  * capacity, a network that loses, delays, doubles and reorders, and disks that fail, are slow, and lose what
- * they had not confirmed. Everything follows from one seed. What is to be true of the whole is in checks.c.
+ * they had not confirmed. Or a queue has several members, each a process of its own, which share a database
+ * instead of a disk (cluster.c). Everything follows from one seed. What is to be true of the whole is in
+ * checks.c.
  */
 #pragma once
 
@@ -12,12 +14,13 @@
 #include <stdint.h>
 
 #include "base/usec.h"
+#include "core/cluster/membership.h"
 #include "core/scheduling/capacity.h"
 #include "core/scheduling/lease.h"
 #include "core/scheduling/scheduler.h"
 #include "delivery/delivery.h"
 
-#define N_QUEUES_MAX  3
+#define N_QUEUES_MAX  4
 #define N_RUNNERS_MAX 5
 #define N_TASKS_MAX   64
 #define NO_ATTEMPT    UINT32_MAX
@@ -51,6 +54,11 @@ typedef enum Defect {
         DEFECT_AFTER_FORGOTTEN,    /* a restart forgets who waits for whom */
         DEFECT_AFTER_ANY_END,   /* a task that has ended counts as completed for one that is to wait for it */
         DEFECT_AFTER_UNSETTLED, /* what an end means for others is not on disk with it */
+        DEFECT_NO_FENCE,        /* the database takes writes of members that do not lead any more */
+        DEFECT_LEADS_ON,        /* a member acts as the leader although its time is over */
+        DEFECT_WRITE_AGAIN,     /* after a lost COMMIT nobody asks whether it took place */
+        DEFECT_SAME_EPOCH,      /* a member goes on under the epoch under which it led before */
+        DEFECT_LATE_LOOK,       /* nobody looks when the leader's time is over */
         _DEFECT_MAX,
 } Defect;
 
@@ -169,6 +177,8 @@ typedef struct Link {
 } Link;
 
 typedef struct Queue Queue;
+typedef struct Cluster Cluster;
+typedef struct StoreSession StoreSession;
 
 /* A worker as its queue's port knows it. What the queue's disk has of it survives the queue's process. */
 typedef struct WorkerView {
@@ -199,6 +209,11 @@ struct SimWrite {
         StoreDone done;
         void *userdata;
         SimWrite *next;
+
+        /* Of a member's, which may reach the database when its process is long gone. */
+        uint64_t number;  /* of the transaction, as it was sent last; 0: it was not */
+        uint64_t *losses; /* of each task, as the writer counts them; NULL: it is there to be asked */
+        SimWrite *next_kept;
 };
 
 struct Queue {
@@ -216,6 +231,19 @@ struct Queue {
         uint64_t next_seq;
         uint64_t timer;
         bool dying;
+        size_t group; /* the first member of the same queue: itself, if it has but one */
+
+        /* Of a member, whose delivery is there only while it leads. */
+        Cluster *cluster; /* NULL: the queue has but one */
+        Membership membership;
+        uint64_t member_life; /* of the process; that of the host is that of what it leads */
+        uint64_t member_timer;
+        uint64_t beat; /* the one under way, or 0 */
+        uint64_t n_beats;
+        usec_t cut_until_usec;  /* of the world: the database does not hear it until then */
+        usec_t obstructed_usec; /* when it last was kept from beating */
+        StoreSession *session;  /* of its store */
+        uint64_t store_epoch;
 };
 
 typedef enum RpcType {
@@ -271,7 +299,7 @@ typedef struct Answer {
 
 struct Sim {
         uint64_t seed, random;
-        bool verbose;
+        bool verbose, has_members;
         Defect defect;
         usec_t now_usec, calm_usec; /* no faults from then on */
         double loss, slow;          /* shares of messages */
@@ -285,6 +313,9 @@ struct Sim {
         size_t n_runners;
         Queue queues[N_QUEUES_MAX];
         size_t n_queues;
+        Cluster *cluster; /* of the first queue's members, or NULL */
+        SimWrite *kept_writes;
+        StoreSession *sessions; /* all that there ever were */
         SimTask tasks[N_TASKS_MAX];
         size_t n_tasks;
         Attempt *attempts;
@@ -292,6 +323,7 @@ struct Sim {
         Rpc *rpcs;
 
         uint64_t n_left, n_moved;
+        uint64_t n_led, n_fenced, n_resolved;
         uint64_t n_steps, n_starts, n_losses, n_refusals, n_calls, n_writes, n_forgotten, n_retries;
         char violation[256]; /* "" as long as all is well */
 };
@@ -333,14 +365,55 @@ const char *attempt_state_word(const Attempt *attempt);
 
 /* store-port.c */
 extern const StorePort sim_store_port;
+void disk_apply(Sim *sim, const SimWrite *write);
 void disk_crash(Sim *sim, Queue *queue);
+void write_free(SimWrite *write);
+
+/* cluster.c: the members of the first queue, and their database. */
+void cluster_begin(Sim *sim, size_t n_members);
+void cluster_end(Sim *sim);
+void member_start(Sim *sim, Queue *queue);
+void member_leave(Sim *sim, Queue *queue); /* in order; its process ends */
+
+/* Whether it may act, as far as QUEUE knows: always, if it has but one member. */
+bool queue_may_act(const Queue *queue);
+/* Whether the database has it as the one that leads, too. */
+bool cluster_is_led_by(const Queue *queue);
+/* The workers of the queue are stored as the one that leads has them, and taken from there. */
+void cluster_put_workers(const Queue *queue);
+void cluster_get_workers(Queue *queue);
+void cluster_set_away(Sim *sim, usec_t until_usec);
+void cluster_set_clock(Sim *sim, usec_t forward_usec);
+bool cluster_is_away(const Sim *sim);
+void cluster_check(Sim *sim);
+
+void member_resign(Sim *sim, Queue *queue);
+/* Whether the transaction NUMBER of EPOCH may be written, which is noted; as the database does it. */
+bool cluster_fence(Sim *sim, uint64_t epoch, uint64_t number);
+/* How many were, or -ESTALE: another epoch has begun. */
+int cluster_written(const Sim *sim, uint64_t epoch, uint64_t *ret);
+
+/* member-store.c: what a member that leads writes there. */
+void member_commit(Queue *queue, SimWrite *write);
+void member_store_begin(Queue *queue);
+void member_store_end(Queue *queue);
+void member_store_break(Queue *queue); /* the connection */
+void member_stores_done(Sim *sim);
 
 /* queue-host.c */
 uint32_t attempt_copy(Sim *sim, uint32_t attempt); /* another one, of the same task at the same runner */
 Moment queue_moment(const Queue *queue);
+const char *queue_name(const Sim *sim, size_t queue); /* by which runners know it, whoever leads */
 void queue_settle(Queue *queue);
 void queue_start(Sim *sim, Queue *queue);
 void queue_crash(Sim *sim, Queue *queue);
+
+/* It has tasks to attend to: it is up, and leads if it has other members. */
+bool queue_is_serving(const Queue *queue);
+/* The one of its members that leads, NULL if none does; or itself. */
+Queue *queue_in_charge(Queue *queue);
+void queue_serve(Sim *sim, Queue *queue);
+void queue_stop_serving(Sim *sim, Queue *queue);
 void queue_take_task(Sim *sim, size_t task);
 void queue_stop_task(Sim *sim, size_t task);
 void queue_retry_task(Sim *sim, size_t task);
@@ -351,7 +424,6 @@ void queue_set_permitted(Sim *sim, Queue *queue, size_t runner, bool permitted);
 void queue_worker_leaves(Sim *sim, Queue *queue, size_t worker);
 void queue_worker_comes(Sim *sim, Queue *queue, size_t worker);
 void queue_worker_moves(Sim *sim, Queue *queue, size_t worker, size_t runner);
-void queue_workers_come_back(Sim *sim, Queue *queue);
 
 /* faults.c */
 void scenario_begin(Sim *sim);

@@ -219,35 +219,40 @@ static ScheduledReason reason_of(const SimTask *task, uint32_t before) {
         return finish_reason(task);
 }
 
-static void take_record(Sim *sim, SimTask *task) {
+static uint64_t losses_of(const Queue *queue, const SimTask *task) {
+        const Task *live = delivery_find_task(queue->delivery, task->id);
+        return live && live->scheduled ? live->scheduled->n_losses : task->row.losses;
+}
+
+static void take_record(Sim *sim, const SimWrite *write, SimTask *task) {
         Record record = { .attempt = NO_ATTEMPT, .finished = task->row.state >= STORED_COMPLETED };
         const AttemptRow *last = task->n_attempts > 0 ? &task->attempts[task->n_attempts - 1] : NULL;
         if (last && is_present(last) && !record.finished)
                 record.attempt = last->attempt;
         record.accepted = last && last->state == STORED_ATTEMPT_RUNNING;
         record.reason = reason_of(task, task->disk.attempt);
-        const Task *live = delivery_find_task(sim->queues[task->queue].delivery, task->id);
-        record.n_losses = live && live->scheduled ? live->scheduled->n_losses : task->row.losses;
+        record.n_losses = write->losses ? write->losses[task - sim->tasks] : losses_of(write->queue, task);
         check_commit(sim, task, &record);
         task->disk = record;
         if (record.finished && record.reason == REASON_RESULT && !has_all_output(task, last->output_bytes))
                 sim_violation(sim, "%s is finished without all of its output", task->id);
 }
 
-static void apply(Sim *sim, const SimWrite *write) {
+void disk_apply(Sim *sim, const SimWrite *write) {
         sim->n_writes++;
         for (const StoreChange *change = write->batch->first; change; change = change->next) {
                 apply_change(sim, change);
                 bool last = !change->next || change->next->seq != change->seq;
                 if (last && change->seq > 0)
-                        take_record(sim, task_of(sim, change->seq));
+                        take_record(sim, write, task_of(sim, change->seq));
         }
 }
 
 /* ── writing ── */
 
-static void write_free(SimWrite *write) {
+void write_free(SimWrite *write) {
         store_batch_free(write->batch);
+        free(write->losses);
         free(write);
 }
 
@@ -255,7 +260,7 @@ static void reaches_disk(Sim *sim, SimWrite *write) {
         if (write->on_disk || write->r < 0)
                 return;
         write->on_disk = true;
-        apply(sim, write);
+        disk_apply(sim, write);
 }
 
 static void on_disk(Sim *sim, void *data) {
@@ -335,6 +340,14 @@ static void note_attempts(Sim *sim, const Queue *queue, const StoreBatch *batch)
         }
 }
 
+/* Whoever has handed it over may be gone when it gets there. */
+static void note_losses(SimWrite *write) {
+        const Sim *sim = write->queue->sim;
+        write->losses = sim_allocate(N_TASKS_MAX * sizeof(uint64_t));
+        for (size_t i = 0; i < sim->n_tasks; i++)
+                write->losses[i] = losses_of(write->queue, &sim->tasks[i]);
+}
+
 static int port_commit(void *store, StoreBatch *batch, StoreDone done, void *userdata) {
         Queue *queue = store;
         Sim *sim = queue->sim;
@@ -352,7 +365,11 @@ static int port_commit(void *store, StoreBatch *batch, StoreDone done, void *use
                 .done = done,
                 .userdata = userdata,
         };
-        write_later(sim, queue, write);
+        if (queue->cluster) {
+                note_losses(write);
+                member_commit(queue, write);
+        } else
+                write_later(sim, queue, write);
         return 0;
 }
 
@@ -360,6 +377,11 @@ static int port_commit(void *store, StoreBatch *batch, StoreDone done, void *use
 void disk_crash(Sim *sim, Queue *queue) {
         bool lost = false;
         Moment now = queue_moment(queue);
+        if (queue->cluster) {
+                queue->dying = true;
+                member_store_end(queue);
+                return;
+        }
         for (SimWrite *write = queue->first_write; write; write = write->next) {
                 lost |= !write->on_disk && sim_chance(sim, 0.5);
                 if (!lost)
@@ -396,7 +418,9 @@ static void is_read(Sim *sim, void *data) {
                         .state = task->attempts[i].state,
                         .attempt = task->attempts[i].json,
                 };
-        int r = !task->on_disk ? -ENOENT : sim->now_usec < read->queue->full_until_usec ? -EIO : 0;
+        bool fails = sim->now_usec < read->queue->full_until_usec ||
+                        (read->queue->cluster && cluster_is_away(sim));
+        int r = !task->on_disk ? -ENOENT : fails ? -EIO : 0;
         Moment now = queue_moment(read->queue);
         read->done(r, r < 0 ? NULL : &entry, &now, read->userdata);
         queue_settle(read->queue);

@@ -121,9 +121,8 @@ void sim_log(const Sim *sim, const char *format, ...) {
 }
 
 void sim_done(Sim *sim) {
-        for (size_t i = 0; i < sim->n_queues; i++) {
+        for (size_t i = 0; i < sim->n_queues; i++)
                 queue_crash(sim, &sim->queues[i]);
-        }
         for (size_t i = 0; i < sim->n_tasks; i++) {
                 SimTask *task = &sim->tasks[i];
                 free(task->spec);
@@ -139,4 +138,5 @@ void sim_done(Sim *sim) {
                 free(sim->events[i].data);
         free(sim->events);
         free(sim->attempts);
+        cluster_end(sim);
 }
