@@ -27,6 +27,7 @@ typedef enum Statement {
         TAKE,
         READ,
         CLEAN,
+        LOOK,
         LEAVE,
         _STATEMENT_MAX,
 } Statement;
@@ -69,6 +70,10 @@ static const PostgresStatement statements[_STATEMENT_MAX] = {
 
         [CLEAN] = { .sql = "DELETE FROM member WHERE expires < clock_timestamp() - interval '10 minutes'" },
 
+        /* Whether a standby may take over that knows less than was answered with 202. */
+        [LOOK] = { .sql = "SELECT current_setting('synchronous_standby_names') = ''"
+                          " AND EXISTS (SELECT FROM pg_stat_replication)" },
+
         /* In this order: the session of a leader whose row is gone would be ended (lead_end_session()). */
         [LEAVE] = { .sql = "WITH freed AS (UPDATE lead SET member = NULL WHERE member = $1::text RETURNING 1),"
                            " gone AS (DELETE FROM member WHERE id = $1::text"
@@ -103,6 +108,7 @@ struct Members {
         Postgres *postgres; /* NULL: none, until membership wants one */
         bool is_connected;
         bool has_schema; /* the session is one that beats; otherwise one that sees to the tables */
+        bool has_looked; /* at the database's standbys, since this one leads */
         int beat_error;  /* of the heartbeat under way */
 
         Member *list; /* its texts are owned; NULL before the first answer */
@@ -243,6 +249,7 @@ static void tell_change(Members *members, MembershipChange change) {
         const MembersOptions *options = &members->options;
         note_self(members);
         if (change == MEMBERSHIP_LEADS) {
+                members->has_looked = false;
                 log_line(LOG_INFO, "This member leads from now on, epoch %" PRIu64, members->self.epoch);
                 options->lead(members->self.epoch, options->userdata);
         } else if (change == MEMBERSHIP_LOST) {
@@ -300,6 +307,13 @@ static void on_left(int r, const PostgresResult *result, void *userdata) {
         has_left(members);
 }
 
+static void on_look(int r, const PostgresResult *result, void *userdata) {
+        if (r >= 0 && postgres_result_bool(result, 0, 0))
+                log_line(LOG_WARNING,
+                         "The database has a standby, but synchronous_standby_names is empty: if that takes "
+                         "over, what was accepted last is lost");
+}
+
 /* ── what is sent ── */
 
 /* As a transaction of its own, of which END hears whether it is on disk. */
@@ -341,6 +355,10 @@ static int send_beat(Members *members) {
                 r = execute(members, READ, NULL, 0, on_read, NULL);
         if (r >= 0 && membership->state == MEMBERSHIP_LEADING)
                 r = execute(members, CLEAN, NULL, 0, NULL, NULL);
+        if (r >= 0 && membership->state == MEMBERSHIP_LEADING && !members->has_looked) {
+                members->has_looked = true;
+                r = execute(members, LOOK, NULL, 0, on_look, NULL);
+        }
         return r;
 }
 

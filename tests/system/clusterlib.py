@@ -206,7 +206,7 @@ class Client:
 
     Everything else than that is a failure."""
 
-    def __init__(self, cluster: Cluster, seed: int = 0, timeout: float = 5) -> None:
+    def __init__(self, cluster: Cluster, seed: int = 0, timeout: float = 3) -> None:
         self.n_repeated = 0
         self.slowest = 0.0
         self._cluster = cluster

@@ -261,7 +261,7 @@ def test_a_leader_that_hangs_under_load_harms_nothing(pair: Cluster) -> None:
             load.go_on()
             leader = pair.await_leader()
             times.append(pair.take_over(Member.hang))
-            load.go_on(20)
+            load.go_on(8)
             leader.go_on()
             load.go_on(5)
             pair.await_all()
@@ -406,7 +406,7 @@ def test_a_leader_that_is_cut_off_steps_down(apart: Cluster, proxies: list[Proxy
             proxy = proxies[apart.members.index(leader)]
             times.append(apart.take_over(lambda _: proxy.cut()))
             assert not leader.leads()
-            load.go_on(20)
+            load.go_on(8)
             proxy.mend()
             apart.await_all()
     load.check()
