@@ -120,7 +120,7 @@ static bool is_own_fault(int r) {
         return r == -EEXIST || r == -ENOENT || r == -EINVAL;
 }
 
-/* Nothing of the group is there, for R. */
+/* Nothing of the group is there, for R. That much is known, which by -EIO nobody would believe. */
 static void group_failed(PostgresStore *store, int r) {
         StoreWriter *writer = &store->writer;
         StoreWrite *culprit = group_only_one(writer);
@@ -133,7 +133,7 @@ static void group_failed(PostgresStore *store, int r) {
         writer->refusal = r;
         if (culprit) {
                 culprit->failed = true;
-                culprit->result = r;
+                culprit->result = r == -EIO ? -EREMOTEIO : r;
         } else
                 group_split(writer);
         group_send(store);

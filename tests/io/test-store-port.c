@@ -1272,17 +1272,50 @@ static void what_is_read_survives_a_broken_connection(void **state) {
         }
 }
 
-static void tables_of_the_next_version_are_left_alone(void **state) {
+static void ignore_notice(void *userdata, const PGresult *notice) {
+}
+
+static void only_tables_of_the_next_version_are_left_alone(void **state) {
         const Fixture *fixture = *state;
-        char *setup;
-        assert_int_equal(postgres_schema_setup(&setup), 0);
+        char *setup_sql;
+        assert_int_equal(postgres_schema_setup(&setup_sql), 0);
         long version = sql(fixture, "SELECT version FROM schema_version");
         assert_true(version >= 1);
-        (void) sql(fixture, setup);
+        (void) sql(fixture, setup_sql);
         (void) sql(fixture, "UPDATE schema_version SET version = version + 1");
-        (void) sql(fixture, setup);
+        (void) sql(fixture, setup_sql);
         assert_int_equal(sql(fixture, "SELECT version FROM schema_version"), version + 1);
-        free(setup);
+
+        (void) sql(fixture, "UPDATE schema_version SET version = version + 1");
+        PGconn *connection = PQconnectdb(fixture->config.conninfo);
+        (void) PQsetNoticeReceiver(connection, ignore_notice, NULL);
+        PGresult *result = PQexec(connection, setup_sql);
+        check_text("refusal", PQresultErrorField(result, PG_DIAG_SQLSTATE), "DG002");
+        PQclear(result);
+        PQfinish(connection);
+        assert_int_equal(sql(fixture, "SELECT version FROM schema_version"), version + 2);
+        free(setup_sql);
+}
+
+/* It is not of the kind that leaves one in doubt. */
+static void what_the_server_refuses_is_not_there(void **state) {
+        const Fixture *fixture = *state;
+        Commit commits[3] = {};
+        unsigned n_told = 0;
+        (void) sql(fixture, "ALTER TABLE tasks ADD CHECK (task_id NOT LIKE 'odd%')");
+        static const char *const ids[] = { "a", "odd", "b" };
+        for (size_t i = 0; i < N_ELEMENTS(ids); i++) {
+                StoreBatch *batch = batch_new();
+                const StoredTask task = task_of(next_seq(fixture), ids[i]);
+                add_task(batch, &task, NULL);
+                commits[i].n_told = &n_told;
+                commit_begin(fixture, batch, &commits[i]);
+        }
+        await(fixture, &n_told, N_ELEMENTS(ids));
+        assert_int_equal(commits[0].r, 0);
+        assert_int_equal(commits[1].r, -EREMOTEIO);
+        assert_int_equal(commits[2].r, 0);
+        check_load(fixture, "newest 0\na queued\nb queued\n");
 }
 
 /* ── ── */
@@ -1322,9 +1355,10 @@ static const NamedTest shared[] = {
         NAMED(a_leader_that_is_stopped_does_not_keep_the_lead),
         NAMED(a_crash_of_the_server_loses_nothing_that_was_told),
         NAMED(a_broken_connection_loses_nothing_and_writes_nothing_twice),
+        NAMED(what_the_server_refuses_is_not_there),
         NAMED(an_answer_that_is_lost_is_found_out),
         NAMED(what_is_read_survives_a_broken_connection),
-        NAMED(tables_of_the_next_version_are_left_alone),
+        NAMED(only_tables_of_the_next_version_are_left_alone),
 };
 
 #define N_TESTS (2 * N_ELEMENTS(common) + N_ELEMENTS(shared))
