@@ -304,7 +304,7 @@ int store_commit(PostgresStore *store, StoreBatch *batch, StoreDone done, void *
         _cleanup_(store_batch_freep) StoreBatch *owned = batch;
         const StoreWriter *writer = &store->writer;
         size_t bytes = batch->bytes + sizeof(StoreWrite);
-        if (store->over < 0)
+        if (store->over < 0 || store->is_retired)
                 return -ESTALE;
         if (batch->error < 0)
                 return batch->error;
@@ -325,7 +325,7 @@ int store_prune(PostgresStore *store,
                 StoreDone done,
                 void *userdata) {
         assert(limit > 0 && limit <= PRUNE_MAX);
-        if (store->over < 0)
+        if (store->over < 0 || store->is_retired)
                 return -ESTALE;
         return hand_over(
                         store,
