@@ -160,6 +160,7 @@ static bool is_alone(const Queue *queue) {
 
 static void on_left(void *userdata) {
         Queue *queue = userdata;
+        forwarder_end(queue->forwarder);
         queue_end(queue);
 }
 
