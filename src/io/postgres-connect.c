@@ -129,7 +129,8 @@ static int check_conninfo(PostgresConnecting *connecting) {
 static void ignore_notice(void *userdata, const PGresult *notice) {
 }
 
-/* What stands before the string is overridden by it, what stands behind overrides it. */
+/* What stands before the string is overridden by it, what stands behind overrides it. A host that is gone
+ * says nothing: the kernel finds out by itself. */
 static int server_connect(PostgresConnecting *connecting) {
         _cleanup_(text_done) Text password = {};
         int r = check_conninfo(connecting);
@@ -137,27 +138,28 @@ static int server_connect(PostgresConnecting *connecting) {
                 r = read_password(connecting, &password);
         if (r < 0)
                 return r;
-        const char *const names[] = { "connect_timeout",
-                                      "target_session_attrs",
-                                      "dbname",
-                                      "client_encoding",
-                                      "fallback_application_name",
-                                      "password",
-                                      NULL };
-        const char *const values[] = {
-                HOST_SEC,
-                "read-write",
-                connecting->conninfo,
-                "UTF8",
-                connecting->application_name,
-                /* An empty one counts as none. */
-                password.data ?: "",
-                NULL,
+        const char *const parameters[][2] = {
+                { "connect_timeout", HOST_SEC },
+                { "target_session_attrs", "read-write" },
+                { "keepalives_idle", "2" },
+                { "keepalives_interval", "1" },
+                { "keepalives_count", "3" },
+                { "tcp_user_timeout", "5000" }, /* ms */
+                { "dbname", connecting->conninfo },
+                { "client_encoding", "UTF8" },
+                { "fallback_application_name", connecting->application_name },
+                { "password", password.data },
         };
-        size_t last = sizeof(names) / sizeof(*names) - 2;
-        const char *names_used[sizeof(names) / sizeof(*names)] = {};
-        memcpy(names_used, names, (connecting->password_file ? last + 1 : last) * sizeof(*names));
-        connecting->connection = PQconnectdbParams(names_used, values, 1);
+        enum {
+                N = sizeof(parameters) / sizeof(*parameters)
+        };
+        const char *names[N + 1] = {}, *values[N + 1] = {};
+        for (size_t i = 0, n = 0; i < N; i++)
+                if (parameters[i][1]) {
+                        names[n] = parameters[i][0];
+                        values[n++] = parameters[i][1];
+                }
+        connecting->connection = PQconnectdbParams(names, values, 1);
         if (!connecting->connection)
                 return -ENOMEM;
         if (PQstatus(connecting->connection) != CONNECTION_OK)

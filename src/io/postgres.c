@@ -403,6 +403,7 @@ static int take_connection(Postgres *postgres) {
         postgres->connection = TAKE_PTR(connecting->connection);
         (void) PQsetNoticeReceiver(postgres->connection, on_notice, postgres);
         event_source_dropp(&postgres->source);
+        event_source_dropp(&postgres->timer); /* whose handler is that of connecting */
         postgres->connecting = postgres_connecting_unref(connecting);
         int r = sd_event_add_io(
                         postgres->event,

@@ -65,7 +65,7 @@ static int run(CommandLine *command_line, int ready_fd) {
         r = sd_event_loop(event);
         if (r < 0)
                 return log_errno(LOG_ERR, r, "The event loop failed");
-        return queue->begins_anew ? begin_anew(queue, command_line) : r;
+        return queue->begins_anew && !queue->daemon.stopping ? begin_anew(queue, command_line) : r;
 }
 
 int main(int argc, char *argv[]) {

@@ -74,8 +74,7 @@ static const PostgresStatement statements[_STATEMENT_MAX] = {
         [LOOK] = { .sql = "SELECT current_setting('synchronous_standby_names') = ''"
                           " AND EXISTS (SELECT FROM pg_stat_replication)" },
 
-        /* First the one, then the other: the lead of a member that is not there is taken from it, with its
-         * session (postgres-schema.c). */
+        /* In this order: the session of a leader whose row is gone would be ended (lead_end_session()). */
         [LEAVE] = { .sql = "WITH freed AS (UPDATE lead SET member = NULL WHERE member = $1::text RETURNING 1),"
                            " gone AS (DELETE FROM member WHERE id = $1::text"
                            " AND (SELECT count(*) FROM freed) >= 0)"

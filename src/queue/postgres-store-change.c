@@ -14,6 +14,7 @@
 
 typedef enum WriteStatement {
         WRITE_BEGIN,
+        WRITE_IS_RISKY,
         WRITE_FENCE,
         WRITE_TASK,
         WRITE_TASK_UPDATE,
@@ -34,6 +35,8 @@ typedef enum WriteStatement {
 
 const PostgresStatement store_write_statements[] = {
         [WRITE_BEGIN] = { "SELECT lead_begin($1)" },
+        [WRITE_IS_RISKY] = { "SELECT current_setting('synchronous_standby_names') = '' "
+                             "AND EXISTS (SELECT FROM pg_stat_replication)" },
         [WRITE_FENCE] = { "SELECT lead_write($1, $2)" },
         [WRITE_TASK] = { "WITH task AS (INSERT INTO tasks (seq, task_id, state, priority, retries, losses, "
                          "stop_requested, submit_usec, queue_usec, not_before_usec, finish_usec, result) "
@@ -350,6 +353,10 @@ int store_send_begin(Postgres *postgres, uint64_t epoch, PostgresDone done, void
                         &(Target){ .postgres = postgres, .done = done, .userdata = userdata }, WRITE_BEGIN);
         bind_number(&row, epoch);
         return binder_send(&row);
+}
+
+int store_send_is_risky(Postgres *postgres, PostgresDone done, void *userdata) {
+        return postgres_execute(postgres, WRITE_IS_RISKY, NULL, 0, done, userdata);
 }
 
 int store_send_fence(Postgres *postgres, uint64_t epoch, uint64_t number, PostgresDone done, void *userdata) {

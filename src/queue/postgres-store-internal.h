@@ -2,7 +2,8 @@
 
 /* What the parts of the store share: postgres-store.c (its two sessions, and the life of it),
  * postgres-store-write.c (batches on their way into the database), postgres-store-change.c (the statements
- * that a change is), postgres-store-read.c (what is read). */
+ * that a change is), postgres-store-read.c (the session that reads), postgres-store-entries.c (tasks and
+ * outputs as they are asked for), postgres-store-load.c (what a start needs). */
 #pragma once
 
 #include "io/postgres-result.h"
@@ -15,9 +16,10 @@ struct StoreSession {
         const char *name;
         const PostgresStatement *statements;
         size_t n_statements;
-        Postgres *postgres;         /* NULL: between two tries */
-        bool is_ready;              /* it was begun, see below, and can be used */
-        bool was_ready, is_trouble; /* ever; was logged */
+        Postgres *postgres; /* NULL: between two tries */
+        bool is_ready;      /* it was begun, see below, and can be used */
+        bool was_ready;     /* ever */
+        char *trouble;      /* that was logged last; NULL: there is none */
         sd_event_source *retry_source;
         usec_t backoff_usec;
 
@@ -61,6 +63,7 @@ typedef struct StoreWriter {
         unsigned n_culprits;
         StoreWrite *culprit; /* the first of the group that failed */
         int refusal;         /* of the last write, if it was refused */
+        bool warned;         /* that a failover would be risky */
         size_t pending_bytes;
         sd_event_source *pump_source;
 } StoreWriter;
@@ -111,13 +114,103 @@ extern const PostgresStatement store_write_statements[];
 extern const size_t store_n_write_statements;
 
 int store_send_begin(Postgres *postgres, uint64_t epoch, PostgresDone done, void *userdata);
+
+/* Asks whether there are standbys that no commit waits for: true in the first column. */
+int store_send_is_risky(Postgres *postgres, PostgresDone done, void *userdata);
 int store_send_fence(Postgres *postgres, uint64_t epoch, uint64_t number, PostgresDone done, void *userdata);
 
 /* Sends the statements of all changes of WRITE's batch, or those that prune. DONE is called for each of them,
  * with WRITE. */
 int store_send_write(Postgres *postgres, StoreWrite *write, PostgresDone done);
 
-/* postgres-store-read.c */
+/* postgres-store-read.c: what all reads have in common. */
+
+typedef enum ReadStatement {
+        READ_BEGIN,
+        READ_RANGE,
+        READ_FACTS,
+        READ_NEWEST_RESULT,
+        READ_WORKERS,
+        READ_LIVE,
+        READ_LIVE_DEPENDENCIES,
+        READ_TASK,
+        READ_ATTEMPTS,
+        READ_DEPENDENCIES,
+        READ_OUTPUT_PART,
+        READ_LIST,
+        READ_LIST_STATE,
+        READ_LIST_LABEL,
+        READ_LIST_END,
+        READ_LIST_ATTEMPTS,
+        READ_OUTPUT,
+        _READ_STATEMENT_MAX,
+} ReadStatement;
+
+#define READ_ANSWERS_MAX     3
+#define READ_COLUMN_SPEC     12 /* of a row that has a task's columns first */
+#define READ_TASK_COLUMNS    13
+#define READ_ATTEMPT_COLUMNS 9
+
+/* Sends its statements; and what is done with their answers, which are kept until the next question is asked
+ * or the read is over: 1 when there is another question (read->question), 0 when it is over and was told. */
+typedef struct StoreQuestion {
+        int (*send)(StoreRead *read, Postgres *postgres);
+        int (*answered)(StoreRead *read);
+} StoreQuestion;
+
+struct StoreRead {
+        PostgresStore *store; /* weak */
+        StoreRead *prev, *next;
+        const StoreQuestion *question;
+        bool is_sent;
+        size_t n_answers;
+        PostgresResult *answers[READ_ANSWERS_MAX];
+
+        /* Tells that it came to nothing. */
+        void (*fail)(const StoreRead *read, int r);
+        void *userdata;
+        union {
+                StoreGot got;
+                StoreListed listed;
+                StoreHasRead has_read;
+        } done;
+
+        char *task_id;
+        StoreWanted wanted;
+        StoreFilter filter;
+        char **labels; /* of the filter */
+        uint64_t seq, number, offset;
+        StoredStream stream;
+        size_t size;
+        StoreLoader loader;
+        char *on_id; /* of the dependency that was loaded last */
+
+        /* Of a question before: what an entry or a page is made of. */
+        StoreEntry *entries;
+        size_t n_entries;
+        uint64_t next_page;
+        StoredAttempt *attempts;
+        StoredDependency *dependencies;
+        PostgresResult *kept[READ_ANSWERS_MAX];
+        char *outputs[STORED_STDERR + 1];
+};
+
+/* Begins a read like TEMPLATE, whose question is then to be asked. */
+int store_read_begin(PostgresStore *store, const StoreRead *template, StoreRead **ret);
+void store_read_ask(StoreRead *read);
+
+/* For each statement of a question: keeps its result in READ's answers. */
+void store_read_on_answer(int r, const PostgresResult *result, void *userdata);
+
+/* The results of the last question stay until the end of READ, for what borrows from them. */
+void store_read_keep_answers(StoreRead *read);
+
+/* The values of a row, borrowed. -EUCLEAN when they are none. */
+int store_row_task(const PostgresResult *result, size_t row, StoredTask *ret);
+StoredDependency store_row_dependency(const PostgresResult *result, size_t row);
+
+/* From column FIRST on. 0: there is none. */
+int store_row_attempt(const PostgresResult *result, size_t row, size_t first, StoredAttempt *ret);
 
 void postgres_reader_init(PostgresStore *store);
 void postgres_reader_done(StoreReader *reader);
@@ -125,6 +218,10 @@ void postgres_reader_fail(StoreReader *reader);
 
 /* What was under way when the connection was lost waits for the next one. */
 void postgres_reader_interrupted(StoreReader *reader);
+
+uint64_t store_next_seq(PostgresStore *store);
+
+/* postgres-store-entries.c */
 
 int store_get(PostgresStore *store,
               const char *task_id,
@@ -140,5 +237,7 @@ int store_read(PostgresStore *store,
                size_t size,
                StoreHasRead done,
                void *userdata);
+
+/* postgres-store-load.c */
+
 int store_load(PostgresStore *store, const StoreLoader *loader);
-uint64_t store_next_seq(PostgresStore *store);

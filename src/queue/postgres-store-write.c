@@ -267,9 +267,21 @@ static void on_begun(int r, const PostgresResult *result, void *userdata) {
         pump_later(store);
 }
 
+static void on_is_risky(int r, const PostgresResult *result, void *userdata) {
+        PostgresStore *store = userdata;
+        if (r < 0 || store->writer.warned || !postgres_result_bool(result, 0, 0))
+                return;
+        store->writer.warned = true;
+        log_line(LOG_WARNING,
+                 "The database has a standby, but synchronous_standby_names is empty: when that takes over, "
+                 "tasks that were accepted last may be lost");
+}
+
 static int writer_begin(PostgresStore *store) {
         Postgres *postgres = store->writer.session.postgres;
-        int r = store_send_begin(postgres, store->options.epoch, on_begun, store);
+        int r = store_send_is_risky(postgres, on_is_risky, store);
+        if (r >= 0)
+                r = store_send_begin(postgres, store->options.epoch, on_begun, store);
         return r < 0 ? r : postgres_sync(postgres, NULL, NULL);
 }
 

@@ -10,6 +10,7 @@
 #include <syslog.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "io/loop.h"
 #include "queue/postgres-store-internal.h"
 
@@ -40,18 +41,23 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static void session_note_trouble(StoreSession *session, const char *message) {
-        if (!session->is_trouble)
-                log_line(LOG_WARNING, "The database is out of reach (%s): %s", session->name, message);
-        session->is_trouble = true;
+        if (streq_null(session->trouble, message))
+                return;
+        log_line(LOG_WARNING, "The database is out of reach (%s): %s", session->name, message);
+        free(session->trouble);
+        session->trouble = strdup(message);
 }
 
 void store_session_drop(StoreSession *session, const char *message) {
         PostgresStore *store = session->store;
         session_note_trouble(session, message);
-        session->postgres = postgres_free(session->postgres);
-        session->is_ready = false;
         if (session == &store->reader.session)
                 postgres_reader_interrupted(&store->reader);
+        else if (store->reader.session
+                                 .postgres) /* another server may be the one to write to, and so to read */
+                store_session_drop(&store->reader.session, message);
+        session->postgres = postgres_free(session->postgres);
+        session->is_ready = false;
         if (store->over < 0)
                 return;
         int r = loop_set_timer(
@@ -106,9 +112,10 @@ static int session_connect(StoreSession *session) {
 
 void store_session_is_ready(StoreSession *session) {
         PostgresStore *store = session->store;
-        if (session->is_trouble)
+        if (session->trouble)
                 log_line(LOG_NOTICE, "The database is within reach again (%s)", session->name);
-        session->is_trouble = false;
+        free(session->trouble);
+        session->trouble = NULL;
         session->is_ready = session->was_ready = true;
         session->backoff_usec = BACKOFF_MIN_USEC;
         if (!store->told_ready && store->writer.session.was_ready && store->reader.session.was_ready)
@@ -124,6 +131,8 @@ static int session_start(PostgresStore *store, StoreSession *session) {
 static void session_done(StoreSession *session) {
         session->postgres = postgres_free(session->postgres);
         event_source_dropp(&session->retry_source);
+        free(session->trouble);
+        session->trouble = NULL;
 }
 
 /* ── the store ── */

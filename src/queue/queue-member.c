@@ -16,13 +16,15 @@
 #define HOLD_MARGIN_USEC \
         (2 * USEC_PER_SEC) /* beyond the ttl: another member leads by then, if there is one */
 
+/* It takes its leave first, as far as the database answers: otherwise the others might wait for a member that
+ * is not there any more. */
 static void begin_anew(Queue *queue, const char *why) {
         if (queue->begins_anew || queue->daemon.stopping)
                 return;
         log_line(LOG_NOTICE, "%s: beginning anew", why);
         queue->role = QUEUE_HANDS_OVER;
         queue->begins_anew = true;
-        (void) sd_event_exit(queue->daemon.event, 0);
+        members_leave(queue->members);
 }
 
 bool queue_may_lead(Queue *queue) {
@@ -161,7 +163,10 @@ static bool is_alone(const Queue *queue) {
 static void on_left(void *userdata) {
         Queue *queue = userdata;
         forwarder_end(queue->forwarder);
-        queue_end(queue);
+        if (queue->begins_anew)
+                (void) sd_event_exit(queue->daemon.event, 0);
+        else
+                queue_end(queue);
 }
 
 /* What was handed to the store is there, and told. */

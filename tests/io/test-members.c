@@ -3,6 +3,7 @@
 /* Several members in one process, at a real server: who leads, and who knows of whom. */
 
 #include <libpq-fe.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -294,6 +295,42 @@ static void a_session_that_ends_is_made_again(void **state) {
         assert_int_equal(fixture->tellers[0].n_led + fixture->tellers[1].n_led, 1);
 }
 
+/* What it was sent it does when it goes on, when nobody waits for that any more. */
+static void a_session_that_hangs_is_replaced_and_does_no_harm(void **state) {
+        Fixture *fixture = *state;
+        size_t leader;
+        start(fixture, 0);
+        (void) await_leader(fixture, &leader);
+        pid_t pid = (pid_t) postgres_server_run(
+                        &server,
+                        "members",
+                        "SELECT pid FROM pg_stat_activity WHERE application_name = 'daggyd member'");
+        fixture->in_trouble = true;
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        run_for(fixture, 2 * TTL_USEC);
+        assert_int_equal(n_leaders(fixture), 1);
+        assert_int_equal(kill(pid, SIGCONT), 0);
+        run_for(fixture, TTL_USEC);
+        assert_int_equal(n_leaders(fixture), 1);
+        assert_int_equal(fixture->tellers[0].n_led, 1);
+        assert_int_equal(fixture->tellers[0].epoch, 1);
+}
+
+static void a_server_that_crashes_is_waited_for(void **state) {
+        Fixture *fixture = *state;
+        size_t leader;
+        start(fixture, 0);
+        start(fixture, 1);
+        await_agreement(fixture, 2);
+        fixture->in_trouble = true;
+        postgres_server_kill(&server);
+        run_for(fixture, TTL_USEC);
+        assert_int_equal(n_leaders(fixture), 0);
+        postgres_server_start(&server);
+        assert_true(await_leader(fixture, &leader) < 2 * USEC_PER_SEC);
+        assert_null(members_trouble(fixture->tellers[leader].members));
+}
+
 /* Somebody else's transaction holds the row of the lead: nobody hangs, and all go on living. */
 static void a_lock_does_not_keep_a_member_from_living(void **state) {
         Fixture *fixture = *state;
@@ -427,6 +464,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(one_that_is_silent_is_followed_by_another, begin, end),
                 cmocka_unit_test_setup_teardown(without_the_database_nobody_leads, begin, end),
                 cmocka_unit_test_setup_teardown(a_session_that_ends_is_made_again, begin, end),
+                cmocka_unit_test_setup_teardown(
+                                a_session_that_hangs_is_replaced_and_does_no_harm, begin, end),
+                cmocka_unit_test_setup_teardown(a_server_that_crashes_is_waited_for, begin, end),
                 cmocka_unit_test_setup_teardown(a_lock_does_not_keep_a_member_from_living, begin, end),
                 cmocka_unit_test_setup_teardown(one_that_resigns_leads_under_another_epoch, begin, end),
                 cmocka_unit_test_setup_teardown(one_that_drains_takes_nothing, begin, end),

@@ -29,6 +29,7 @@ typedef struct WorkerRow {
 
 struct Cluster {
         usec_t ttl_usec;
+        bool begins_anew;       /* a process ends with its lead */
         usec_t away_until_usec; /* of the world */
         usec_t clock_usec;      /* of the database, less ours; it is set forward now and then */
         MemberRow rows[N_ROWS];
@@ -255,10 +256,29 @@ static void is_loaded(Sim *sim, void *data) {
         queue_serve(sim, queue);
 }
 
+static void crash(Sim *sim, Queue *queue) {
+        if (queue->cluster->leader == queue->member_life) /* for one ttl the others have to wait */
+                queue->cluster->led_usec = sim->now_usec;
+        queue_crash(sim, queue);
+}
+
+/* What it led it throws away; or the whole process, to come back as another member. Its row would have the
+ * others wait for another ttl: if the database is there, it takes its leave first. */
+static void begin_anew(Sim *sim, Queue *queue) {
+        if (queue->membership.state == MEMBERSHIP_FOLLOWING && !cluster_is_away(sim)) {
+                member_leave(sim, queue);
+                return;
+        }
+        crash(sim, queue);
+        queue_start(sim, queue);
+}
+
 static void change_to(Sim *sim, Queue *queue, MembershipChange change) {
         if (change == MEMBERSHIP_LOST) {
                 sim_log(sim, "%s does not lead any more", queue->host.name);
                 queue_stop_serving(sim, queue);
+                if (queue->cluster->begins_anew)
+                        begin_anew(sim, queue);
         } else if (change == MEMBERSHIP_LEADS)
                 send_later(sim,
                            sim->now_usec + sim_below(sim, LOAD_USEC_MAX),
@@ -276,7 +296,7 @@ static void starts_again(Sim *sim, void *data) {
 }
 
 static void process_ends(Sim *sim, Queue *queue) {
-        queue_crash(sim, queue);
+        crash(sim, queue);
         send_later(sim,
                    sim->now_usec + sim_below(sim, START_AGAIN_USEC),
                    &queue->host,
@@ -404,6 +424,7 @@ void member_resign(Sim *sim, Queue *queue) {
 void cluster_begin(Sim *sim, size_t n_members) {
         Cluster *cluster = sim->cluster = sim_allocate(sizeof(*cluster));
         cluster->ttl_usec = sim_between(sim, 3, 15) * USEC_PER_SEC;
+        cluster->begins_anew = sim_chance(sim, 0.5);
         for (size_t i = 0; i < sim->n_runners; i++)
                 cluster->workers[i] = (WorkerRow){ .runner = i };
         for (size_t i = 0; i < n_members; i++) {
@@ -417,11 +438,20 @@ void cluster_end(Sim *sim) {
         free(sim->cluster);
 }
 
-/* What keeps a member from what it is to do, though the rest is well. */
-static bool is_obstructed(const Sim *sim, const Queue *queue) {
-        return !queue->host.up || sim->now_usec < queue->host.paused_until_usec ||
-                        sim->now_usec < queue->cut_until_usec || cluster_is_away(sim) ||
-                        queue->membership.state >= MEMBERSHIP_LEAVING;
+/* What keeps a member from what it is to do, or has until lately, though the rest is well. */
+static bool note_obstruction(const Sim *sim, Queue *queue) {
+        const usec_t until_usec[] = {
+                queue->host.paused_until_usec,
+                queue->cut_until_usec,
+                sim->cluster->away_until_usec,
+                queue->host.up && queue->membership.state < MEMBERSHIP_LEAVING ? 0 : USEC_INFINITY,
+        };
+        bool obstructed = false;
+        for (size_t i = 0; i < sizeof(until_usec) / sizeof(*until_usec); i++) {
+                obstructed |= sim->now_usec < until_usec[i];
+                obstruct(queue, sim->now_usec < until_usec[i] ? sim->now_usec : until_usec[i]);
+        }
+        return obstructed;
 }
 
 void cluster_check(Sim *sim) {
@@ -432,11 +462,9 @@ void cluster_check(Sim *sim) {
                 Queue *queue = &sim->queues[i];
                 if (!queue->cluster)
                         continue;
-                bool obstructed = is_obstructed(sim, queue);
+                bool obstructed = note_obstruction(sim, queue);
                 n_leading += queue->host.up &&
                                 membership_may_lead(&queue->membership, host_clock(sim, &queue->host));
-                if (obstructed)
-                        obstruct(queue, sim->now_usec);
                 if (!obstructed && queue_is_serving(queue) && queue_may_act(queue) &&
                     cluster_is_led_by(queue))
                         cluster->led_usec = sim->now_usec;

@@ -5,7 +5,7 @@
  * the next session ends the one before, asks how many did, and sends the rest again. What a process has sent
  * reaches the database in order or not at all, be it that the process does not live, or lead, by then. */
 
-#include <inttypes.h>
+#include <assert.h>
 #include <stdlib.h>
 
 #include "sim.h"
@@ -60,6 +60,7 @@ void member_store_break(Queue *queue) {
 static void is_told(Queue *queue, int r) {
         SimWrite *write = queue->first_write;
         Moment now = queue_moment(queue);
+        assert(write);
         queue->first_write = write->next;
         if (!queue->first_write)
                 queue->last_write = NULL;
@@ -76,8 +77,7 @@ static void is_answered(Sim *sim, void *data) {
                 session_lost(queue);
                 return;
         }
-        if (queue->first_write != travel->write)
-                abort();
+        assert(queue->first_write == travel->write);
         is_told(queue, travel->r);
 }
 
