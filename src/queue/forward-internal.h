@@ -52,6 +52,7 @@ struct Forwarder {
         uint64_t n_forwarded;
         bool unreachable; /* the leader, when last tried; so it was told in the log */
         size_t burst;     /* of those that are held, how many try it next */
+        bool is_over;     /* this member has left, and does not hear any more who leads */
         sd_event_source *tick_source;
 };
 

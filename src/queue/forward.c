@@ -96,6 +96,10 @@ const char *forwarder_trouble(const Forwarder *forwarder) {
 
 static void hold(Forwarded *forwarded) {
         Forwarder *forwarder = forwarded->forwarder;
+        if (forwarder->is_over) {
+                refuse_for_now(forwarded, "this member is about to end");
+                return;
+        }
         if (forwarder->n_held >= forwarder->options.held_max) {
                 refuse_for_now(forwarded,
                                "no member of this queue leads now, and many requests wait for one");
@@ -291,6 +295,14 @@ void forwarder_leader_changed(Forwarder *forwarder) {
         release_held(forwarder, forwarder->n_held);
         if (has_deadlines(forwarder))
                 tick_soon(forwarder);
+}
+
+void forwarder_end(Forwarder *forwarder) {
+        forwarder->is_over = true;
+        for (Forwarded *forwarded = forwarder->held, *next; forwarded; forwarded = next) {
+                next = forwarded->next;
+                refuse_for_now(forwarded, "this member is about to end");
+        }
 }
 
 /* ── requests ── */

@@ -53,6 +53,10 @@ bool forwarder_take(void *userdata, HttpRequest *request, const RequestContext *
  * goes on, and what the former leader has not answered is not waited for much longer. */
 void forwarder_leader_changed(Forwarder *forwarder);
 
+/* This member has left, and will not hear who leads: what is held is refused, as is what comes from now on.
+ */
+void forwarder_end(Forwarder *forwarder);
+
 /* Why requests cannot be passed on now, for people; NULL: they can, as far as is known, or this member leads.
  */
 const char *forwarder_trouble(const Forwarder *forwarder);

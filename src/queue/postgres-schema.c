@@ -123,11 +123,13 @@ static const char *const steps[] = {
         /* A leader that was stopped in the middle of a transaction holds the row of the lead, and no timeout
          * ends a session that waits for more of its statements. So whoever wants to take the lead of a member
          * that is not alive ends that session first. Before each UPDATE that names the member, be it to find
-         * that there is nothing to take. */
+         * that there is nothing to take. One that has left in order is about to end its session itself, and
+         * tells those who still wait for it sooner if the fence does that. */
         "CREATE FUNCTION lead_end_session() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN"
         "        PERFORM pg_terminate_backend(a.pid, 200) FROM lead"
         "        JOIN pg_stat_activity a ON a.pid = lead.backend"
-        "        WHERE NOT EXISTS (SELECT FROM member WHERE id = lead.member AND expires > clock_timestamp())"
+        "        WHERE lead.member IS NOT NULL"
+        "        AND NOT EXISTS (SELECT FROM member WHERE id = lead.member AND expires > clock_timestamp())"
         "        AND a.pid <> pg_backend_pid() AND a.usename = session_user"
         "        AND a.datname = current_database();"
         "        RETURN NULL;"

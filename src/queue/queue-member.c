@@ -174,6 +174,7 @@ static bool is_alone(const Queue *queue) {
 
 static void on_left(void *userdata) {
         Queue *queue = userdata;
+        forwarder_end(queue->forwarder);
         if (queue->begins_anew)
                 (void) sd_event_exit(queue->daemon.event, 0);
         else
