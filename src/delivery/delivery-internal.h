@@ -133,6 +133,7 @@ bool task_is_writing(const Task *task);
 /* task-table.c */
 void task_table_done(TaskTable *table);
 Task *task_table_find(const TaskTable *table, const char *task_id);
+void task_table_visit(const TaskTable *table, void (*visit)(Task *task, void *userdata), void *userdata);
 Task *task_table_find_attempt(const TaskTable *table, const char *attempt_id);
 int task_table_add(TaskTable *table, Task *task);     /* takes it over on success; -ENOMEM */
 void task_table_remove(TaskTable *table, Task *task); /* and frees it */

@@ -272,6 +272,12 @@ void delivery_worker_seen(
 Task *delivery_find_task(const Delivery *delivery, const char *task_id);
 size_t delivery_n_tasks(const Delivery *delivery);
 
+/* Calls VISIT with each live task, in no order; it must not end any. */
+void delivery_visit_tasks(
+                const Delivery *delivery,
+                void (*visit)(Task *task, void *userdata),
+                void *userdata);
+
 /* Whether clients see it as running: a worker has it. */
 bool task_is_running(const Task *task);
 

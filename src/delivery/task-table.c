@@ -19,6 +19,11 @@ Task *task_table_find(const TaskTable *table, const char *task_id) {
         return task;
 }
 
+void task_table_visit(const TaskTable *table, void (*visit)(Task *task, void *userdata), void *userdata) {
+        for (Task *task = table->by_id; task; task = task->by_id.next)
+                visit(task, userdata);
+}
+
 Task *task_table_find_attempt(const TaskTable *table, const char *attempt_id) {
         Task *task = NULL;
         HASH_FIND(by_attempt, table->by_attempt, attempt_id, strlen(attempt_id), task);

@@ -65,6 +65,13 @@ size_t delivery_n_tasks(const Delivery *delivery) {
         return task_table_count(&delivery->tasks);
 }
 
+void delivery_visit_tasks(
+                const Delivery *delivery,
+                void (*visit)(Task *task, void *userdata),
+                void *userdata) {
+        task_table_visit(&delivery->tasks, visit, userdata);
+}
+
 bool task_is_running(const Task *task) {
         return task->attempt_id && task->scheduled &&
                         (task->scheduled->state == SCHEDULED_RUNNING ||

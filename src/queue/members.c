@@ -27,7 +27,6 @@ typedef enum Statement {
         TAKE,
         READ,
         CLEAN,
-        LOOK,
         LEAVE,
         _STATEMENT_MAX,
 } Statement;
@@ -35,12 +34,14 @@ typedef enum Statement {
 /* Each is a transaction of its own. A row that expires in more than twice the longest ttl is of a time when
  * the database's clock was another one, and counts as expired. */
 static const PostgresStatement statements[_STATEMENT_MAX] = {
-        [BEAT] = { .sql = "INSERT INTO member (id, url, address, version, secret, draining, expires)"
-                          " VALUES ($1, $2, $3, $4, $5, $6,"
+        /* The others look at once when there is a new one: its requests are to be let in. */
+        [BEAT] = { .sql = "WITH beat AS (INSERT INTO member (id, url, address, version, secret, draining, expires)"
+                          " VALUES ($1::text, $2, $3, $4, $5, $6,"
                           " clock_timestamp() + $7::bigint * interval '1 microsecond')"
                           " ON CONFLICT (id) DO UPDATE SET url = excluded.url, address = excluded.address,"
                           " version = excluded.version, secret = excluded.secret,"
-                          " draining = excluded.draining, expires = excluded.expires" },
+                          " draining = excluded.draining, expires = excluded.expires RETURNING xmax = 0 AS is_new)"
+                          " SELECT pg_notify('" CHANNEL "', $1::text) FROM beat WHERE is_new" },
 
         /* $2: whether this member leads by its own account; $3: the epoch under which it did last. If it does
          * not, it has given up what it led, and takes it anew or frees it; whether it leads under the epoch
@@ -69,10 +70,6 @@ static const PostgresStatement statements[_STATEMENT_MAX] = {
                           " FROM lead LEFT JOIN member ON true ORDER BY member.id LIMIT 1000" },
 
         [CLEAN] = { .sql = "DELETE FROM member WHERE expires < clock_timestamp() - interval '10 minutes'" },
-
-        /* Whether a standby may take over that knows less than was answered with 202. */
-        [LOOK] = { .sql = "SELECT current_setting('synchronous_standby_names') = ''"
-                          " AND EXISTS (SELECT FROM pg_stat_replication)" },
 
         /* In this order: the session of a leader whose row is gone would be ended (lead_end_session()). */
         [LEAVE] = { .sql = "WITH freed AS (UPDATE lead SET member = NULL WHERE member = $1::text RETURNING 1),"
@@ -108,7 +105,6 @@ struct Members {
         Postgres *postgres; /* NULL: none, until membership wants one */
         bool is_connected;
         bool has_schema; /* the session is one that beats; otherwise one that sees to the tables */
-        bool has_looked; /* at the database's standbys, since this one leads */
         int beat_error;  /* of the heartbeat under way */
 
         Member *list; /* its texts are owned; NULL before the first answer */
@@ -249,7 +245,6 @@ static void tell_change(Members *members, MembershipChange change) {
         const MembersOptions *options = &members->options;
         note_self(members);
         if (change == MEMBERSHIP_LEADS) {
-                members->has_looked = false;
                 log_line(LOG_INFO, "This member leads from now on, epoch %" PRIu64, members->self.epoch);
                 options->lead(members->self.epoch, options->userdata);
         } else if (change == MEMBERSHIP_LOST) {
@@ -307,13 +302,6 @@ static void on_left(int r, const PostgresResult *result, void *userdata) {
         has_left(members);
 }
 
-static void on_look(int r, const PostgresResult *result, void *userdata) {
-        if (r >= 0 && postgres_result_bool(result, 0, 0))
-                log_line(LOG_WARNING,
-                         "The database has a standby, but synchronous_standby_names is empty: if that takes "
-                         "over, what was accepted last is lost");
-}
-
 /* ── what is sent ── */
 
 /* As a transaction of its own, of which END hears whether it is on disk. */
@@ -355,10 +343,6 @@ static int send_beat(Members *members) {
                 r = execute(members, READ, NULL, 0, on_read, NULL);
         if (r >= 0 && membership->state == MEMBERSHIP_LEADING)
                 r = execute(members, CLEAN, NULL, 0, NULL, NULL);
-        if (r >= 0 && membership->state == MEMBERSHIP_LEADING && !members->has_looked) {
-                members->has_looked = true;
-                r = execute(members, LOOK, NULL, 0, on_look, NULL);
-        }
         return r;
 }
 

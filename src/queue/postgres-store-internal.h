@@ -85,6 +85,7 @@ struct PostgresStore {
         StoreWriter writer;
         StoreReader reader;
         bool told_ready;
+        bool is_retired;
         int over; /* nothing is written any more, for this negative errno */
         sd_event_source *tell_source;
 };

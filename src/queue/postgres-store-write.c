@@ -120,7 +120,7 @@ static bool is_own_fault(int r) {
         return r == -EEXIST || r == -ENOENT || r == -EINVAL;
 }
 
-/* Nothing of the group is there, for R. */
+/* Nothing of the group is there, for R. That much is known, which by -EIO nobody would believe. */
 static void group_failed(PostgresStore *store, int r) {
         StoreWriter *writer = &store->writer;
         StoreWrite *culprit = group_only_one(writer);
@@ -133,7 +133,7 @@ static void group_failed(PostgresStore *store, int r) {
         writer->refusal = r;
         if (culprit) {
                 culprit->failed = true;
-                culprit->result = r;
+                culprit->result = r == -EIO ? -EREMOTEIO : r;
         } else
                 group_split(writer);
         group_send(store);
@@ -304,7 +304,7 @@ int store_commit(PostgresStore *store, StoreBatch *batch, StoreDone done, void *
         _cleanup_(store_batch_freep) StoreBatch *owned = batch;
         const StoreWriter *writer = &store->writer;
         size_t bytes = batch->bytes + sizeof(StoreWrite);
-        if (store->over < 0)
+        if (store->over < 0 || store->is_retired)
                 return -ESTALE;
         if (batch->error < 0)
                 return batch->error;
@@ -325,7 +325,7 @@ int store_prune(PostgresStore *store,
                 StoreDone done,
                 void *userdata) {
         assert(limit > 0 && limit <= PRUNE_MAX);
-        if (store->over < 0)
+        if (store->over < 0 || store->is_retired)
                 return -ESTALE;
         return hand_over(
                         store,

@@ -32,6 +32,13 @@ static const char setup[] = "SET idle_in_transaction_session_timeout = '2s';"
 
 static int session_connect(StoreSession *session);
 
+static void session_done(StoreSession *session) {
+        session->postgres = postgres_free(session->postgres);
+        event_source_dropp(&session->retry_source);
+        free(session->trouble);
+        session->trouble = NULL;
+}
+
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         StoreSession *session = userdata;
         int r = session_connect(session);
@@ -50,6 +57,13 @@ static void session_note_trouble(StoreSession *session, const char *message) {
 
 void store_session_drop(StoreSession *session, const char *message) {
         PostgresStore *store = session->store;
+        if (session == &store->writer.session &&
+            store->is_retired) { /* by the next leader, as it should be */
+                session_done(session);
+                session->is_ready = false;
+                postgres_writer_fail(&store->writer);
+                return;
+        }
         session_note_trouble(session, message);
         if (session == &store->reader.session)
                 postgres_reader_interrupted(&store->reader);
@@ -128,13 +142,6 @@ static int session_start(PostgresStore *store, StoreSession *session) {
         return session_connect(session);
 }
 
-static void session_done(StoreSession *session) {
-        session->postgres = postgres_free(session->postgres);
-        event_source_dropp(&session->retry_source);
-        free(session->trouble);
-        session->trouble = NULL;
-}
-
 /* ── the store ── */
 
 void store_fence(PostgresStore *store, int r) {
@@ -180,6 +187,10 @@ int postgres_store_new(sd_event *event, const PostgresStoreOptions *options, Pos
                 return r;
         *ret = TAKE_PTR(store);
         return 0;
+}
+
+void postgres_store_retire(PostgresStore *store) {
+        store->is_retired = true;
 }
 
 PostgresStore *postgres_store_free(PostgresStore *store) {

@@ -37,6 +37,10 @@ int postgres_store_new(sd_event *event, const PostgresStoreOptions *options, Pos
 PostgresStore *postgres_store_free(PostgresStore *store);
 DEFINE_POINTER_CLEANUP(PostgresStore, postgres_store_free)
 
+/* All that was handed over is written, and another member may write: nothing more is from now on (-ESTALE),
+ * while what is there can still be read. */
+void postgres_store_retire(PostgresStore *store);
+
 /* 32 hexadecimal digits, made with the database. After ready(). */
 const char *postgres_store_queue_id(const PostgresStore *store);
 

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "queue/queue-internal.h"
+#include "queue/watched-task.h"
 
 #define HELD_MAX 10000
 #define HOLD_MARGIN_USEC \
@@ -24,6 +25,7 @@ static void begin_anew(Queue *queue, const char *why) {
         log_line(LOG_NOTICE, "%s: beginning anew", why);
         queue->role = QUEUE_HANDS_OVER;
         queue->begins_anew = true;
+        http_server_wind_down(queue->daemon.http); /* who connects from now on is served by what comes then */
         members_leave(queue->members);
 }
 
@@ -140,8 +142,18 @@ static bool leads_soon(void *userdata) {
         return queue->role == QUEUE_TAKES_UP;
 }
 
+static void refuse_for_now(HttpRequest *request) {
+        Problem problem = {};
+        (void) problem_set_for_now(&problem, 503, 1, "this member of the queue does not lead any more");
+        request_answer_unserved(request, &problem);
+}
+
 bool queue_divert(void *userdata, HttpRequest *request, const RequestContext *context) {
         const Queue *queue = userdata;
+        if (queue->begins_anew) {
+                refuse_for_now(request);
+                return true;
+        }
         return forwarder_take(queue->forwarder, request, context);
 }
 
@@ -169,10 +181,19 @@ static void on_left(void *userdata) {
                 queue_end(queue);
 }
 
-/* What was handed to the store is there, and told. */
+static void answer_waiters(Task *task, void *userdata) {
+        WatchedTask *watched = task->userdata;
+        if (watched)
+                waiters_answer_all(&watched->waiters);
+}
+
+/* What was handed to the store is there, and told. Who waits for a task is told how it is, as if the time
+ * were over, and waits on at the member that leads next. */
 static void on_all_stored(int r, const Moment *now, void *userdata) {
-        const Queue *queue = userdata;
+        Queue *queue = userdata;
+        postgres_store_retire(queue->postgres);
         members_leave(queue->members);
+        delivery_visit_tasks(queue->delivery, answer_waiters, NULL);
 }
 
 /* Leases stay with the queue: the next one that leads has them by the same name. */
@@ -183,7 +204,7 @@ static void hand_over_tasks(Queue *queue) {
         if (r >= 0)
                 r = queue->store_port->commit(queue->store, nothing, on_all_stored, queue);
         if (r < 0)
-                members_leave(queue->members);
+                on_all_stored(r, NULL, queue);
 }
 
 void queue_hand_over(Queue *queue) {

@@ -89,6 +89,16 @@ void postgres_server_start(PostgresServer *server) {
         free(conninfo);
 }
 
+/* Everybody is trusted but "secret". */
+static void write_access(const PostgresServer *server) {
+        char path[128];
+        (void) snprintf(path, sizeof(path), "%s/data/pg_hba.conf", server->folder);
+        FILE *file = fopen(path, "we");
+        assert_non_null(file);
+        assert_true(fputs("local all secret scram-sha-256\nlocal all all trust\n", file) >= 0);
+        assert_int_equal(fclose(file), 0);
+}
+
 void postgres_server_begin(PostgresServer *server) {
         int status;
         const char *const arguments[] = {
@@ -102,6 +112,7 @@ void postgres_server_begin(PostgresServer *server) {
         pid_t pid = run(server, "initdb", arguments);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_int_equal(status, 0);
+        write_access(server);
         postgres_server_start(server);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* A real PostgreSQL server for tests, in a folder of its own, reached by a Unix socket there only. It never
- * runs as root: then an account without rights is taken. */
+ * runs as root: then an account without rights is taken. The role "secret", which is not there, would need a
+ * password; "daggyd", who may do anything, needs none. */
 #pragma once
 
 #include <stdbool.h>

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../unit/test.h"
 #include "base/text.h"
@@ -335,6 +336,36 @@ static void a_connection_that_cannot_be_made_is_told(void **state) {
         assert_int_equal(fixture->n_connected, 0);
 }
 
+static void check_password(Fixture *fixture, const char *password, int wanted) {
+        char path[] = "/var/tmp/test-postgres-password-XXXXXX", *conninfo;
+        PostgresOptions options = options_of(fixture);
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, password, strlen(password)), (ssize_t) strlen(password));
+        (void) close(fd);
+        assert_int_equal(text_format(&conninfo, "%s user=secret", fixture->conninfo), 0);
+        options.conninfo = conninfo;
+        options.password_file = path;
+        fixture->n_connected = fixture->n_lost = 0;
+        assert_int_equal(postgres_new(fixture->event, &options, &fixture->postgres), 0);
+        await(fixture, wanted < 0 ? &fixture->n_lost : &fixture->n_connected, 1);
+        if (wanted < 0)
+                check_int(password, fixture->lost, wanted);
+        fixture->postgres = postgres_free(fixture->postgres);
+        free(conninfo);
+        assert_int_equal(unlink(path), 0);
+}
+
+static void a_password_is_read_from_its_file(void **state) {
+        Fixture *fixture = *state;
+        (void) postgres_server_run(&server, "postgres", "CREATE ROLE secret LOGIN PASSWORD 'hush'");
+        check_password(fixture, "hush\n", 0);
+        check_password(fixture, "hush", 0);
+        check_password(fixture, "wrong\n", -EACCES);
+        check_password(fixture, "", -EACCES);
+        (void) postgres_server_run(&server, "postgres", "DROP ROLE secret");
+}
+
 static void a_server_that_is_silent_is_given_up(void **state) {
         Fixture *fixture = *state;
         PostgresOptions options = options_of(fixture);
@@ -439,6 +470,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(more_than_fits_into_the_socket_passes, setup, teardown),
                 cmocka_unit_test_setup_teardown(others_are_heard, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_connection_that_cannot_be_made_is_told, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_password_is_read_from_its_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_server_that_is_silent_is_given_up, setup, teardown),
                 cmocka_unit_test_setup_teardown(
                                 an_answer_that_does_not_come_is_not_waited_for, setup, teardown),

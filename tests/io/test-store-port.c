@@ -7,6 +7,8 @@
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "../unit/test.h"
@@ -1165,11 +1167,15 @@ static void write_one(Writes *writes) {
 }
 
 /* As many at a time as there are clients. */
+static void write_some(Writes *writes) {
+        while (writes->n_begun < writes->n_told + 50)
+                write_one(writes);
+}
+
 static void write_until(Writes *writes, unsigned n_told) {
         usec_t deadline_usec = usec_now(CLOCK_BOOTTIME) + AWAIT_USEC;
         while (writes->n_told < n_told) {
-                while (writes->n_begun < writes->n_told + 50)
-                        write_one(writes);
+                write_some(writes);
                 assert_true(usec_now(CLOCK_BOOTTIME) < deadline_usec);
                 assert_true(sd_event_run(writes->fixture->event, 100 * USEC_PER_MSEC) >= 0);
         }
@@ -1186,6 +1192,9 @@ static void a_crash_of_the_server_loses_nothing_that_was_told(void **state) {
         Writes writes = { .fixture = *state };
         for (unsigned i = 0; i < 3; i++) {
                 write_until(&writes, writes.n_told + 500 + i);
+                write_some(&writes);
+                for (unsigned j = 0; j < 3; j++)
+                        (void) sd_event_run(writes.fixture->event, 0);
                 postgres_server_kill(&server);
                 Seen seen = {};
                 assert_int_equal(
@@ -1208,9 +1217,36 @@ static void a_broken_connection_loses_nothing_and_writes_nothing_twice(void **st
         Writes writes = { .fixture = *state };
         for (unsigned i = 0; i < 25; i++) {
                 write_until(&writes, writes.n_told + 100 + i);
+                write_some(&writes);
+                for (unsigned j = 0; j < i % 5; j++)
+                        (void) sd_event_run(writes.fixture->event, 0);
                 (void) sql(writes.fixture,
                            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                            "WHERE application_name = 'daggyd-store'");
+        }
+        check_writes(&writes);
+}
+
+/* Our ends of all connections to the server, as if the network were gone: what was sent arrives there. */
+static void cut_connections(void) {
+        for (int fd = 3; fd < 256; fd++) {
+                struct sockaddr_un peer = {};
+                socklen_t size = sizeof(peer);
+                if (getpeername(fd, (struct sockaddr *) &peer, &size) == 0 && peer.sun_family == AF_UNIX &&
+                    text_after(peer.sun_path, server.folder))
+                        (void) shutdown(fd, SHUT_RDWR);
+        }
+}
+
+/* The server commits what it has got, and cannot say so. */
+static void an_answer_that_is_lost_is_found_out(void **state) {
+        Writes writes = { .fixture = *state };
+        for (unsigned i = 0; i < 25; i++) {
+                write_until(&writes, writes.n_told + 100 + i);
+                write_some(&writes);
+                for (unsigned j = 0; j < i % 5; j++)
+                        (void) sd_event_run(writes.fixture->event, 0);
+                cut_connections();
         }
         check_writes(&writes);
 }
@@ -1236,17 +1272,50 @@ static void what_is_read_survives_a_broken_connection(void **state) {
         }
 }
 
-static void tables_of_the_next_version_are_left_alone(void **state) {
+static void ignore_notice(void *userdata, const PGresult *notice) {
+}
+
+static void only_tables_of_the_next_version_are_left_alone(void **state) {
         const Fixture *fixture = *state;
-        char *setup;
-        assert_int_equal(postgres_schema_setup(&setup), 0);
+        char *setup_sql;
+        assert_int_equal(postgres_schema_setup(&setup_sql), 0);
         long version = sql(fixture, "SELECT version FROM schema_version");
         assert_true(version >= 1);
-        (void) sql(fixture, setup);
+        (void) sql(fixture, setup_sql);
         (void) sql(fixture, "UPDATE schema_version SET version = version + 1");
-        (void) sql(fixture, setup);
+        (void) sql(fixture, setup_sql);
         assert_int_equal(sql(fixture, "SELECT version FROM schema_version"), version + 1);
-        free(setup);
+
+        (void) sql(fixture, "UPDATE schema_version SET version = version + 1");
+        PGconn *connection = PQconnectdb(fixture->config.conninfo);
+        (void) PQsetNoticeReceiver(connection, ignore_notice, NULL);
+        PGresult *result = PQexec(connection, setup_sql);
+        check_text("refusal", PQresultErrorField(result, PG_DIAG_SQLSTATE), "DG002");
+        PQclear(result);
+        PQfinish(connection);
+        assert_int_equal(sql(fixture, "SELECT version FROM schema_version"), version + 2);
+        free(setup_sql);
+}
+
+/* It is not of the kind that leaves one in doubt. */
+static void what_the_server_refuses_is_not_there(void **state) {
+        const Fixture *fixture = *state;
+        Commit commits[3] = {};
+        unsigned n_told = 0;
+        (void) sql(fixture, "ALTER TABLE tasks ADD CHECK (task_id NOT LIKE 'odd%')");
+        static const char *const ids[] = { "a", "odd", "b" };
+        for (size_t i = 0; i < N_ELEMENTS(ids); i++) {
+                StoreBatch *batch = batch_new();
+                const StoredTask task = task_of(next_seq(fixture), ids[i]);
+                add_task(batch, &task, NULL);
+                commits[i].n_told = &n_told;
+                commit_begin(fixture, batch, &commits[i]);
+        }
+        await(fixture, &n_told, N_ELEMENTS(ids));
+        assert_int_equal(commits[0].r, 0);
+        assert_int_equal(commits[1].r, -EREMOTEIO);
+        assert_int_equal(commits[2].r, 0);
+        check_load(fixture, "newest 0\na queued\nb queued\n");
 }
 
 /* ── ── */
@@ -1286,8 +1355,10 @@ static const NamedTest shared[] = {
         NAMED(a_leader_that_is_stopped_does_not_keep_the_lead),
         NAMED(a_crash_of_the_server_loses_nothing_that_was_told),
         NAMED(a_broken_connection_loses_nothing_and_writes_nothing_twice),
+        NAMED(what_the_server_refuses_is_not_there),
+        NAMED(an_answer_that_is_lost_is_found_out),
         NAMED(what_is_read_survives_a_broken_connection),
-        NAMED(tables_of_the_next_version_are_left_alone),
+        NAMED(only_tables_of_the_next_version_are_left_alone),
 };
 
 #define N_TESTS (2 * N_ELEMENTS(common) + N_ELEMENTS(shared))
