@@ -112,6 +112,20 @@ class Member(Queue):
             return False
         return any(member["self"] and member["leading"] for member in self.members())
 
+    def answer(self, path: str = "/api/v1/tasks") -> requests.Response:
+        """The first answer, if connections end before because it begins anew."""
+        found: list[requests.Response] = []
+
+        def is_there() -> bool:
+            try:
+                found.append(self.get(path))
+            except requests.ConnectionError:
+                return False
+            return True
+
+        await_that(is_there, 10, f"an answer of {self.name}")
+        return found[0]
+
     def status(self, method: str = "GET", path: str = "/api/v1/tasks", **options: Any) -> int:
         """Of an answer; 0 if there is no connection."""
         try:

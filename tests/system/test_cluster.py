@@ -381,7 +381,7 @@ def test_a_password_comes_from_a_file(start_member: Starter, postgres: Postgres,
 def refuses_in_words(member: Member, word: str) -> None:
     """It says why, to clients and in its log, and goes on living."""
     await_that(lambda: word in member.journal(), 30, f"{word!r} in the log")
-    answer = member.get("/api/v1/tasks")
+    answer = member.answer()
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1
     assert "application/problem+json" in answer.headers["Content-Type"]
     assert member.get("/api/v1/members").status_code in (200, 503)

@@ -331,7 +331,7 @@ def test_a_server_that_is_away_for_long(pair: Cluster, postgres: Postgres) -> No
     postgres.stop()
     await_that(lambda: not pair.leader(), TAKE_OVER_MAX, "nobody to lead any more")
     for member in pair.members:
-        answer = member.get("/api/v1/tasks")
+        answer = member.answer()
         assert answer.status_code == 503 and "Retry-After" in answer.headers
         assert member.state == "active"
     begin = time.monotonic()
@@ -351,7 +351,7 @@ def test_a_server_that_hangs(pair: Cluster, postgres: Postgres) -> None:
         load.go_on()
         postgres.hang()
         await_that(lambda: not pair.leader(), TAKE_OVER_MAX, "nobody to lead any more")
-        statuses = [member.status() for member in pair.members]
+        statuses = [member.answer().status_code for member in pair.members]
         postgres.go_on()
         load.go_on()
         pair.await_all()
