@@ -236,7 +236,7 @@ def test_a_leader_that_wakes_up_writes_nothing(pair: Cluster, postgres: Postgres
     assert content(postgres) == seen
     assert postgres.rows("SELECT * FROM lead") == lead
     assert other.leads() and not leader.leads()
-    assert leader.get(f"/api/v1/task/{ids[0]}").status_code == 404
+    assert leader.answer(f"/api/v1/task/{ids[0]}").status_code == 404
     assert leader.attempt(ids[1])["state"] == "completed"
     assert [len(leader.attempt(id)["attempts"]) for id in waiting] == [0] * 4
     assert leader.run(["echo", "back"])["output"] == "back\n"
