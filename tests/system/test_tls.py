@@ -22,6 +22,9 @@ REQUEST = b"GET /api/v1/lease HTTP/1.1\r\nHost: localhost\r\nConnection: close\r
 TOKEN = "correct-horse-battery-staple"
 
 
+THIS_MACHINE = "IP:127.0.0.1,IP:192.0.2.1,DNS:localhost"
+
+
 class Authority:
     """A certificate authority, and the certificates it gives."""
 
@@ -34,13 +37,13 @@ class Authority:
             "-subj", f"/CN={name}", "-days", "2", "-keyout", "ca.key", "-out", "ca.crt",
         )  # fmt: skip
 
-    def give(self, name: str, purpose: str = "serverAuth", days: int = 1) -> tuple[Path, Path]:
-        """A certificate for 127.0.0.1 and the other names of this machine, and its key."""
+    def give(
+        self, name: str, purpose: str = "serverAuth", days: int = 1, subjects: str = THIS_MACHINE
+    ) -> tuple[Path, Path]:
+        """A certificate for 127.0.0.1 and the other names of this machine, or for others, and its key."""
         cert, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         extensions = self.folder / f"{name}.ext"
-        extensions.write_text(
-            f"extendedKeyUsage={purpose}\nsubjectAltName=IP:127.0.0.1,IP:192.0.2.1,DNS:localhost\n"
-        )
+        extensions.write_text(f"extendedKeyUsage={purpose}\nsubjectAltName={subjects}\n")
         self._openssl(
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
             "-subj", f"/CN={name}", "-keyout", key.name, "-out", "request",
