@@ -28,6 +28,7 @@ pytestmark = pytest.mark.serial  # there is one bridge, and one host of each add
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENT = PROJECT / "docs/cluster.md"
 BRIDGE = "example"
+"""Of the bed that all of this is in."""
 
 PASSWORD = "it's the database's"
 TOKEN = "a" * 40
@@ -71,8 +72,11 @@ class Host:
 
     def await_up(self) -> Host:
         assert self._launcher.stdout
-        line = self._launcher.stdout.readline()
-        assert line == "up\n", line + self._launcher.stdout.read()
+        printed = ""
+        while not printed.endswith("up\n"):  # before that, what is the matter with it
+            line = self._launcher.stdout.readline()
+            assert line, f"no bed for {self.name}: {printed}"
+            printed += line
         launched = run("pgrep", "--parent", str(self._launcher.pid), "--exact", "unshare").strip()
         self._pid1 = run("pgrep", "--parent", launched).strip()
         link = f"host-{self.name}"
@@ -112,11 +116,14 @@ class Host:
     def sh(self, script: str, input: str = "", may_fail: bool = False) -> str:
         return self.end(self.begin(script, input), may_fail)
 
-    def do(self, block: str, input: str = "") -> str:
-        """Runs commands of the document."""
+    def begin_block(self, block: str, input: str = "") -> subprocess.Popen[str]:
+        """Begins to run commands of the document."""
         for old, new in SUBSTITUTIONS:
             block = block.replace(old, new)
-        return self.sh(block, input)
+        return self.begin(block, input)
+
+    def do(self, block: str, input: str = "") -> str:
+        return self.end(self.begin_block(block, input))
 
     def write(self, path: str, text: str) -> None:
         self.sh(f"cat >{path}", text)
@@ -137,33 +144,33 @@ class Host:
         return found
 
 
-def make_server(host: Host) -> subprocess.Popen[str]:
-    """Begins to make PostgreSQL as Debian's package does when it is installed."""
-    return host.begin(
-        f"rm -rf /etc/postgresql/* /var/lib/postgresql/*\n"
+def make_server(host: Host) -> None:
+    """PostgreSQL as Debian's package makes it when it is installed."""
+    host.sh(
+        "rm -rf /etc/postgresql/* /var/lib/postgresql/*\n"
         f"pg_createcluster --port=5432 --locale=C.UTF-8 {POSTGRES_VERSION} main -- --no-sync\n"
         f"systemctl start {SERVER_UNITS}"
     )
 
 
 def make_standby(host: Host, primary: Host) -> None:
-    """What the document leaves to PostgreSQL's: a copy of the primary that follows it, with the same access."""
-    etc, data = (f"{top}/postgresql/{POSTGRES_VERSION}/main" for top in ("/etc", "/var/lib"))
+    """What the document leaves to PostgreSQL's: a copy of the primary that follows it, with the same settings."""
     trusted = f"host replication postgres {host.address}/32 trust"
-    access = primary.sh(f"echo '{trusted}' >>{etc}/pg_hba.conf; systemctl reload postgresql; cat {etc}/pg_hba.conf")
-    host.sh(
-        f"systemctl stop postgresql\n"
-        f"rm -rf {data}/*\n"
-        f"runuser -u postgres -- pg_basebackup --no-sync --checkpoint=fast --write-recovery-conf"
-        f" --host={primary.address} --pgdata={data}\n"
-        f"install -o postgres -m 0600 server.key {etc}/server.key\n"
-        f"install -m 0644 server.pem {etc}/server.pem\n"
-        f"cat >{etc}/pg_hba.conf\n"
-        f"systemctl start {SERVER_UNITS}",
-        input=access,
+    settings = primary.sh(
+        f"echo '{trusted}' >>/etc/postgresql/{POSTGRES_VERSION}/main/pg_hba.conf\n"
+        "systemctl reload postgresql\n"
+        "tar --create --directory=/etc postgresql | base64"
     )
-    what = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
-    await_that(lambda: sql(primary, what) == "1", 30, "the standby to follow")
+    host.sh(
+        "rm -rf /etc/postgresql/* /var/lib/postgresql/*\n"
+        "base64 --decode | tar --extract --directory=/etc\n"
+        f"runuser -u postgres -- pg_basebackup --no-sync --checkpoint=fast --write-recovery-conf"
+        f" --host={primary.address} --pgdata=/var/lib/postgresql/{POSTGRES_VERSION}/main\n"
+        f"systemctl start {SERVER_UNITS}",
+        input=settings,
+    )
+    what = "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'"
+    await_that(lambda: sql(primary, what) == "quorum", 30, "the standby to follow")
 
 
 def sql(host: Host, query: str) -> str:
@@ -189,7 +196,7 @@ def hosts() -> Iterator[dict[str, Host]]:
     if not may_mount_beds():
         pytest.skip("this machine's root is an overlay, so a bed has no room for another one")
     authority = Authority("of the database")
-    key_files = authority.give("server", subjects=f"IP:{PRIMARY},IP:{STANDBY}")[::-1]
+    cert, key = authority.give("server", subjects=f"IP:{PRIMARY},IP:{STANDBY}")
     addresses = MEMBERS | {"primary": PRIMARY, "standby": STANDBY, "runner": RUNNER}
     with ExitStack() as stack:
         run("ip", "link", "add", BRIDGE, "type", "bridge")
@@ -204,12 +211,9 @@ def hosts() -> Iterator[dict[str, Host]]:
         for name in MEMBERS:
             found[name].write("password", PASSWORD + "\n")
             found[name].write("db-ca.pem", authority.cert.read_text())
-        for name in ("primary", "standby"):
-            for path, file in zip(("server.key", "server.pem"), key_files):
-                found[name].write(path, file.read_text())
-        servers = [found["primary"], found["standby"]]
-        for server, making in [(server, make_server(server)) for server in servers]:
-            server.end(making)
+        found["primary"].write("server.pem", cert.read_text())
+        found["primary"].write("server.key", key.read_text())
+        make_server(found["primary"])
         yield found
 
 
@@ -219,8 +223,8 @@ def members(hosts: dict[str, Host]) -> list[Host]:
     primary = hosts["primary"]
     primary.do(SERVER)
     primary.do(DATABASE, input=f"{PASSWORD}\n{PASSWORD}\n")
-    make_standby(hosts["standby"], primary)
     primary.do(SYNCHRONOUS)
+    make_standby(hosts["standby"], primary)
     for name, address in MEMBERS.items():
         member = hosts[name]
         member.do(INSTALL)
@@ -283,6 +287,17 @@ def test_the_list_of_members_looks_as_printed(members: list[Host]) -> None:
     assert [re.sub(r"\d+", "N", cell) for cell in leading][:-1] == forms[:-1]
     own = next(columns(line) for line in lines if line.startswith("10.0.0.2:2503 "))
     assert own[1] == "alive" and own[2] in ("self", "leading")
+    *_, asked, killed = leader_first(members)
+    killed.sh("systemctl kill --kill-whom=main --signal=KILL daggyd")
+
+    def rows() -> list[list[str]]:
+        lines = asked.sh("daggyctl -q --token-file=token members").splitlines()
+        return sorted(columns(line)[:4] for line in lines if line.startswith(f"{killed.address}:"))
+
+    gone = columns(shown[3])[1:4]
+    expected = [[f"{killed.address}:2503", *values] for values in (["alive", "-", "0"], gone)]
+    await_that(lambda: rows() == expected, 30, "the one before to be gone")
+    await_members(members)
 
 
 def submit(member: Host, id: str, script: str, *options: str) -> None:
@@ -306,7 +321,7 @@ def test_an_upgrade_of_one_member_after_the_other(members: list[Host], runner: H
     await_that(lambda: states(asked) == expected, 30, "a task in each state")
     for member in reversed(leader_first(members)):
         other = next(it for it in members if it is not member)
-        upgrade = member.begin(UPGRADE.replace(*SUBSTITUTIONS[1]))
+        upgrade = member.begin_block(UPGRADE)
         submit(other, f"during-{member.name}", f"echo x >>/tmp/during-{member.name}")
         member.end(upgrade)
         await_members(members)
@@ -326,15 +341,15 @@ def test_the_standby_takes_over(hosts: dict[str, Host], members: list[Host], run
     submit(members[0], "before", "true")
     hosts["primary"].discard()
     standby = hosts["standby"]
-    standby.sh("runuser -u postgres -- psql -c 'ALTER SYSTEM RESET synchronous_standby_names'")
-    standby.sh("runuser -u postgres -- psql -c 'SELECT pg_promote()'")
+    sql(standby, "ALTER SYSTEM RESET synchronous_standby_names")
+    assert sql(standby, "SELECT pg_reload_conf(), pg_promote()") == "t|t"
     await_members(members, 60)
     members[2].sh("daggyctl -q --token-file=token wait --timeout 30 before")
     assert hosts["a"].do(RUN) == "runner\n"
 
 
-def test_every_block_is_run() -> None:
-    """Lost: a command of the example that nobody has tried. HAProxy's part is for another program."""
+def test_every_block_but_the_balancers_is_run() -> None:
+    """Lost: a command of the example that nobody has tried, but for HAProxy's part: that is another program's."""
     assert BALANCER.startswith("backend daggyd\n")
-    printed = DOCUMENT.read_text()
-    assert all(old in printed for old, _ in SUBSTITUTIONS[:2])
+    printed = "".join(blocks("Three hosts") + blocks("Upgrades"))
+    assert all(old in printed for old, _ in SUBSTITUTIONS)
