@@ -97,7 +97,7 @@ const char *forwarder_trouble(const Forwarder *forwarder) {
 static void hold(Forwarded *forwarded) {
         Forwarder *forwarder = forwarded->forwarder;
         if (forwarder->is_over) {
-                refuse_for_now(forwarded, "this member is about to end");
+                refuse_for_now(forwarded, "this member of the queue does not lead any more");
                 return;
         }
         if (forwarder->n_held >= forwarder->options.held_max) {
@@ -301,7 +301,7 @@ void forwarder_end(Forwarder *forwarder) {
         forwarder->is_over = true;
         for (Forwarded *forwarded = forwarder->held, *next; forwarded; forwarded = next) {
                 next = forwarded->next;
-                refuse_for_now(forwarded, "this member is about to end");
+                refuse_for_now(forwarded, "this member of the queue does not lead any more");
         }
 }
 

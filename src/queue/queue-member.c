@@ -26,6 +26,7 @@ static void begin_anew(Queue *queue, const char *why) {
         queue->role = QUEUE_HANDS_OVER;
         queue->begins_anew = true;
         http_server_wind_down(queue->daemon.http); /* who connects from now on is served by what comes then */
+        forwarder_end(queue->forwarder);
         members_leave(queue->members);
 }
 
@@ -142,18 +143,8 @@ static bool leads_soon(void *userdata) {
         return queue->role == QUEUE_TAKES_UP;
 }
 
-static void refuse_for_now(HttpRequest *request) {
-        Problem problem = {};
-        (void) problem_set_for_now(&problem, 503, 1, "this member of the queue does not lead any more");
-        request_answer_unserved(request, &problem);
-}
-
 bool queue_divert(void *userdata, HttpRequest *request, const RequestContext *context) {
         const Queue *queue = userdata;
-        if (queue->begins_anew) {
-                refuse_for_now(request);
-                return true;
-        }
         return forwarder_take(queue->forwarder, request, context);
 }
 

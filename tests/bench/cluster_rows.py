@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchlib import Bed, Row, row
-from queue_rows import BATCH, CONFIG, fake_runners, load, metric, queue_of
+from queue_rows import CONFIG, fake_runners, load, metric, queue_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 
@@ -24,6 +24,8 @@ from postgreslib import Postgres  # noqa: E402
 
 N_ACCEPTED, N_CYCLES, N_WORKERS = 50_000, 10_000, 100
 N_CLIENTS = 4
+BATCH = 200
+"""Its answer is short enough for a member to pass it on with its length, which the load generator must know."""
 
 Queues = Callable[[dict[str, Any]], "contextlib.AbstractContextManager[list[Queue]]"]
 
@@ -72,7 +74,8 @@ def _load_all(bed: Bed, queues: list[Queue], n: int) -> None:
     """So many tasks in batches, by clients at all of them."""
     with ThreadPoolExecutor(len(queues)) as pool:
         share = n // len(queues)
-        shares = [pool.submit(load, bed, queue, "batch", share, N_CLIENTS // len(queues)) for queue in queues]
+        n_clients = N_CLIENTS // len(queues)
+        shares = [pool.submit(load, bed, queue, "batch", share, n_clients, batch=BATCH) for queue in queues]
         for one in shares:
             one.result()
 

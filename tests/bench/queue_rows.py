@@ -42,9 +42,11 @@ def rows(bed: Bed) -> list[Row]:
     return _placement_rows(bed) + _accepted_rows(bed) + _real_rows(bed) + _fake_rows(bed) + _waiting_rows(bed)
 
 
-def load(bed: Bed, server: Runner, mode: str, n: int, n_clients: int, fields: str = SMALL) -> dict[str, Any]:
+def load(
+    bed: Bed, server: Runner, mode: str, n: int, n_clients: int, fields: str = SMALL, batch: int = BATCH
+) -> dict[str, Any]:
     port = server.url.rsplit(":", 1)[1]
-    size = [min(n, BATCH)] if mode == "batch" else []
+    size = [min(n, batch)] if mode == "batch" else []
     return bed.tool("queue-load", port, mode, next(_prefixes), n, n_clients, fields, *size)
 
 
