@@ -27,7 +27,7 @@ typedef struct StoreWanted {
 } StoreWanted;
 
 typedef struct StoreOutput {
-        const void *bytes;
+        const void *bytes; /* may be NULL when there are none */
         size_t size;
         uint64_t total; /* that are kept */
 } StoreOutput;

@@ -57,14 +57,10 @@ static int add_output(
                 OutputMode mode) {
         bool is_piece = output->size < output->total, is_tail = is_piece && mode == OUTPUT_TAIL;
         bool has_end = (!is_piece || is_tail) && is_whole(attempt, stream);
-        size_t begin = is_tail ? text_cut_off_begin(output->bytes, output->size) : 0;
-        size_t end = has_end ? output->size : text_cut_off_end(output->bytes, output->size);
-        return queue_attempt_add_output(
-                        attempt,
-                        key,
-                        (const char *) output->bytes + begin,
-                        end > begin ? end - begin : 0,
-                        is_piece);
+        const char *bytes = output->bytes ?: "";
+        size_t begin = is_tail ? text_cut_off_begin(bytes, output->size) : 0;
+        size_t end = has_end ? output->size : text_cut_off_end(bytes, output->size);
+        return queue_attempt_add_output(attempt, key, bytes + begin, end > begin ? end - begin : 0, is_piece);
 }
 
 static int describe_finished(const StoreEntry *entry, OutputMode mode, json_object **ret) {

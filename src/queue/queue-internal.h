@@ -30,8 +30,8 @@ bool queue_divert(void *userdata, HttpRequest *request, const RequestContext *co
 bool queue_vouched(const char *secret, void *userdata);
 void queue_hand_over(Queue *queue);
 
-/* Ends the loop when the requests that can still be answered are. */
-void queue_end(Queue *queue);
+/* Ends the loop when all requests are answered, or when WITHIN_USEC are over. */
+void queue_end(Queue *queue, usec_t within_usec);
 
 /* Of a member: all that is stored is read (R: 1), or could not be. */
 void queue_loaded(Queue *queue, int r);

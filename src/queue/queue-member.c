@@ -17,6 +17,8 @@
 #define HOLD_MARGIN_USEC \
         (2 * USEC_PER_SEC) /* beyond the ttl: another member leads by then, if there is one */
 
+#define END_USEC (500 * USEC_PER_MSEC) /* for last answers to be told */
+
 /* It takes its leave first, as far as the database answers: otherwise the others might wait for a member that
  * is not there any more. */
 static void begin_anew(Queue *queue, const char *why) {
@@ -166,10 +168,7 @@ static bool is_alone(const Queue *queue) {
 static void on_left(void *userdata) {
         Queue *queue = userdata;
         forwarder_end(queue->forwarder);
-        if (queue->begins_anew)
-                (void) sd_event_exit(queue->daemon.event, 0);
-        else
-                queue_end(queue);
+        queue_end(queue, END_USEC);
 }
 
 static void answer_waiters(Task *task, void *userdata) {

@@ -282,27 +282,46 @@ static int reload(void *userdata) {
 
 /* ── stop ── */
 
+static int on_end_look(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void look_for_end(Queue *queue) {
+        int r = loop_set_timer(
+                        queue->daemon.event,
+                        &queue->end_source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), END_LOOK_USEC),
+                        on_end_look,
+                        queue,
+                        "queue-end");
+        if (r < 0)
+                (void) sd_event_exit(queue->daemon.event, 0);
+}
+
+static int on_end_look(sd_event_source *source, uint64_t usec, void *userdata) {
+        Queue *queue = userdata;
+        if (http_server_n_unanswered(queue->daemon.http) == 0)
+                return sd_event_exit(queue->daemon.event, 0);
+        look_for_end(queue);
+        return 0;
+}
+
 static int on_stop_late(sd_event_source *source, uint64_t usec, void *userdata) {
         Queue *queue = userdata;
         return sd_event_exit(queue->daemon.event, 0);
 }
 
-static int on_end(sd_event_source *source, uint64_t usec, void *userdata) {
-        queue_end(userdata);
-        return 0;
+static void end_within(Queue *queue, usec_t within_usec) {
+        (void) loop_set_timer(
+                        queue->daemon.event,
+                        &queue->stop_source,
+                        usec_add(usec_now(CLOCK_BOOTTIME), within_usec),
+                        on_stop_late,
+                        queue,
+                        "queue-stop");
 }
 
-void queue_end(Queue *queue) {
-        bool idle = http_server_n_unanswered(queue->daemon.http) == 0;
-        int r = idle ? sd_event_exit(queue->daemon.event, 0) :
-                       loop_set_timer(queue->daemon.event,
-                                      &queue->end_source,
-                                      usec_add(usec_now(CLOCK_BOOTTIME), END_LOOK_USEC),
-                                      on_end,
-                                      queue,
-                                      "queue-end");
-        if (r < 0)
-                (void) sd_event_exit(queue->daemon.event, 0);
+void queue_end(Queue *queue, usec_t within_usec) {
+        end_within(queue, within_usec);
+        look_for_end(queue); /* not at once: what was answered is still to be sent */
 }
 
 /* Gives leases back as far as nothing runs under them, and ends the loop. Tasks go on at their runners. */
@@ -317,13 +336,7 @@ static void stop(void *userdata, bool again) {
                 queue_hand_over(queue);
         else
                 queue_update_permissions(queue);
-        (void) loop_set_timer(
-                        queue->daemon.event,
-                        &queue->stop_source,
-                        usec_add(usec_now(CLOCK_BOOTTIME), STOP_USEC),
-                        on_stop_late,
-                        queue,
-                        "queue-stop");
+        end_within(queue, STOP_USEC);
 }
 
 static const DaemonProgram queue_program = {

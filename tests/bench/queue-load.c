@@ -137,16 +137,38 @@ static void start_next(Load *load, Connection *connection) {
         send_submission(load, connection);
 }
 
+/* Joins the chunks that a body comes in from a member that hands it on; false: there are more to come. */
+static bool join_chunks(Text *answer, size_t at) {
+        static const char last[] = "\r\n0\r\n\r\n";
+        size_t to = at;
+        if (answer->size < at + strlen(last) || !streq(answer->data + answer->size - strlen(last), last))
+                return false;
+        while (at < answer->size) {
+                char *chunk;
+                size_t size = strtoul(answer->data + at, &chunk, 16);
+                size_t begin = (size_t) (chunk - answer->data) + strlen("\r\n");
+                if (size == 0 || begin + size > answer->size)
+                        break;
+                memmove(answer->data + to, answer->data + begin, size);
+                to += size;
+                at = begin + size + strlen("\r\n");
+        }
+        answer->size = to;
+        answer->data[to] = '\0';
+        return true;
+}
+
 /* Whether ANSWER is complete, with its body. */
-static bool is_complete(const Text *answer) {
+static bool is_complete(Text *answer) {
         const char *end = strstr(answer->data, "\r\n\r\n");
         const char *line = end ? strcasestr(answer->data, "\r\nContent-Length:") : NULL;
         if (!end)
                 return false;
+        size_t body_at = (size_t) (end - answer->data) + strlen("\r\n\r\n");
         if (!line || line > end)
-                fail("no Content-Length in", answer->data);
+                return join_chunks(answer, body_at);
         size_t body_size = strtoul(line + strlen("\r\nContent-Length:"), NULL, 10);
-        return answer->size >= (size_t) (end - answer->data) + strlen("\r\n\r\n") + body_size;
+        return answer->size >= body_at + body_size;
 }
 
 static uint64_t n_occurrences(const char *text, const char *what) {

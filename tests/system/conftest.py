@@ -34,7 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "serial: changes what all tests share, so it runs alone",
         "kernel: another kernel or version of cgroups may make a difference, so the virtual machine runs it too",
         "local: looks into the file in which a queue has its tasks",
-        "plain: not for sanitizers, as it measures, needs what they take, or repeats at length what others do once",
+        "plain: not for sanitizers, as it measures, waits most of its time, needs what they take, or repeats at length what "
+        "others do once",
     ):
         config.addinivalue_line("markers", marker)
 

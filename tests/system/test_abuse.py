@@ -307,6 +307,7 @@ def test_dripping_does_not_hold_a_connection(runner: Runner) -> None:
             assert statuses(answer) == [408], name
 
 
+@pytest.mark.plain
 def test_a_slow_but_steady_body_is_taken(shared: Runner) -> None:
     """Lost: clients on a slow line, whose request takes longer than the time for a short one."""
     id = task_id("slow")

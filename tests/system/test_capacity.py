@@ -238,6 +238,7 @@ def test_a_small_task_passes_a_large_one_that_does_not_fit(
     assert runner.wait(also_two)["succeeded"]
 
 
+@pytest.mark.plain
 def test_a_large_task_is_not_passed_for_ever(start_runner: Callable[..., Runner]) -> None:
     """Lost: a steady stream of small tasks would keep a large one waiting without end."""
     runner = start_runner({"capacity_overrides": {"cores": 2, "memory_mb": 8192}})

@@ -123,6 +123,7 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return call(), time.monotonic() - start
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("ahead", [DAY, -DAY], ids=["forwards", "backwards"])
 def test_a_jump_of_the_wall_clock_changes_no_duration(
     start_runner: Callable[..., Runner], clock: Clock, ahead: int
@@ -179,6 +180,7 @@ def test_a_jump_of_the_wall_clock_changes_no_duration(
         assert found and 0 <= float(found[1]) < DAY / 2
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("ahead", [DAY, -DAY], ids=["forwards", "backwards"])
 def test_a_lease_ends_in_its_time_whatever_the_wall_clock_says(
     start_runner: Callable[..., Runner], clock: Clock, ahead: int

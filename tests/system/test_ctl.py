@@ -170,6 +170,7 @@ def test_ctrl_c_works_while_nobody_reads(daemon: Runner) -> None:
     assert finish(process)[0] == 143
 
 
+@pytest.mark.plain
 def test_a_second_ctrl_c_leaves(daemon: Runner) -> None:
     """Lost: a terminal held by a task that does not mind SIGTERM."""
     id = task_id()

@@ -125,6 +125,7 @@ def test_a_listener_hears_at_once_that_it_is_connected(runner: Runner) -> None:
         assert listener.answer.getheader("Content-Type") == "text/event-stream"
 
 
+@pytest.mark.plain
 def test_a_quiet_stream_shows_every_15_seconds_that_it_lives(runner: Runner) -> None:
     """Lost: proxies and clients would give up on a runner on which nothing happens."""
     with Listener(runner) as listener:

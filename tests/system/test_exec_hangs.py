@@ -112,6 +112,7 @@ def test_a_command_that_does_not_begin_says_so_and_goes_on_when_it_can(runner: R
     assert (attempt["result"], attempt["start_time"] is not None) == ("success", True), attempt
 
 
+@pytest.mark.plain
 def test_the_time_that_a_command_takes_to_begin_counts_to_its_timeout(runner: Runner) -> None:
     """Lost: what a time limit is for, which is how long the resources are taken."""
     with held_up("sleep") as (path, allow):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from bedlib import ROOMY, SLOWNESS, Queue, await_that, open_folder, run, task_id, unit_property
@@ -118,6 +119,7 @@ def test_a_drained_queue_takes_and_starts_nothing(start_runner: Starter, start_q
     assert queue.wait(waiting)["state"] == "completed"
 
 
+@pytest.mark.plain
 def test_results_are_kept_by_number_and_age(start_runner: Starter, start_queue: Starter) -> None:
     """Lost: the disk, to results that nobody wants any more."""
     runner = start_runner(ROOMY)

@@ -260,6 +260,7 @@ def test_a_scope_that_systemd_is_asked_to_clear_is_cleared(runner: Upgradable) -
     await_nothing_left(id, id2)
 
 
+@pytest.mark.plain
 def test_a_result_stays_for_as_long_as_it_would_have(start_upgradable: Starter) -> None:
     ttl = int(10 * SLOWNESS)
     runner = start_upgradable({"result_ttl": ttl})
