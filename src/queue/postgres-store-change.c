@@ -91,18 +91,20 @@ const PostgresStatement store_write_statements[] = {
         [WRITE_WORKER_DELETE] = { "DELETE FROM workers WHERE worker_id = $1" },
         [WRITE_FACT] = { "INSERT INTO facts (key, value) VALUES ($1, $2) "
                          "ON CONFLICT (key) DO UPDATE SET value = excluded.value" },
-        /* The oldest: as many as are too old, or as are too many. */
-        [WRITE_PRUNE] = { "WITH old AS MATERIALIZED (SELECT seq FROM tasks WHERE finish_usec > 0 "
-                          "ORDER BY finish_usec, seq LIMIT least($3, greatest(0, "
-                          "(SELECT count(*) FROM tasks WHERE finish_usec > 0 AND finish_usec < $2), "
-                          "(SELECT count(*) FROM tasks WHERE finish_usec > 0) - $1))), "
+        /* The oldest: as many as are too old, or as are too many, which is counted if $4 does not say it. */
+        [WRITE_PRUNE] = { "WITH many AS MATERIALIZED (SELECT CASE WHEN $4::bigint > 0 THEN $4 ELSE greatest(0, "
+                          "(SELECT count(*) FROM tasks WHERE finish_usec > 0) - $1) END AS n), "
+                          "old AS MATERIALIZED (SELECT seq FROM tasks WHERE finish_usec > 0 "
+                          "ORDER BY finish_usec, seq LIMIT least($3, greatest((SELECT n FROM many), "
+                          "(SELECT count(*) FROM (SELECT FROM tasks WHERE finish_usec > 0 "
+                          "AND finish_usec < $2 LIMIT $3) aged)))), "
                           "task AS (DELETE FROM tasks t USING old WHERE t.seq = old.seq), "
                           "spec AS (DELETE FROM specs t USING old WHERE t.seq = old.seq), "
                           "label AS (DELETE FROM labels t USING old WHERE t.seq = old.seq), "
                           "attempt AS (DELETE FROM attempts t USING old WHERE t.seq = old.seq), "
                           "output AS (DELETE FROM outputs t USING old WHERE t.seq = old.seq), "
                           "dependency AS (DELETE FROM dependencies t USING old WHERE t.seq = old.seq) "
-                          "SELECT count(*) FROM old" },
+                          "SELECT count(*), greatest(0, (SELECT n FROM many) - count(*)) FROM old" },
 };
 const size_t store_n_write_statements = sizeof(store_write_statements) / sizeof(*store_write_statements);
 static_assert(sizeof(store_write_statements) / sizeof(*store_write_statements) == _WRITE_STATEMENT_MAX,
@@ -331,10 +333,12 @@ static uint64_t limited(uint64_t value) {
 }
 
 static int send_prune(const Target *target, const StoreWrite *write) {
+        const StoreWriter *writer = &write->store->writer;
         Binder row = binder(target, WRITE_PRUNE);
         bind_number(&row, limited(write->prune_keep));
         bind_number(&row, limited(write->prune_before_usec));
         bind_number(&row, limited(write->prune_limit));
+        bind_number(&row, writer->prune_keep == write->prune_keep ? writer->prune_excess : 0);
         return binder_send(&row);
 }
 
@@ -343,8 +347,13 @@ int store_send_write(Postgres *postgres, StoreWrite *write, PostgresDone done) {
         int r = 0;
         if (!write->batch)
                 return send_prune(&target, write);
-        for (const StoreChange *change = write->batch->first; r >= 0 && change; change = change->next)
+        for (const StoreChange *change = write->batch->first; r >= 0 && change; change = change->next) {
+                if (change->type == STORE_DELETE_TASK || change->type == STORE_RETRY_TASK)
+                        write->takes_results = true;
                 r = send_change(&target, change);
+        }
+        if (write->takes_results) /* for what prunes behind it in the same group */
+                write->store->writer.prune_excess = 0;
         return r;
 }
 

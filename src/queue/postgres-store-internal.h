@@ -40,6 +40,7 @@ struct StoreWrite {
         size_t bytes;
         usec_t prune_before_usec;
         uint64_t prune_keep, prune_limit;
+        bool takes_results; /* it deletes or retries tasks */
         StoreDone done;
         void *userdata;
         PostgresStore *store; /* weak */
@@ -65,6 +66,10 @@ typedef struct StoreWriter {
         int refusal;         /* of the last write, if it was refused */
         bool warned;         /* that a failover would be risky */
         size_t pending_bytes;
+        /* By so many more than prune_keep the last pruning has left, for the next one: to count a million
+         * results takes longer than to delete some. 0: they are to be counted. May be too low, but never too
+         * high. */
+        uint64_t prune_keep, prune_excess;
         sd_event_source *pump_source;
 } StoreWriter;
 
@@ -120,8 +125,8 @@ int store_send_begin(Postgres *postgres, uint64_t epoch, PostgresDone done, void
 int store_send_is_risky(Postgres *postgres, PostgresDone done, void *userdata);
 int store_send_fence(Postgres *postgres, uint64_t epoch, uint64_t number, PostgresDone done, void *userdata);
 
-/* Sends the statements of all changes of WRITE's batch, or those that prune. DONE is called for each of them,
- * with WRITE. */
+/* Sends the statements of all changes of WRITE's batch, or those that prune, which tell how many they have
+ * deleted, and how many there are still too many. DONE is called for each of them, with WRITE. */
 int store_send_write(Postgres *postgres, StoreWrite *write, PostgresDone done);
 
 /* postgres-store-read.c: what all reads have in common. */

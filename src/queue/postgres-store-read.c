@@ -47,14 +47,15 @@ static const PostgresStatement statements[] = {
         [READ_NEWEST_RESULT] = { "SELECT max(finish_usec) FROM tasks WHERE finish_usec > 0" },
         [READ_WORKERS] = { "SELECT worker_id, disabled, joined, leaving, url, before_url, token "
                            "FROM workers ORDER BY worker_id" },
-        /* Each state by its index. */
+        /* Each state by its index, which only has this order: by another one, all of other states that are in
+         * between would be looked at, a million maybe. */
         [READ_LIVE] = { "SELECT " TASK_COLUMNS ", t.spec, " ATTEMPT_COLUMNS ", t.n FROM ("
                         "SELECT t.*, s.spec, count(*) OVER () AS n, sum(octet_length(s.spec)) OVER "
                         "(ORDER BY t.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes FROM ("
-                        "(SELECT * FROM tasks WHERE state = 'queued' AND seq > $1 ORDER BY seq "
-                        "LIMIT " LOAD_ROWS ") UNION ALL "
-                        "(SELECT * FROM tasks WHERE state = 'running' AND seq > $1 ORDER BY seq "
-                        "LIMIT " LOAD_ROWS ") ORDER BY seq LIMIT " LOAD_ROWS ") t "
+                        "(SELECT * FROM tasks WHERE (state, seq) > ('queued', $1) AND state <= 'queued' "
+                        "ORDER BY state, seq LIMIT " LOAD_ROWS ") UNION ALL "
+                        "(SELECT * FROM tasks WHERE (state, seq) > ('running', $1) AND state <= 'running' "
+                        "ORDER BY state, seq LIMIT " LOAD_ROWS ") ORDER BY seq LIMIT " LOAD_ROWS ") t "
                         "LEFT JOIN specs s ON s.seq = t.seq) t "
                         "LEFT JOIN LATERAL (SELECT * FROM attempts WHERE attempts.seq = t.seq "
                         "ORDER BY number DESC LIMIT 1) a ON true "

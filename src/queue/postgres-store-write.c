@@ -160,8 +160,12 @@ static void on_group_done(int r, const PostgresResult *result, void *userdata) {
 static void on_statement_done(int r, const PostgresResult *result, void *userdata) {
         StoreWrite *write = userdata;
         StoreWriter *writer = &write->store->writer;
-        if (r >= 0 && !write->batch)
+        if (r >= 0 && !write->batch) {
                 write->result = (int) postgres_result_i64(result, 0, 0);
+                writer->prune_keep = write->prune_keep;
+                writer->prune_excess = postgres_result_u64(result, 0, 1);
+        } else if (r >= 0 && write->takes_results)
+                writer->prune_excess = 0;
         else if (r < 0 && r != -ECANCELED && !writer->culprit)
                 writer->culprit = write;
 }

@@ -31,6 +31,9 @@ GOALS = {
     # Of the queue over PostgreSQL: beside that with a local file, or tasks per second.
     "accepted in batches with PostgreSQL, one member": Goal(5000, of="value"),
     "whole cycles with PostgreSQL, one member": Goal(0.6),
+    # With a million tasks that wait and a million that have finished, beside a thousand of each.
+    "accepted in batches with PostgreSQL, a million waiting and finished": Goal(0.8),
+    "whole cycles with PostgreSQL, a million waiting and finished": Goal(0.8),
     "placement among 10000 workers, median": Goal(50, of="value"),
     "placement among 100000 workers, median": Goal(1000, of="value"),
     # What was measured when these were set, and a quarter more: 6.8 and 11.1 MB; 2 to 4 wake-ups, two of them

@@ -58,14 +58,14 @@ class _Fake:
 
 
 @contextlib.contextmanager
-def fake_runners(bed: Bed, n: int) -> Iterator[dict[str, _Fake]]:
+def fake_runners(bed: Bed, n: int, first_port: int = FAKE_FIRST_PORT) -> Iterator[dict[str, _Fake]]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    command = [bed.tools / "fake-runners", str(FAKE_FIRST_PORT), str(n)]
+    command = [bed.tools / "fake-runners", str(first_port), str(n)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == "ready\n"
-        yield {f"w{i:04}": _Fake(FAKE_FIRST_PORT + i) for i in range(n)}
+        yield {f"w{i:04}": _Fake(first_port + i) for i in range(n)}
         process.stdin.close()
 
 
@@ -92,7 +92,7 @@ def _cpu_seconds(server: Runner) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory_bytes(server: Runner, name: str = "VmRSS") -> int:
+def memory_bytes(server: Runner, name: str = "VmRSS") -> int:
     status = Path(f"/proc/{server.main_pid}/status").read_text()
     found = re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE)
     assert found
@@ -195,12 +195,12 @@ def _fake_cycles(bed: Bed, n_workers: int, n: int) -> tuple[float, float, float]
     with fake_runners(bed, n_workers) as workers, queue_of(workers) as queue:
         load(bed, queue, "batch", BATCH, 1)
         await_finished(BATCH)
-        cpu, memory = _cpu_seconds(queue), _memory_bytes(queue)
+        cpu, memory = _cpu_seconds(queue), memory_bytes(queue)
         begin = time.monotonic()
         load(bed, queue, "batch", n, 1)
         await_finished(BATCH + n)
         took = time.monotonic() - begin
-        return n / took, (_cpu_seconds(queue) - cpu) / n, (_memory_bytes(queue, "VmHWM") - memory) / n
+        return n / took, (_cpu_seconds(queue) - cpu) / n, (memory_bytes(queue, "VmHWM") - memory) / n
 
 
 def _waiting_rows(bed: Bed) -> list[Row]:
@@ -209,9 +209,9 @@ def _waiting_rows(bed: Bed) -> list[Row]:
     with fake_runners(bed, 1) as workers, queue_of(workers) as queue:
         queue.put("/api/v1/workers/w0000", json={"disabled": True})
         load(bed, queue, "batch", BATCH, 1)
-        memory = _memory_bytes(queue)
+        memory = memory_bytes(queue)
         load(bed, queue, "batch", n, 4)
-        per_task = (_memory_bytes(queue) - memory) / n
+        per_task = (memory_bytes(queue) - memory) / n
         queue.stop()
         begin = time.monotonic()
         queue.start()

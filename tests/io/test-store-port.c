@@ -983,8 +983,32 @@ static void the_oldest_results_are_pruned(void **state) {
         check_list(fixture, &filter, "t1! t2! t3! t4! t5! t6! live ");
         assert_int_equal(prune(fixture, 0, 2, 3), 3);
         check_list(fixture, &filter, "t1! t2! t3! live ");
-        assert_int_equal(prune(fixture, USEC_INFINITY, 0, 100), 3);
+        assert_int_equal(prune(fixture, 0, 2, 3), 1);
+        check_list(fixture, &filter, "t1! t2! live ");
+        assert_int_equal(prune(fixture, USEC_INFINITY, 0, 100), 2);
         check_list(fixture, &filter, "live ");
+}
+
+static void what_is_forgotten_while_results_are_pruned_counts(void **state) {
+        const Fixture *fixture = *state;
+        char id[8];
+        uint64_t last = 0;
+        for (usec_t i = 1; i <= 8; i++) {
+                (void) snprintf(id, sizeof(id), "t%" PRIu64, i);
+                last = put_task(fixture, id, NULL);
+                finish_task(fixture, last, STORED_COMPLETED, i);
+        }
+        StoreFilter filter = { .state = -1, .limit = 100, .bytes_max = SIZE_MAX };
+        assert_int_equal(prune(fixture, 0, 4, 2), 2);
+        StoreBatch *batch = batch_new();
+        assert_int_equal(store_batch_delete_task(batch, last), 0);
+        assert_int_equal(commit(fixture, batch), 0);
+        assert_int_equal(prune(fixture, 0, 4, 2), 1);
+        check_list(fixture, &filter, "t4! t5! t6! t7! ");
+        assert_int_equal(prune(fixture, 0, 4, 2), 0);
+        assert_int_equal(prune(fixture, 0, 1, 2), 2);
+        assert_int_equal(prune(fixture, 0, 2, 2), 0); /* may keep more than before */
+        check_list(fixture, &filter, "t6! t7! ");
 }
 
 static void workers_and_facts_are_replaced(void **state) {
@@ -1345,6 +1369,7 @@ static const NamedTest common[] = {
         NAMED(a_task_that_is_retried_begins_anew),
         NAMED(what_is_deleted_leaves_nothing),
         NAMED(the_oldest_results_are_pruned),
+        NAMED(what_is_forgotten_while_results_are_pruned_counts),
         NAMED(workers_and_facts_are_replaced),
         NAMED(all_that_is_live_is_loaded_in_order),
         NAMED(numbers_are_never_given_twice),
