@@ -114,16 +114,62 @@ static int connect_errno(const PGconn *connection) {
         return PQconnectionUsedPassword(connection) ? -EACCES : -ECONNREFUSED;
 }
 
-static int check_conninfo(PostgresConnecting *connecting) {
+/* Where the servers are, as in conninfo: lists, with commas in between. NULL: not said there. */
+typedef struct Hosts {
+        char *host, *hostaddr, *port;
+} Hosts;
+
+static void hosts_done(Hosts *hosts) {
+        free(hosts->host);
+        free(hosts->hostaddr);
+        free(hosts->port);
+}
+
+static int read_hosts(PostgresConnecting *connecting, Hosts *ret) {
         char *message = NULL;
         PQconninfoOption *parsed = PQconninfoParse(connecting->conninfo, &message);
-        if (parsed) {
-                PQconninfoFree(parsed);
-                return 0;
-        }
-        int r = refuse(connecting, message ? -EINVAL : -ENOMEM, message ?: strerror(ENOMEM));
+        int r = parsed          ? 0 :
+                        message ? refuse(connecting, -EINVAL, message) :
+                                  refuse(connecting, -ENOMEM, strerror(ENOMEM));
         PQfreemem(message);
+        for (const PQconninfoOption *option = parsed; r >= 0 && option && option->keyword; option++) {
+                char **copy = streq(option->keyword, "host")       ? &ret->host :
+                                streq(option->keyword, "hostaddr") ? &ret->hostaddr :
+                                streq(option->keyword, "port")     ? &ret->port :
+                                                                     NULL;
+                if (copy && option->val && !(*copy = strdup(option->val)))
+                        r = -ENOMEM;
+        }
+        PQconninfoFree(parsed);
         return r;
+}
+
+static size_t count_items(const char *list) {
+        size_t n = 1;
+        for (; list && *list; list++)
+                n += *list == ',';
+        return n;
+}
+
+/* The first item comes last; a list of one, which may stand for all hosts, stays. */
+static int rotate_list(char **list) {
+        const char *comma = *list ? strchr(*list, ',') : NULL;
+        char *rotated;
+        if (!comma)
+                return 0;
+        int r = text_format(&rotated, "%s,%.*s", comma + 1, (int) (comma - *list), *list);
+        if (r < 0)
+                return r;
+        free(*list);
+        *list = rotated;
+        return 0;
+}
+
+static int rotate_hosts(Hosts *hosts) {
+        int r = rotate_list(&hosts->host);
+        if (r >= 0)
+                r = rotate_list(&hosts->hostaddr);
+        return r < 0 ? r : rotate_list(&hosts->port);
 }
 
 static void ignore_notice(void *userdata, const PGresult *notice) {
@@ -131,13 +177,7 @@ static void ignore_notice(void *userdata, const PGresult *notice) {
 
 /* What stands before the string is overridden by it, what stands behind overrides it. A host that is gone
  * says nothing: the kernel finds out by itself. */
-static int server_connect(PostgresConnecting *connecting) {
-        _cleanup_(text_done) Text password = {};
-        int r = check_conninfo(connecting);
-        if (r >= 0)
-                r = read_password(connecting, &password);
-        if (r < 0)
-                return r;
+static int try_hosts(PostgresConnecting *connecting, const Hosts *hosts, const char *password) {
         const char *const parameters[][2] = {
                 { "connect_timeout", HOST_SEC },
                 { "target_session_attrs", "read-write" },
@@ -146,9 +186,12 @@ static int server_connect(PostgresConnecting *connecting) {
                 { "keepalives_count", "3" },
                 { "tcp_user_timeout", "5000" }, /* ms */
                 { "dbname", connecting->conninfo },
+                { "host", hosts->host },
+                { "hostaddr", hosts->hostaddr },
+                { "port", hosts->port },
                 { "client_encoding", "UTF8" },
                 { "fallback_application_name", connecting->application_name },
-                { "password", password.data },
+                { "password", password },
         };
         enum {
                 N = sizeof(parameters) / sizeof(*parameters)
@@ -159,15 +202,37 @@ static int server_connect(PostgresConnecting *connecting) {
                         names[n] = parameters[i][0];
                         values[n++] = parameters[i][1];
                 }
+        PQfinish(connecting->connection);
         connecting->connection = PQconnectdbParams(names, values, 1);
         if (!connecting->connection)
                 return -ENOMEM;
-        if (PQstatus(connecting->connection) != CONNECTION_OK)
-                return refuse(connecting,
-                              connect_errno(connecting->connection),
-                              PQerrorMessage(connecting->connection));
-        (void) PQsetNoticeReceiver(connecting->connection, ignore_notice, NULL);
-        return 0;
+        if (PQstatus(connecting->connection) == CONNECTION_OK)
+                return 0;
+        return refuse(connecting,
+                      connect_errno(connecting->connection),
+                      PQerrorMessage(connecting->connection));
+}
+
+/* Of several hosts libpq (15, 17) tries the next one only if it could not connect to the first at all. One
+ * that accepts and then breaks off, as a proxy does before a server that is gone, ends its search: so it
+ * begins at each of them. */
+static int server_connect(PostgresConnecting *connecting) {
+        _cleanup_(text_done) Text password = {};
+        _cleanup_(hosts_done) Hosts hosts = {};
+        int r = read_hosts(connecting, &hosts);
+        if (r >= 0)
+                r = read_password(connecting, &password);
+        if (r < 0)
+                return r;
+        size_t n = count_items(hosts.hostaddr ?: hosts.host);
+        r = try_hosts(connecting, &hosts, password.data);
+        for (size_t i = 1; r < 0 && i < n && usec_now(CLOCK_BOOTTIME) < connecting->deadline_usec; i++) {
+                int error = rotate_hosts(&hosts);
+                r = error < 0 ? error : try_hosts(connecting, &hosts, password.data);
+        }
+        if (r >= 0)
+                (void) PQsetNoticeReceiver(connecting->connection, ignore_notice, NULL);
+        return r;
 }
 
 /* ── one statement after the other, until the deadline ── */

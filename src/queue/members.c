@@ -20,7 +20,8 @@
 #include "io/random-id.h"
 #include "queue/postgres-schema.h"
 
-#define CHANNEL "daggyd_lead"
+#define CHANNEL      "daggyd_lead"
+#define CONNECT_USEC (10 * USEC_PER_SEC) /* some hosts may have to be waited for before one answers */
 
 typedef enum Statement {
         BEAT,
@@ -392,7 +393,7 @@ static int connect_now(Members *members) {
                                         .setup = members->setup,
                                         .statements = statements,
                                         .n_statements = _STATEMENT_MAX,
-                                        .connect_usec = ttl_usec,
+                                        .connect_usec = CONNECT_USEC,
                                         .answer_usec = ttl_usec / 4,
                                         .connected = on_connected,
                                         .lost = on_lost,

@@ -2,14 +2,18 @@
 
 /* With a real server: answers come to whom they belong, and every way to fail is told once. */
 
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "../unit/test.h"
 #include "base/text.h"
+#include "io/http-server.h"
 #include "io/loop.h"
 #include "io/postgres-result.h"
 #include "postgres-server.h"
@@ -366,6 +370,38 @@ static void a_password_is_read_from_its_file(void **state) {
         (void) postgres_server_run(&server, "postgres", "DROP ROLE secret");
 }
 
+/* Accepts each connection and breaks it off, as a proxy does before a server that is gone; until it is shut
+ * down. */
+static void *break_off(void *userdata) {
+        const int *listener = userdata;
+        for (int fd; (fd = accept4(*listener, NULL, NULL, SOCK_CLOEXEC)) >= 0;)
+                (void) close(fd);
+        return NULL;
+}
+
+static void a_host_that_breaks_off_does_not_hide_the_next_one(void **state) {
+        Fixture *fixture = *state;
+        PostgresOptions options = options_of(fixture);
+        _cleanup_(freep) char *conninfo = NULL;
+        pthread_t thread;
+        uint16_t port;
+        int listener = http_listen_tcp("127.0.0.1", 0, &port);
+        assert_true(listener >= 0);
+        assert_int_equal(fcntl(listener, F_SETFL, 0), 0); /* blocking */
+        assert_int_equal(pthread_create(&thread, NULL, break_off, &listener), 0);
+        assert_int_equal(
+                        text_format(&conninfo,
+                                    "host=127.0.0.1,%s port=%u,5432 dbname=postgres user=daggyd",
+                                    server.folder,
+                                    port),
+                        0);
+        options.conninfo = conninfo;
+        connect_with(fixture, &options);
+        assert_int_equal(shutdown(listener, SHUT_RDWR), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(close(listener), 0);
+}
+
 static void a_server_that_is_silent_is_given_up(void **state) {
         Fixture *fixture = *state;
         PostgresOptions options = options_of(fixture);
@@ -471,6 +507,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(others_are_heard, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_connection_that_cannot_be_made_is_told, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_password_is_read_from_its_file, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                                a_host_that_breaks_off_does_not_hide_the_next_one, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_server_that_is_silent_is_given_up, setup, teardown),
                 cmocka_unit_test_setup_teardown(
                                 an_answer_that_does_not_come_is_not_waited_for, setup, teardown),
