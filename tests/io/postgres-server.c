@@ -19,9 +19,10 @@
 #include "base/text.h"
 #include "base/usec.h"
 
-#define NOBODY       65534
-#define START_USEC   (60 * USEC_PER_SEC)
-#define CHILDREN_MAX 256
+#define NOBODY        65534
+#define ARGUMENTS_MAX 32
+#define START_USEC    (60 * USEC_PER_SEC)
+#define CHILDREN_MAX  256
 
 bool postgres_server_find(PostgresServer *server) {
         glob_t found = {};
@@ -37,8 +38,15 @@ bool postgres_server_find(PostgresServer *server) {
 }
 
 /* In the child. What it says goes to a file in the folder. */
+/* The programs look for each other beside the path that they were called by, or else in PATH, where they are
+ * not on Debian. */
 static _Noreturn void become(const PostgresServer *server, const char *name, const char *const *arguments) {
         char path[512];
+        const char *called[ARGUMENTS_MAX + 1] = { path };
+        for (size_t i = 1; arguments[i]; i++) {
+                assert_true(i < ARGUMENTS_MAX);
+                called[i] = arguments[i];
+        }
         (void) snprintf(path, sizeof(path), "%s/log", server->folder);
         if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setgid(NOBODY) < 0 || setuid(NOBODY) < 0))
                 _exit(126);
@@ -47,7 +55,7 @@ static _Noreturn void become(const PostgresServer *server, const char *name, con
         if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0 || chdir(server->folder) < 0)
                 _exit(126);
         (void) snprintf(path, sizeof(path), "%s/%s", server->binaries, name);
-        (void) execv(path, (char *const *) arguments);
+        (void) execv(path, (char *const *) called);
         _exit(127);
 }
 
