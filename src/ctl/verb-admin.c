@@ -244,36 +244,35 @@ static int add_member(Table *table, json_object *item) {
         return table_add(table, cells);
 }
 
-int verb_members(Session *session, char **arguments) {
-        static const char *const headers[] = { "ADDRESS", "STATE",   "ROLE", ">EPOCH",
-                                               "VERSION", "EXPIRES", "ID",   NULL };
+/* What a queue has a list of at PATH, a row for each by ADD; there must be HEADERS for its cells. */
+static int print_list(
+                Session *session,
+                const char *path,
+                const char *const *headers,
+                int (*add)(Table *table, json_object *item)) {
         _cleanup_(answer_done) Answer answer = {};
         _cleanup_(table_freep) Table *table = NULL;
-        int status = get_of_one(session, "/api/v1/members", NOT_A_QUEUE, &answer);
+        int status = get_of_one(session, path, NOT_A_QUEUE, &answer);
         if (status != 0)
                 return status;
         if (session->json)
                 return session_print_json(session, &answer);
         int r = table_new(headers, &table);
         for (size_t i = 0; r >= 0 && i < element_count(answer.json); i++)
-                r = add_member(table, element(answer.json, i));
+                r = add(table, element(answer.json, i));
         return r < 0 || print_table(table) < 0 ? SHELL_STATUS_REFUSED : 0;
+}
+
+int verb_members(Session *session, char **arguments) {
+        static const char *const headers[] = { "ADDRESS", "STATE",   "ROLE", ">EPOCH",
+                                               "VERSION", "EXPIRES", "ID",   NULL };
+        return print_list(session, "/api/v1/members", headers, add_member);
 }
 
 int verb_workers(Session *session, char **arguments) {
         static const char *const headers[] = { "ID",     "STATE", "PERMITTED", "LEASE", ">RUNNING",
                                                ">CORES", ">MB",   "FROM",      "URL",   NULL };
-        _cleanup_(answer_done) Answer answer = {};
-        _cleanup_(table_freep) Table *table = NULL;
-        int status = get_of_one(session, "/api/v1/workers", NOT_A_QUEUE, &answer);
-        if (status != 0)
-                return status;
-        if (session->json)
-                return session_print_json(session, &answer);
-        int r = table_new(headers, &table);
-        for (size_t i = 0; r >= 0 && i < element_count(answer.json); i++)
-                r = add_worker(table, element(answer.json, i));
-        return r < 0 || print_table(table) < 0 ? SHELL_STATUS_REFUSED : 0;
+        return print_list(session, "/api/v1/workers", headers, add_worker);
 }
 
 int verb_worker(Session *session, char **arguments) {
