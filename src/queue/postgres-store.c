@@ -210,10 +210,6 @@ const char *postgres_store_queue_id(const PostgresStore *store) {
         return store->reader.queue_id;
 }
 
-bool postgres_store_is_connected(const PostgresStore *store) {
-        return store->writer.session.is_ready && store->reader.session.is_ready;
-}
-
 /* ── the port ── */
 
 static int port_commit(void *userdata_store, StoreBatch *batch, StoreDone done, void *userdata) {

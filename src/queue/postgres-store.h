@@ -43,6 +43,3 @@ void postgres_store_retire(PostgresStore *store);
 
 /* 32 hexadecimal digits, made with the database. After ready(). */
 const char *postgres_store_queue_id(const PostgresStore *store);
-
-/* Whether the server answers now; if not, writes wait. */
-bool postgres_store_is_connected(const PostgresStore *store);
