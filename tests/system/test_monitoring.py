@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,12 +27,15 @@ SCHEMA = json.loads((ROOT / "tests/monitoring/dashboard.schema.json").read_text(
 
 RULES = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+# Debian 12 has none by itself: tests/bed/install-packages takes it out of a larger package.
+PROMTOOL = shutil.which("promtool", path="/usr/bin:/usr/local/bin") or "promtool"
+
 EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
 
 
 def promtool(*arguments: str) -> None:
     done = subprocess.run(
-        ["/usr/local/bin/promtool", *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300 * SLOWNESS
+        [PROMTOOL, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300 * SLOWNESS
     )
     assert done.returncode == 0, done.stdout
 
