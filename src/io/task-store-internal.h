@@ -60,17 +60,10 @@ struct StoreWrite {
         StoreCommitted callback;
         void *userdata;
         int result;
-        StoreWrite *next;
+        StoreWrite *prev, *next;
 };
 
 void store_write_free(StoreWrite *write);
-
-typedef struct WriteQueue {
-        StoreWrite *first, *last;
-} WriteQueue;
-
-void write_queue_append(WriteQueue *queue, StoreWrite *write);
-StoreWrite *write_queue_take_first(WriteQueue *queue);
 
 typedef struct StoreWriter {
         sqlite3 *db;
@@ -83,7 +76,7 @@ typedef struct StoreWriter {
         pthread_cond_t changed;
 
         /* Under the mutex: */
-        WriteQueue todo, done;
+        StoreWrite *todo, *done;
         bool stopping;
 
         int done_fd; /* eventfd: something is in done */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <utlist.h>
 
 #include "io/task-store-internal.h"
 
@@ -60,26 +61,6 @@ static const char *const statement_texts[] = {
 };
 _Static_assert(sizeof(statement_texts) / sizeof(*statement_texts) == _WRITE_STATEMENT_MAX,
                "a text for each statement");
-
-void write_queue_append(WriteQueue *queue, StoreWrite *write) {
-        write->next = NULL;
-        if (queue->last)
-                queue->last->next = write;
-        else
-                queue->first = write;
-        queue->last = write;
-}
-
-StoreWrite *write_queue_take_first(WriteQueue *queue) {
-        StoreWrite *write = queue->first;
-        if (!write)
-                return NULL;
-        queue->first = write->next;
-        if (!queue->first)
-                queue->last = NULL;
-        write->next = NULL;
-        return write;
-}
 
 void store_write_free(StoreWrite *write) {
         store_batch_free(write->batch);
@@ -422,10 +403,12 @@ static void store_group(StoreWriter *writer, StoreWrite *first, const StoreWrite
 }
 
 /* Hands back, in order, what was stored or not. */
-static void report(StoreWriter *writer, WriteQueue *taken, const StoreWrite *end) {
+static void report(StoreWriter *writer, StoreWrite **taken, const StoreWrite *end) {
         (void) pthread_mutex_lock(&writer->mutex);
-        while (taken->first != end)
-                write_queue_append(&writer->done, write_queue_take_first(taken));
+        for (StoreWrite *write; (write = *taken) != end;) {
+                DL_DELETE(*taken, write);
+                DL_APPEND(writer->done, write);
+        }
         (void) pthread_mutex_unlock(&writer->mutex);
         (void) eventfd_write(writer->done_fd, 1);
 }
@@ -434,16 +417,15 @@ static void *writer_main(void *userdata) {
         StoreWriter *writer = userdata;
         for (;;) {
                 (void) pthread_mutex_lock(&writer->mutex);
-                while (!writer->todo.first && !writer->stopping)
+                while (!writer->todo && !writer->stopping)
                         (void) pthread_cond_wait(&writer->changed, &writer->mutex);
-                WriteQueue taken = writer->todo;
-                writer->todo = (WriteQueue){};
+                StoreWrite *taken = TAKE_PTR(writer->todo);
                 (void) pthread_mutex_unlock(&writer->mutex);
-                if (!taken.first)
+                if (!taken)
                         return NULL;
-                while (taken.first) {
-                        const StoreWrite *end = group_end(taken.first);
-                        store_group(writer, taken.first, end);
+                while (taken) {
+                        const StoreWrite *end = group_end(taken);
+                        store_group(writer, taken, end);
                         report(writer, &taken, end);
                 }
         }
@@ -476,14 +458,15 @@ void store_writer_stop(StoreWriter *writer) {
         writer->started = false;
         (void) pthread_cond_destroy(&writer->changed);
         (void) pthread_mutex_destroy(&writer->mutex);
-        assert(!writer->todo.first);
+        assert(!writer->todo);
 }
 
 void store_writer_done(StoreWriter *writer) {
         store_writer_stop(writer);
-        StoreWrite *write;
-        while ((write = write_queue_take_first(&writer->done)))
+        StoreWrite *write, *next;
+        DL_FOREACH_SAFE(writer->done, write, next)
                 store_write_free(write);
+        writer->done = NULL;
         for (size_t i = 0; i < _WRITE_STATEMENT_MAX; i++)
                 sqlite_statement_finish(&writer->statements[i]);
         sqlite_statement_finish(&writer->begin);

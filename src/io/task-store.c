@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <utlist.h>
 
 #include "base/text.h"
 #include "io/loop.h"
@@ -191,13 +192,12 @@ static int on_done_io(sd_event_source *source, int fd, uint32_t revents, void *u
         eventfd_t count;
         (void) eventfd_read(fd, &count);
         (void) pthread_mutex_lock(&writer->mutex);
-        WriteQueue done = writer->done;
-        writer->done = (WriteQueue){};
+        StoreWrite *done = TAKE_PTR(writer->done);
         (void) pthread_mutex_unlock(&writer->mutex);
 
-        StoreWrite *write;
+        StoreWrite *write, *next;
         store->in_callback = true;
-        while ((write = write_queue_take_first(&done))) {
+        DL_FOREACH_SAFE(done, write, next) {
                 store->pending_bytes -= write->bytes;
                 if (write->callback)
                         write->callback(write->result, write->userdata);
@@ -271,7 +271,7 @@ static void hand_over(TaskStore *store, StoreWrite *write) {
         StoreWriter *writer = &store->writer;
         store->pending_bytes += write->bytes;
         (void) pthread_mutex_lock(&writer->mutex);
-        write_queue_append(&writer->todo, write);
+        DL_APPEND(writer->todo, write);
         (void) pthread_cond_signal(&writer->changed);
         (void) pthread_mutex_unlock(&writer->mutex);
 }

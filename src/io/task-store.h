@@ -32,9 +32,6 @@
 #include "core/store/store-batch.h"
 #include "core/store/store-record.h"
 
-#define STORE_PENDING_BYTES_MAX (64 * 1024 * 1024)
-#define STORE_PRUNE_MAX         1000
-
 typedef struct TaskStore TaskStore;
 
 /* Opens the store in DIRECTORY, which must exist, and makes an empty one if there is none; brings an older

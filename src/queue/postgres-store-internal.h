@@ -46,21 +46,17 @@ struct StoreWrite {
         PostgresStore *store; /* weak */
         int result;
         bool failed; /* by itself: the others of its group go without it */
-        StoreWrite *next;
+        StoreWrite *prev, *next;
 };
-
-typedef struct WriteQueue {
-        StoreWrite *first, *last;
-} WriteQueue;
 
 typedef struct StoreWriter {
         StoreSession session;
-        WriteQueue todo;
-        WriteQueue group; /* being written, in one transaction, or to be written again */
-        bool is_sent;     /* the group was, by the session that is */
-        uint64_t number;  /* of that write; 0: it was never sent */
-        uint64_t written; /* how many there were under this epoch */
-        size_t n_alone;   /* so many are written one by one, for one of them cannot be */
+        StoreWrite *todo;
+        StoreWrite *group; /* being written, in one transaction, or to be written again */
+        bool is_sent;      /* the group was, by the session that is */
+        uint64_t number;   /* of that write; 0: it was never sent */
+        uint64_t written;  /* how many there were under this epoch */
+        size_t n_alone;    /* so many are written one by one, for one of them cannot be */
         unsigned n_culprits;
         StoreWrite *culprit; /* the first of the group that failed */
         int refusal;         /* of the last write, if it was refused */

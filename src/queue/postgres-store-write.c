@@ -13,43 +13,22 @@
 #include <errno.h>
 #include <string.h>
 #include <syslog.h>
+#include <utlist.h>
 
 #include "base/log.h"
 #include "io/loop.h"
 #include "queue/moment.h"
 #include "queue/postgres-store-internal.h"
 
-#define PENDING_BYTES_MAX (64 * 1024 * 1024)
-#define GROUP_BYTES_MAX   (4 * 1024 * 1024) /* of one transaction, roughly */
-#define GROUP_WRITES_MAX  2000
-#define CULPRITS_MAX      8 /* after so many, one by one */
-#define PRUNE_MAX         1000
+#define GROUP_BYTES_MAX  (4 * 1024 * 1024) /* of one transaction, roughly */
+#define GROUP_WRITES_MAX 2000
+#define CULPRITS_MAX     8 /* after so many, one by one */
 
 static void group_send(PostgresStore *store);
 
 static void write_free(StoreWrite *write) {
         store_batch_free(write->batch);
         free(write);
-}
-
-static void queue_append(WriteQueue *queue, StoreWrite *write) {
-        write->next = NULL;
-        if (queue->last)
-                queue->last->next = write;
-        else
-                queue->first = write;
-        queue->last = write;
-}
-
-static StoreWrite *queue_take_first(WriteQueue *queue) {
-        StoreWrite *write = queue->first;
-        if (!write)
-                return NULL;
-        queue->first = write->next;
-        if (!queue->first)
-                queue->last = NULL;
-        write->next = NULL;
-        return write;
 }
 
 /* ── the outcome ── */
@@ -69,15 +48,13 @@ static void pump_later(PostgresStore *store) {
 /* The group is over: each of its batches is there, or has failed by itself. */
 static void group_tell(PostgresStore *store) {
         StoreWriter *writer = &store->writer;
-        WriteQueue group = writer->group;
-        StoreWrite *write;
-        writer->group = (WriteQueue){};
+        StoreWrite *group = TAKE_PTR(writer->group), *write, *next;
         writer->is_sent = false;
         writer->number = 0;
         writer->n_culprits = 0;
         if (writer->n_alone > 0)
                 writer->n_alone--;
-        while ((write = queue_take_first(&group)))
+        DL_FOREACH_SAFE(group, write, next)
                 write_tell(writer, write, write->result);
         pump_later(store);
 }
@@ -90,23 +67,18 @@ static void group_is_written(PostgresStore *store) {
 
 /* All but the first one go back to where they came from. */
 static void group_split(StoreWriter *writer) {
-        StoreWrite *first = queue_take_first(&writer->group);
-        for (const StoreWrite *write = writer->group.first; write; write = write->next)
+        StoreWrite *first = writer->group, *write;
+        DL_FOREACH(writer->group, write)
                 writer->n_alone++;
-        writer->n_alone++;
-        if (writer->group.last) {
-                writer->group.last->next = writer->todo.first;
-                writer->todo.first = writer->group.first;
-                if (!writer->todo.last)
-                        writer->todo.last = writer->group.last;
-        }
-        writer->group = (WriteQueue){};
-        queue_append(&writer->group, first);
+        DL_DELETE(writer->group, first);
+        DL_CONCAT(writer->group, writer->todo);
+        writer->todo = TAKE_PTR(writer->group);
+        DL_APPEND(writer->group, first);
 }
 
 static StoreWrite *group_only_one(const StoreWriter *writer) {
-        StoreWrite *found = NULL;
-        for (StoreWrite *write = writer->group.first; write; write = write->next) {
+        StoreWrite *found = NULL, *write;
+        DL_FOREACH(writer->group, write) {
                 if (!write->failed && found)
                         return NULL;
                 if (!write->failed)
@@ -171,7 +143,8 @@ static void on_statement_done(int r, const PostgresResult *result, void *userdat
 }
 
 static bool group_has_work(const StoreWriter *writer) {
-        for (const StoreWrite *write = writer->group.first; write; write = write->next)
+        const StoreWrite *write;
+        DL_FOREACH(writer->group, write)
                 if (!write->failed)
                         return true;
         return false;
@@ -197,7 +170,7 @@ static void group_send(PostgresStore *store) {
         writer->culprit = NULL;
         writer->is_sent = true;
         int r = store_send_fence(postgres, store->options.epoch, writer->number, NULL, NULL);
-        StoreWrite *write = writer->group.first;
+        StoreWrite *write = writer->group;
         for (; r >= 0 && write; write = write->next)
                 if (!write->failed) {
                         r = store_send_write(postgres, write, on_statement_done);
@@ -212,9 +185,10 @@ static void group_send(PostgresStore *store) {
 
 static void group_fill(StoreWriter *writer) {
         size_t bytes = 0, n = 0, n_max = writer->n_alone > 0 ? 1 : GROUP_WRITES_MAX;
-        while (writer->todo.first && n < n_max && bytes < GROUP_BYTES_MAX) {
-                StoreWrite *write = queue_take_first(&writer->todo);
-                queue_append(&writer->group, write);
+        while (writer->todo && n < n_max && bytes < GROUP_BYTES_MAX) {
+                StoreWrite *write = writer->todo;
+                DL_DELETE(writer->todo, write);
+                DL_APPEND(writer->group, write);
                 bytes += write->bytes;
                 n++;
         }
@@ -226,9 +200,9 @@ static int on_pump(sd_event_source *source, void *userdata) {
         StoreWriter *writer = &store->writer;
         if (store->over < 0 || !writer->session.is_ready || writer->is_sent)
                 return 0;
-        if (!writer->group.first)
+        if (!writer->group)
                 group_fill(writer);
-        if (writer->group.first)
+        if (writer->group)
                 group_send(store);
         return 0;
 }
@@ -238,7 +212,7 @@ static int on_pump(sd_event_source *source, void *userdata) {
 /* The last write under this epoch was NUMBER: is the group there? */
 static int group_find_out(PostgresStore *store, uint64_t number) {
         StoreWriter *writer = &store->writer;
-        bool was_sent = writer->group.first && writer->number > 0;
+        bool was_sent = writer->group && writer->number > 0;
         if (was_sent && number != writer->number && number + 1 != writer->number)
                 return -EUCLEAN;
         if (!was_sent && writer->session.was_ready && number != writer->written)
@@ -299,7 +273,7 @@ static int hand_over(PostgresStore *store, const StoreWrite *template) {
         *write = *template;
         write->store = store;
         writer->pending_bytes += write->bytes;
-        queue_append(&writer->todo, write);
+        DL_APPEND(writer->todo, write);
         pump_later(store);
         return 0;
 }
@@ -312,7 +286,7 @@ int store_commit(PostgresStore *store, StoreBatch *batch, StoreDone done, void *
                 return -ESTALE;
         if (batch->error < 0)
                 return batch->error;
-        if (bytes > PENDING_BYTES_MAX || writer->pending_bytes > PENDING_BYTES_MAX - bytes)
+        if (bytes > STORE_PENDING_BYTES_MAX || writer->pending_bytes > STORE_PENDING_BYTES_MAX - bytes)
                 return -ENOBUFS;
         int r = hand_over(
                         store,
@@ -328,7 +302,7 @@ int store_prune(PostgresStore *store,
                 uint64_t limit,
                 StoreDone done,
                 void *userdata) {
-        assert(limit > 0 && limit <= PRUNE_MAX);
+        assert(limit > 0 && limit <= STORE_PRUNE_MAX);
         if (store->over < 0 || store->is_retired)
                 return -ESTALE;
         return hand_over(
@@ -354,18 +328,20 @@ int postgres_writer_init(PostgresStore *store) {
 }
 
 void postgres_writer_fail(StoreWriter *writer) {
-        StoreWrite *write;
-        while ((write = queue_take_first(&writer->group)))
+        StoreWrite *write, *next;
+        DL_CONCAT(writer->group, writer->todo);
+        StoreWrite *all = TAKE_PTR(writer->group);
+        writer->todo = NULL;
+        DL_FOREACH_SAFE(all, write, next)
                 write_tell(writer, write, write->failed ? write->result : -ESTALE);
-        while ((write = queue_take_first(&writer->todo)))
-                write_tell(writer, write, -ESTALE);
 }
 
 void postgres_writer_done(StoreWriter *writer) {
-        StoreWrite *write;
+        StoreWrite *write, *next;
         event_source_dropp(&writer->pump_source);
-        while ((write = queue_take_first(&writer->group)))
+        DL_FOREACH_SAFE(writer->group, write, next)
                 write_free(write);
-        while ((write = queue_take_first(&writer->todo)))
+        DL_FOREACH_SAFE(writer->todo, write, next)
                 write_free(write);
+        writer->group = writer->todo = NULL;
 }

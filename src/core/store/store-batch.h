@@ -9,6 +9,10 @@
 
 #define STORE_OUTPUT_PIECE_MAX (1024 * 1024) /* bytes in one store_batch_append_output() */
 
+/* Of every store: so much may wait to be written, and so many tasks are forgotten at once. */
+#define STORE_PENDING_BYTES_MAX (64 * 1024 * 1024)
+#define STORE_PRUNE_MAX         1000
+
 typedef enum StoreChangeType {
         STORE_PUT_TASK,    /* a new task, with its labels; fails where its id or seq is there */
         STORE_UPDATE_TASK, /* what can change of a live task; fails where there is none */
