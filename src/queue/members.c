@@ -214,11 +214,10 @@ static void rearm(Members *members);
 
 static void note_trouble(Members *members, int r, const char *message) {
         char *trouble = NULL;
-        bool is_new = !members->trouble;
         if (!message || streq(message, ""))
                 message = strerror(r < 0 ? -r : EIO);
         (void) text_format(&trouble, "the database does not answer: %s", message);
-        if (is_new)
+        if (!streq_null(trouble, members->trouble))
                 log_line(LOG_WARNING, "Cannot reach the other members of the queue: %s", message);
         free(members->trouble);
         members->trouble = trouble;
@@ -565,12 +564,6 @@ const char *members_trouble(const Members *members) {
 
 bool members_may_lead(const Members *members, usec_t boottime_usec) {
         return membership_may_lead(&members->membership, boottime_usec);
-}
-
-void members_resign(Members *members) {
-        (void) membership_resign(&members->membership, usec_now(CLOCK_BOOTTIME));
-        note_self(members);
-        rearm(members);
 }
 
 void members_drain(Members *members) {

@@ -78,10 +78,6 @@ const char *members_trouble(const Members *members);
 /* Whether this one may still act as the leader: by its own clock nobody else can lead yet. */
 bool members_may_lead(const Members *members, usec_t boottime_usec);
 
-/* This member led, but its store says that it may not: it does not any more, without lost() being called. It
- * may be made to lead again, under another epoch. */
-void members_resign(Members *members);
-
 /* This member is about to end: it does not take the lead any more, and the others are told. If it leads, it
  * goes on. */
 void members_drain(Members *members);

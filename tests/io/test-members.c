@@ -349,20 +349,6 @@ static void a_lock_does_not_keep_a_member_from_living(void **state) {
         assert_true(await_leader(fixture, &leader) < USEC_PER_SEC);
 }
 
-static void one_that_resigns_leads_under_another_epoch(void **state) {
-        Fixture *fixture = *state;
-        size_t leader;
-        start(fixture, 0);
-        (void) await_leader(fixture, &leader);
-        uint64_t before = fixture->tellers[0].epoch;
-        fixture->tellers[0].epoch = 0;
-        members_resign(fixture->tellers[0].members);
-        assert_false(members_self(fixture->tellers[0].members)->leading);
-        assert_true(await_leader(fixture, &leader) < HASTE_USEC);
-        assert_int_equal(fixture->tellers[0].epoch, before + 1);
-        assert_int_equal(fixture->tellers[0].n_lost, 0);
-}
-
 static void one_that_drains_takes_nothing(void **state) {
         Fixture *fixture = *state;
         size_t leader;
@@ -468,7 +454,6 @@ int main(void) {
                                 a_session_that_hangs_is_replaced_and_does_no_harm, begin, end),
                 cmocka_unit_test_setup_teardown(a_server_that_crashes_is_waited_for, begin, end),
                 cmocka_unit_test_setup_teardown(a_lock_does_not_keep_a_member_from_living, begin, end),
-                cmocka_unit_test_setup_teardown(one_that_resigns_leads_under_another_epoch, begin, end),
                 cmocka_unit_test_setup_teardown(one_that_drains_takes_nothing, begin, end),
                 cmocka_unit_test_setup_teardown(the_living_know_one_another, begin, end),
                 cmocka_unit_test_setup_teardown(forged_rows_are_believed_and_survived, begin, end),

@@ -412,11 +412,9 @@ void member_leave(Sim *sim, Queue *queue) {
         member_run(sim, queue);
 }
 
-void member_resign(Sim *sim, Queue *queue) {
+void member_is_fenced(Sim *sim, Queue *queue) {
         sim->n_fenced++;
-        (void) membership_resign(&queue->membership, host_clock(sim, &queue->host));
-        change_to(sim, queue, MEMBERSHIP_LOST);
-        member_run(sim, queue);
+        member_leave(sim, queue);
 }
 
 /* ── all of them ── */

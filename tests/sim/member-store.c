@@ -181,7 +181,7 @@ static void connect_now(Queue *queue) {
         queue->session->cut_usec = sim->now_usec;
         if (cluster_written(sim, queue->store_epoch, &written) < 0) {
                 sim_log(sim, "%s finds that another one leads", queue->host.name);
-                member_resign(sim, queue);
+                member_is_fenced(sim, queue);
                 return;
         }
         size_t n = n_written(queue, written), i = 0;

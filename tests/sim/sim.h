@@ -387,7 +387,8 @@ void cluster_set_clock(Sim *sim, usec_t forward_usec);
 bool cluster_is_away(const Sim *sim);
 void cluster_check(Sim *sim);
 
-void member_resign(Sim *sim, Queue *queue);
+/* Its store says that it does not lead: it ends, and begins anew. */
+void member_is_fenced(Sim *sim, Queue *queue);
 /* Whether the transaction NUMBER of EPOCH may be written, which is noted; as the database does it. */
 bool cluster_fence(Sim *sim, uint64_t epoch, uint64_t number);
 /* How many were, or -ESTALE: another epoch has begun. */

@@ -18,7 +18,6 @@ typedef enum Happening {
         NOBODY, /* answered: nobody does */
         FAILED,
         HURRY,
-        RESIGN,
         DRAIN,
         LEAVE,
         LEFT,
@@ -29,7 +28,7 @@ typedef struct Line {
         usec_t at_ms;
         Happening happening;
         uint64_t argument;
-        int returned; /* a change; of RESIGN and LEAVE whether it led */
+        int returned; /* a change; of LEAVE whether it led */
         MembershipState state;
         usec_t deadline_ms;
 } Line;
@@ -62,8 +61,6 @@ static int happen(Membership *membership, const Line *line, usec_t now_usec) {
         case HURRY:
                 membership_hurry(membership, now_usec);
                 return 0;
-        case RESIGN:
-                return membership_resign(membership, now_usec);
         case DRAIN:
                 membership_drain(membership, now_usec);
                 return 0;
@@ -237,18 +234,6 @@ static void it_comes_back_after_a_while_and_a_longer_one(void **state) {
         tell(lines, N_ELEMENTS(lines));
 }
 
-static void its_store_may_say_that_it_does_not_lead(void **state) {
-        static const Line lines[] = {
-                { 0, RESIGN, 0, false, follows, 0 },
-                { 0, STEP, MEMBERSHIP_BEAT, 0, follows, NEVER },
-                { 10, LEAD, 1, MEMBERSHIP_LEADS, leads, 3000 },
-                { 100, RESIGN, 0, true, follows, 100 },
-                { 100, STEP, MEMBERSHIP_BEAT, 0, follows, NEVER },
-                { 110, LEAD, 2, MEMBERSHIP_LEADS, leads, 3100 },
-        };
-        tell(lines, N_ELEMENTS(lines));
-}
-
 static void one_that_drains_keeps_the_lead_that_it_has(void **state) {
         static const Line lines[] = {
                 { 0, STEP, MEMBERSHIP_BEAT, 0, follows, NEVER },
@@ -256,9 +241,10 @@ static void one_that_drains_keeps_the_lead_that_it_has(void **state) {
                 { 20, DRAIN, 0, 0, leads, 20 },
                 { 20, STEP, MEMBERSHIP_BEAT, 0, leads, 8100 },
                 { 30, LEAD, 1, MEMBERSHIP_SAME, leads, 3020 },
-                { 40, RESIGN, 0, true, follows, 40 },
-                { 40, STEP, MEMBERSHIP_BEAT, 0, follows, NEVER },
-                { 50, NOBODY, 0, MEMBERSHIP_SAME, follows, 3040 },
+                { 3020, STEP, MEMBERSHIP_BEAT, 0, leads, 8120 },
+                { 3030, OTHER, 5000, MEMBERSHIP_LOST, follows, 6020 },
+                { 6020, STEP, MEMBERSHIP_BEAT, 0, follows, NEVER },
+                { 6030, NOBODY, 0, MEMBERSHIP_SAME, follows, 9020 },
         };
         tell(lines, N_ELEMENTS(lines));
 }
@@ -322,7 +308,6 @@ int main(void) {
                 cmocka_unit_test(it_looks_again_when_the_leaders_time_is_over),
                 cmocka_unit_test(it_hurries_when_there_is_news),
                 cmocka_unit_test(it_comes_back_after_a_while_and_a_longer_one),
-                cmocka_unit_test(its_store_may_say_that_it_does_not_lead),
                 cmocka_unit_test(one_that_drains_keeps_the_lead_that_it_has),
                 cmocka_unit_test(one_that_has_left_never_leads_again),
                 cmocka_unit_test(it_does_not_wait_long_for_its_goodbye),

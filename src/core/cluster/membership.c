@@ -164,15 +164,6 @@ void membership_hurry(Membership *membership, usec_t now_usec) {
                 membership->next_usec = earlier(membership->next_usec, now_usec);
 }
 
-bool membership_resign(Membership *membership, usec_t now_usec) {
-        if (membership->state != MEMBERSHIP_LEADING)
-                return false;
-        follow(membership);
-        membership_hurry(membership, now_usec);
-        check(membership);
-        return true;
-}
-
 void membership_drain(Membership *membership, usec_t now_usec) {
         membership->is_draining = true;
         membership_hurry(membership, now_usec);

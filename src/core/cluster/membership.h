@@ -91,10 +91,6 @@ void membership_failed(Membership *membership, usec_t now_usec);
 /* Something has happened that is worth a heartbeat: the lead may be free, or another member has it. */
 void membership_hurry(Membership *membership, usec_t now_usec);
 
-/* It led until now, but its store says that it may not: it follows. It may get the lead again, under another
- * epoch. Returns whether it led. */
-bool membership_resign(Membership *membership, usec_t now_usec);
-
 /* It is about to end: it does not take the lead any more. */
 void membership_drain(Membership *membership, usec_t now_usec);
 
