@@ -67,7 +67,7 @@ static int columns_add(Table *table, const char *const *headers) {
 
 int table_new(const char *const *headers, Table **ret) {
         _cleanup_(table_freep) Table *table = calloc(1, sizeof(*table));
-        const char *names[TABLE_COLUMNS_MAX];
+        const char *names[TABLE_COLUMNS_MAX] = {};
         if (!table)
                 return -ENOMEM;
         table->columns = scols_new_table();

@@ -214,8 +214,12 @@ int http_answer_new_json(HttpServer *server, json_object *object, HttpAnswer **r
 }
 
 HttpAnswer *http_answer_unref(HttpAnswer *answer) {
-        if (!answer || (answer->n_references > 1 && --answer->n_references > 0))
+        if (!answer)
                 return NULL;
+        if (answer->n_references > 1) {
+                answer->n_references--;
+                return NULL;
+        }
         if (answer->response)
                 MHD_destroy_response(answer->response);
         if (answer->server)

@@ -402,13 +402,17 @@ static void store_group(StoreWriter *writer, StoreWrite *first, const StoreWrite
         }
 }
 
+static void move_first(StoreWrite **from, StoreWrite **to) {
+        StoreWrite *write = *from;
+        DL_DELETE(*from, write);
+        DL_APPEND(*to, write);
+}
+
 /* Hands back, in order, what was stored or not. */
 static void report(StoreWriter *writer, StoreWrite **taken, const StoreWrite *end) {
         (void) pthread_mutex_lock(&writer->mutex);
-        for (StoreWrite *write; (write = *taken) != end;) {
-                DL_DELETE(*taken, write);
-                DL_APPEND(writer->done, write);
-        }
+        while (*taken != end)
+                move_first(taken, &writer->done);
         (void) pthread_mutex_unlock(&writer->mutex);
         (void) eventfd_write(writer->done_fd, 1);
 }
@@ -463,9 +467,10 @@ void store_writer_stop(StoreWriter *writer) {
 
 void store_writer_done(StoreWriter *writer) {
         store_writer_stop(writer);
-        StoreWrite *write, *next;
-        DL_FOREACH_SAFE(writer->done, write, next)
+        for (StoreWrite *write = writer->done, *next; write; write = next) {
+                next = write->next;
                 store_write_free(write);
+        }
         writer->done = NULL;
         for (size_t i = 0; i < _WRITE_STATEMENT_MAX; i++)
                 sqlite_statement_finish(&writer->statements[i]);

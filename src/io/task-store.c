@@ -195,9 +195,9 @@ static int on_done_io(sd_event_source *source, int fd, uint32_t revents, void *u
         StoreWrite *done = TAKE_PTR(writer->done);
         (void) pthread_mutex_unlock(&writer->mutex);
 
-        StoreWrite *write, *next;
         store->in_callback = true;
-        DL_FOREACH_SAFE(done, write, next) {
+        for (StoreWrite *write = done, *next; write; write = next) {
+                next = write->next;
                 store->pending_bytes -= write->bytes;
                 if (write->callback)
                         write->callback(write->result, write->userdata);

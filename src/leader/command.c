@@ -240,7 +240,7 @@ int command_start(const LeaderOrder *order, pid_t *ret_pid, LeaderStep *reterr_s
                 *reterr_step = LEADER_STEP_USER;
                 return r;
         }
-        pid_t pid = vfork();
+        pid_t pid = vfork(); /* NOLINT(bugprone-unsafe-functions) */
         if (pid < 0) {
                 *reterr_step = LEADER_STEP_FORK;
                 return -errno;

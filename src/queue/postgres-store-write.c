@@ -48,14 +48,16 @@ static void pump_later(PostgresStore *store) {
 /* The group is over: each of its batches is there, or has failed by itself. */
 static void group_tell(PostgresStore *store) {
         StoreWriter *writer = &store->writer;
-        StoreWrite *group = TAKE_PTR(writer->group), *write, *next;
+        StoreWrite *group = TAKE_PTR(writer->group);
         writer->is_sent = false;
         writer->number = 0;
         writer->n_culprits = 0;
         if (writer->n_alone > 0)
                 writer->n_alone--;
-        DL_FOREACH_SAFE(group, write, next)
+        for (StoreWrite *write = group, *next; write; write = next) {
+                next = write->next;
                 write_tell(writer, write, write->result);
+        }
         pump_later(store);
 }
 
@@ -67,8 +69,8 @@ static void group_is_written(PostgresStore *store) {
 
 /* All but the first one go back to where they came from. */
 static void group_split(StoreWriter *writer) {
-        StoreWrite *first = writer->group, *write;
-        DL_FOREACH(writer->group, write)
+        StoreWrite *first = writer->group;
+        for (const StoreWrite *write = first; write; write = write->next)
                 writer->n_alone++;
         DL_DELETE(writer->group, first);
         DL_CONCAT(writer->group, writer->todo);
@@ -77,8 +79,8 @@ static void group_split(StoreWriter *writer) {
 }
 
 static StoreWrite *group_only_one(const StoreWriter *writer) {
-        StoreWrite *found = NULL, *write;
-        DL_FOREACH(writer->group, write) {
+        StoreWrite *found = NULL;
+        for (StoreWrite *write = writer->group; write; write = write->next) {
                 if (!write->failed && found)
                         return NULL;
                 if (!write->failed)
@@ -143,8 +145,7 @@ static void on_statement_done(int r, const PostgresResult *result, void *userdat
 }
 
 static bool group_has_work(const StoreWriter *writer) {
-        const StoreWrite *write;
-        DL_FOREACH(writer->group, write)
+        for (const StoreWrite *write = writer->group; write; write = write->next)
                 if (!write->failed)
                         return true;
         return false;
@@ -183,13 +184,17 @@ static void group_send(PostgresStore *store) {
                 group_not_sent(store, write, r);
 }
 
+static void move_first(StoreWrite **from, StoreWrite **to) {
+        StoreWrite *write = *from;
+        DL_DELETE(*from, write);
+        DL_APPEND(*to, write);
+}
+
 static void group_fill(StoreWriter *writer) {
         size_t bytes = 0, n = 0, n_max = writer->n_alone > 0 ? 1 : GROUP_WRITES_MAX;
         while (writer->todo && n < n_max && bytes < GROUP_BYTES_MAX) {
-                StoreWrite *write = writer->todo;
-                DL_DELETE(writer->todo, write);
-                DL_APPEND(writer->group, write);
-                bytes += write->bytes;
+                bytes += writer->todo->bytes;
+                move_first(&writer->todo, &writer->group);
                 n++;
         }
 }
@@ -328,20 +333,21 @@ int postgres_writer_init(PostgresStore *store) {
 }
 
 void postgres_writer_fail(StoreWriter *writer) {
-        StoreWrite *write, *next;
         DL_CONCAT(writer->group, writer->todo);
         StoreWrite *all = TAKE_PTR(writer->group);
         writer->todo = NULL;
-        DL_FOREACH_SAFE(all, write, next)
+        for (StoreWrite *write = all, *next; write; write = next) {
+                next = write->next;
                 write_tell(writer, write, write->failed ? write->result : -ESTALE);
+        }
 }
 
 void postgres_writer_done(StoreWriter *writer) {
-        StoreWrite *write, *next;
         event_source_dropp(&writer->pump_source);
-        DL_FOREACH_SAFE(writer->group, write, next)
+        DL_CONCAT(writer->group, writer->todo);
+        for (StoreWrite *write = writer->group, *next; write; write = next) {
+                next = write->next;
                 write_free(write);
-        DL_FOREACH_SAFE(writer->todo, write, next)
-                write_free(write);
+        }
         writer->group = writer->todo = NULL;
 }

@@ -128,9 +128,10 @@ size_t process_count_descriptors(void) {
 /* Above all places that sockets go to, so that none is overwritten on its way there. */
 static int lift_sockets(const int *sockets, size_t n, int *ret_lifted) {
         for (size_t i = 0; i < n; i++) {
-                ret_lifted[i] = fcntl(sockets[i], F_DUPFD_CLOEXEC, SD_LISTEN_FDS_START + (int) n);
-                if (ret_lifted[i] < 0)
+                int fd = fcntl(sockets[i], F_DUPFD_CLOEXEC, SD_LISTEN_FDS_START + (int) n);
+                if (fd < 0)
                         return -errno;
+                ret_lifted[i] = fd;
         }
         return 0;
 }
@@ -143,7 +144,9 @@ static int set_number(const char *name, uint64_t number) {
 
 int process_execute_anew(char *const *arguments, const int *sockets, size_t n) {
         _cleanup_(freep) int *lifted = calloc(n + 1, sizeof(int));
-        int r = lifted ? lift_sockets(sockets, n, lifted) : -ENOMEM;
+        if (!lifted)
+                return -ENOMEM;
+        int r = lift_sockets(sockets, n, lifted);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 if (dup2(lifted[i], SD_LISTEN_FDS_START + (int) i) < 0)
                         r = -errno;

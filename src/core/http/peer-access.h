@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define PEER_NO_GROUP ((gid_t) -1)
+#define PEER_NO_GROUP (~(gid_t) 0)
 
 /* Its credentials when it connected. */
 typedef struct PeerAccount {
