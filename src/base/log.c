@@ -58,9 +58,9 @@ static void log_message(int level, char message[static LOG_MESSAGE_SIZE]) {
         message[text_cut(message, LOG_MESSAGE_SIZE - 2)] = '\0';
         replace_controls(message);
 
-        line[0] = (struct iovec){ prefix, strlen(prefix) };
-        line[1] = (struct iovec){ message, strlen(message) };
-        line[2] = (struct iovec){ (char[]){ '\n' }, 1 };
+        line[0] = (struct iovec) { prefix, strlen(prefix) };
+        line[1] = (struct iovec) { message, strlen(message) };
+        line[2] = (struct iovec) { (char[]) { '\n' }, 1 };
         do
                 n = writev(STDERR_FILENO, line, 3);
         while (n < 0 && errno == EINTR);

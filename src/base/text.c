@@ -33,7 +33,7 @@ const char *text_after(const char *s, const char *prefix) {
 
 void text_done(Text *text) {
         free(text->data);
-        *text = (Text){};
+        *text = (Text) {};
 }
 
 /* Makes room for SIZE more bytes and the NUL. */
@@ -266,7 +266,7 @@ int text_percent_encode(const char *s, const char *keep, char **ret) {
                 if (is_kept_in_percent_encoding(*s, keep))
                         r = text_append_bytes(&text, s, 1);
                 else
-                        r = text_append_bytes(&text, (char[]){ '%', digits[c >> 4], digits[c & 15] }, 3);
+                        r = text_append_bytes(&text, (char[]) { '%', digits[c >> 4], digits[c & 15] }, 3);
                 if (r < 0)
                         return r;
         }

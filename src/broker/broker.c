@@ -119,7 +119,7 @@ static int order_new(Broker *broker, uint64_t call_id, pid_t leader, Order **ret
         Order *order = calloc(1, sizeof(*order));
         if (!order)
                 return -ENOMEM;
-        *order = (Order){ .broker = broker, .call_id = call_id, .leader = leader };
+        *order = (Order) { .broker = broker, .call_id = call_id, .leader = leader };
         DL_APPEND(broker->orders, order);
         broker->n_orders++;
         *ret = order;
@@ -157,7 +157,7 @@ static int order_start(Broker *broker, const BrokerRequest *request, pid_t leade
                         &request->order,
                         unit,
                         broker->bound_to,
-                        &(ScopeLeader){ .pid = leader, .pid_fd = pid_fd },
+                        &(ScopeLeader) { .pid = leader, .pid_fd = pid_fd },
                         on_order_done,
                         order,
                         &order->call);

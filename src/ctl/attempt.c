@@ -27,10 +27,10 @@ static int ask_for_task(
                 Answer *ret) {
         return session_ask(
                         session,
-                        &(Ask){ .method = method,
-                                .path = path,
-                                .extra_usec = wait_sec * USEC_PER_SEC,
-                                .once = once },
+                        &(Ask) { .method = method,
+                                 .path = path,
+                                 .extra_usec = wait_sec * USEC_PER_SEC,
+                                 .once = once },
                         ret);
 }
 
@@ -51,7 +51,7 @@ int attempt_get_if_there(Session *session, const char *task_id, Answer *ret) {
         _cleanup_(freep) char *path = NULL;
         if (path_format(&path, task_id, "?output=none") < 0)
                 return SHELL_STATUS_REFUSED;
-        return session_ask(session, &(Ask){ .method = "GET", .path = path, .expected = 404 }, ret);
+        return session_ask(session, &(Ask) { .method = "GET", .path = path, .expected = 404 }, ret);
 }
 
 int attempt_get_submitted(Session *session, const char *task_id, Answer *ret) {
@@ -72,7 +72,7 @@ int attempt_await(Session *session, const char *task_id, const char *output, use
                         return status;
                 if (!attempt_is_live(answer.json)) {
                         *ret = answer;
-                        answer = (Answer){};
+                        answer = (Answer) {};
                         return 0;
                 }
                 if (usec_now(CLOCK_BOOTTIME) >= when_usec) {
@@ -244,7 +244,7 @@ int attempt_table_add(Table *table, const AttemptCells *cells) {
 void attempt_cells_done(AttemptCells *cells) {
         for (size_t i = 0; i < ATTEMPT_COLUMNS_MAX; i++)
                 free(cells->texts[i]);
-        *cells = (AttemptCells){};
+        *cells = (AttemptCells) {};
 }
 
 static int labels_text(json_object *labels, Text *ret) {

@@ -248,10 +248,10 @@ static int send_batch(
                 return SHELL_STATUS_REFUSED;
         int status = session_ask(
                         each->session,
-                        &(Ask){ .method = "POST",
-                                .path = "/api/v1/tasks",
-                                .body = body.data,
-                                .may_be_busy = true },
+                        &(Ask) { .method = "POST",
+                                 .path = "/api/v1/tasks",
+                                 .body = body.data,
+                                 .may_be_busy = true },
                         &answer);
         if (status != 0)
                 return status;

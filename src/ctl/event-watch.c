@@ -118,8 +118,8 @@ static int watch_connect(EventWatch *watch) {
                 return r;
         (void) snprintf(header, sizeof(header), "Last-Event-ID: %s", watch->last_id);
         event_parser_done(&watch->parser);
-        watch->parser = (EventParser){ .line_bytes_max = EVENT_BYTES_MAX,
-                                       .event_bytes_max = EVENT_BYTES_MAX };
+        watch->parser = (EventParser) { .line_bytes_max = EVENT_BYTES_MAX,
+                                        .event_bytes_max = EVENT_BYTES_MAX };
         watch->answered = false;
         options.headers = headers;
         options.idle_usec = HEARTBEATS_MISSED_USEC;

@@ -65,7 +65,7 @@ static void fail(Follow *follow, int status) {
 
 static void buffer_clear(Stream *stream) {
         text_done(&stream->buffer);
-        stream->buffer = (Text){};
+        stream->buffer = (Text) {};
         stream->written = 0;
         if (stream->call && stream->paused)
                 http_call_resume(stream->call);
@@ -247,7 +247,7 @@ int follow_streams(Session *session, const char *task_id, FollowedStream *stream
         assert(n <= STREAMS_MAX);
         int r = 0;
         for (unsigned i = 0; i < n; i++)
-                state.streams[i] = (Stream){ .follow = &state, .told = &streams[i] };
+                state.streams[i] = (Stream) { .follow = &state, .told = &streams[i] };
         for (unsigned i = 0; r >= 0 && i < n; i++)
                 r = stream_open(&state.streams[i]);
         if (r >= 0)

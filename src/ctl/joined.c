@@ -18,13 +18,13 @@ static void queue_done(JoinedQueue *queue) {
         free(queue->queue);
         free(queue->id);
         free(queue->url);
-        *queue = (JoinedQueue){};
+        *queue = (JoinedQueue) {};
 }
 
 void joined_done(Joined *joined) {
         for (size_t i = 0; i < joined->n_queues; i++)
                 queue_done(&joined->queues[i]);
-        *joined = (Joined){};
+        *joined = (Joined) {};
 }
 
 JoinedQueue *joined_find(Joined *joined, const char *queue) {
@@ -53,7 +53,7 @@ int joined_put(Joined *joined, const char *queue, const char *id, const char *ur
 void joined_remove(Joined *joined, JoinedQueue *queue) {
         queue_done(queue);
         *queue = joined->queues[--joined->n_queues];
-        joined->queues[joined->n_queues] = (JoinedQueue){};
+        joined->queues[joined->n_queues] = (JoinedQueue) {};
 }
 
 static int read_queues(json_object *queues, Joined *ret) {

@@ -83,16 +83,16 @@ static void fill_tables(
                 char letters[static 2 * _OPTION_MAX + 2]) {
         *letters++ = '+'; /* stop at the first argument */
         for (int i = 0; i < _OPTION_MAX; i++) {
-                longs[i] = (struct option){ .name = rows[i].name + 2,
-                                            .has_arg = rows[i].takes_value ? required_argument : no_argument,
-                                            .val = LONG_BASE + i };
+                longs[i] = (struct option) { .name = rows[i].name + 2,
+                                             .has_arg = rows[i].takes_value ? required_argument : no_argument,
+                                             .val = LONG_BASE + i };
                 if (rows[i].letter) {
                         *letters++ = (char) rows[i].letter;
                         if (rows[i].takes_value)
                                 *letters++ = ':';
                 }
         }
-        longs[_OPTION_MAX] = (struct option){};
+        longs[_OPTION_MAX] = (struct option) {};
         *letters = 0;
 }
 

@@ -28,7 +28,7 @@ void runner_host_done(RunnerHost *host) {
         if (host->token)
                 explicit_bzero(host->token, strlen(host->token));
         free(host->token);
-        *host = (RunnerHost){};
+        *host = (RunnerHost) {};
 }
 
 /* ── what there is ── */
@@ -50,7 +50,7 @@ static int read_token(const char *path, char **ret) {
 static int find_credential(char **ret) {
         static const char setting[] = "\nLoadCredential=daggyr.token:";
         _cleanup_(text_done) Text unit = {};
-        int r = systemctl_read((const char *const[]){ "cat", SERVICE, NULL }, &unit);
+        int r = systemctl_read((const char *const[]) { "cat", SERVICE, NULL }, &unit);
         if (r < 0) {
                 say("daggyr is not installed here: there is no %s", SERVICE);
                 return r;
@@ -182,7 +182,7 @@ bool runner_host_listens(const char *address, unsigned port) {
         const char *const addresses[] = { address, "0.0.0.0", "::" };
         _cleanup_(text_done) Text text = {};
         bool found = false;
-        if (systemctl_read((const char *const[]){ "show", "--value", "-p", "Listen", SOCKET, NULL }, &text) <
+        if (systemctl_read((const char *const[]) { "show", "--value", "-p", "Listen", SOCKET, NULL }, &text) <
             0)
                 return false;
         for (size_t i = 0; i < sizeof(addresses) / sizeof(*addresses) && !found; i++) {
@@ -258,20 +258,20 @@ int runner_host_remove_listen(void) {
 }
 
 int runner_host_restart(void) {
-        int r = systemctl_run((const char *const[]){ "daemon-reload", NULL });
+        int r = systemctl_run((const char *const[]) { "daemon-reload", NULL });
         if (r >= 0)
-                r = systemctl_run((const char *const[]){ "stop", SERVICE, SOCKET, NULL });
+                r = systemctl_run((const char *const[]) { "stop", SERVICE, SOCKET, NULL });
         if (r >= 0)
-                r = systemctl_run((const char *const[]){ "--quiet", "enable", "--now", SOCKET, NULL });
+                r = systemctl_run((const char *const[]) { "--quiet", "enable", "--now", SOCKET, NULL });
         if (r < 0)
                 say("cannot start %s anew; see: systemctl status %s", SOCKET, SOCKET);
         return r;
 }
 
 int runner_host_disable(void) {
-        int r = systemctl_run((const char *const[]){ "--quiet", "disable", "--now", SOCKET, NULL });
+        int r = systemctl_run((const char *const[]) { "--quiet", "disable", "--now", SOCKET, NULL });
         if (r >= 0)
-                r = systemctl_run((const char *const[]){ "stop", SERVICE, NULL });
+                r = systemctl_run((const char *const[]) { "stop", SERVICE, NULL });
         if (r < 0)
                 say("cannot stop %s", SOCKET);
         return r;

@@ -126,7 +126,7 @@ int session_prepare(
         const Target *target = &session->target;
         if (text_format(ret_url, "%s%s", target->url, path) < 0)
                 return -ENOMEM;
-        *ret = (HttpCallOptions){
+        *ret = (HttpCallOptions) {
                 .method = method,
                 .url = *ret_url,
                 .unix_path = target->unix_path,
@@ -141,7 +141,7 @@ int session_prepare(
 void answer_done(Answer *answer) {
         free(answer->body);
         json_object_put(answer->json);
-        *answer = (Answer){};
+        *answer = (Answer) {};
 }
 
 /* A call that is waited for. */
@@ -223,7 +223,7 @@ static int carry_out(Session *session, const Ask *ask, Answer *ret, Pending *pen
         usec_t deadline = usec_add(usec_now(CLOCK_BOOTTIME), usec_add(PATIENCE_USEC, ask->extra_usec));
         for (unsigned n_failures = 0;; n_failures++) {
                 pending_done(pending);
-                *pending = (Pending){ .session = session, .answer = ret };
+                *pending = (Pending) { .session = session, .answer = ret };
                 int r = ask_once(session, ask, pending);
                 bool repeatable = !ask->once || pending->not_sent;
                 if (r >= 0 || !repeatable || !is_worth_another(session, r) ||

@@ -62,5 +62,5 @@ int systemctl_read(const char *const *arguments, Text *ret) {
 
 bool systemctl_is_active(const char *unit) {
         _cleanup_(text_done) Text ignored = {};
-        return systemctl_read((const char *const[]){ "is-active", "--quiet", unit, NULL }, &ignored) >= 0;
+        return systemctl_read((const char *const[]) { "is-active", "--quiet", unit, NULL }, &ignored) >= 0;
 }

@@ -22,7 +22,7 @@ void target_done(Target *target) {
                 explicit_bzero(target->token, strlen(target->token));
         free(target->token);
         json_object_put(target->contexts);
-        *target = (Target){};
+        *target = (Target) {};
 }
 
 static int set_url(Target *target, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -120,9 +120,9 @@ static int read_token(const char *path, char **ret) {
 
 int target_resolve_at(const Options *options, const char *host, bool with_token, Target *ret) {
         const char *token_file = options_get(options, OPTION_TOKEN_FILE) ?: getenv("DAGGYCTL_TOKEN_FILE");
-        ret->tls = (HttpClientTls){ .ca_file = options_get(options, OPTION_CACERT),
-                                    .cert_file = options_get(options, OPTION_CERT),
-                                    .key_file = options_get(options, OPTION_KEY) };
+        ret->tls = (HttpClientTls) { .ca_file = options_get(options, OPTION_CACERT),
+                                     .cert_file = options_get(options, OPTION_CERT),
+                                     .key_file = options_get(options, OPTION_KEY) };
         ret->has_tls = ret->tls.ca_file || ret->tls.cert_file || ret->tls.key_file;
         int r = set_place(ret, options, host);
         if (r < 0) {

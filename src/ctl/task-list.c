@@ -17,7 +17,7 @@
 int task_filter_parse(const Options *options, usec_t now_realtime_usec, TaskFilter *ret) {
         const char *text = options_get(options, OPTION_SINCE);
         double seconds;
-        *ret = (TaskFilter){};
+        *ret = (TaskFilter) {};
         if (!text || amount_parse_rfc3339(text, &ret->since_usec) >= 0)
                 return 0;
         if (amount_parse_seconds(text, SINCE_SEC_MAX, &seconds) < 0) {
@@ -70,7 +70,7 @@ static int list_page(Session *session, const TaskFilter *filter, const TaskListi
         _cleanup_(freep) char *path = NULL;
         if (list_path(&session->options, *after, &path) < 0)
                 return SHELL_STATUS_REFUSED;
-        int status = session_ask(session, &(Ask){ .method = "GET", .path = path }, &answer);
+        int status = session_ask(session, &(Ask) { .method = "GET", .path = path }, &answer);
         if (status == 0 && listing->on_page)
                 status = listing->on_page(session, &answer);
         json_object *tasks = member(answer.json, "tasks");

@@ -24,12 +24,12 @@ static void number_text(json_object *object, const char *key, char buffer[static
 }
 
 static int get(Session *session, const char *path, Answer *ret) {
-        return session_ask(session, &(Ask){ .method = "GET", .path = path }, ret);
+        return session_ask(session, &(Ask) { .method = "GET", .path = path }, ret);
 }
 
 /* Of what only one of the daemons has: 404 is the answer of the other one. */
 static int get_of_one(Session *session, const char *path, const char *who, Answer *ret) {
-        int status = session_ask(session, &(Ask){ .method = "GET", .path = path, .expected = 404 }, ret);
+        int status = session_ask(session, &(Ask) { .method = "GET", .path = path, .expected = 404 }, ret);
         if (status != 0 || ret->status != 404)
                 return status;
         say("%s", who);
@@ -149,9 +149,9 @@ int verb_drain(Session *session, char **arguments) {
         if (status == 0)
                 status = session_ask(
                                 session,
-                                &(Ask){ .method = "PUT",
-                                        .path = "/api/v1/drain",
-                                        .body = drain ? "{\"drain\":true}" : "{\"drain\":false}" },
+                                &(Ask) { .method = "PUT",
+                                         .path = "/api/v1/drain",
+                                         .body = drain ? "{\"drain\":true}" : "{\"drain\":false}" },
                                 &answer);
         return status == 0 && session->json ? session_print_json(session, &answer) : status;
 }
@@ -164,11 +164,11 @@ int verb_upgrade(Session *session, char **arguments) {
         _cleanup_(answer_done) Answer answer = {};
         int status = session_ask(
                         session,
-                        &(Ask){ .method = "POST",
-                                .path = "/api/v1/upgrade",
-                                .expected = 404,
-                                .once = true,
-                                .extra_usec = UPGRADE_USEC },
+                        &(Ask) { .method = "POST",
+                                 .path = "/api/v1/upgrade",
+                                 .expected = 404,
+                                 .once = true,
+                                 .extra_usec = UPGRADE_USEC },
                         &answer);
         if (status != 0 || answer.status != 404)
                 return status;
@@ -290,9 +290,9 @@ int verb_worker(Session *session, char **arguments) {
                 return SHELL_STATUS_REFUSED;
         status = session_ask(
                         session,
-                        &(Ask){ .method = "PUT",
-                                .path = path,
-                                .body = enable ? "{\"disabled\":false}" : "{\"disabled\":true}" },
+                        &(Ask) { .method = "PUT",
+                                 .path = path,
+                                 .body = enable ? "{\"disabled\":false}" : "{\"disabled\":true}" },
                         &answer);
         return status == 0 && session->json ? session_print_json(session, &answer) : status;
 }

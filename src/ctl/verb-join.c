@@ -126,7 +126,7 @@ static int check_nothing_runs(Session *session) {
         _cleanup_(answer_done) Answer answer = {};
         if (session_turn_to(session, NULL, false, false) < 0)
                 return SHELL_STATUS_USAGE;
-        int status = session_ask(session, &(Ask){ .method = "GET", .path = "/api/v1/capacity" }, &answer);
+        int status = session_ask(session, &(Ask) { .method = "GET", .path = "/api/v1/capacity" }, &answer);
         if (status != 0)
                 return status;
         json_object *tasks = member(answer.json, "tasks");
@@ -218,7 +218,7 @@ static int enlist(Join *join, int *ret_status) {
                 return SHELL_STATUS_REFUSED;
         int status = session_ask(
                         join->session,
-                        &(Ask){ .method = "POST", .path = "/api/v1/workers", .body = body },
+                        &(Ask) { .method = "POST", .path = "/api/v1/workers", .body = body },
                         &answer);
         explicit_bzero(body, strlen(body));
         if (status != 0)
@@ -307,7 +307,7 @@ static int leave_queue(Session *session, const JoinedQueue *queue) {
         if (status == 0)
                 status = session_ask(
                                 session,
-                                &(Ask){ .method = "DELETE", .path = path, .expected = 404 },
+                                &(Ask) { .method = "DELETE", .path = path, .expected = 404 },
                                 &answer);
         if (status == 0)
                 status = await_gone(session, queue);

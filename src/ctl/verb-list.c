@@ -179,7 +179,7 @@ static int on_task(json_object *attempt, void *userdata) {
                 list->n_allocated = n;
         }
         Row *row = &list->rows[list->n_rows];
-        *row = (Row){ .index = list->n_rows };
+        *row = (Row) { .index = list->n_rows };
         int r = row_of(list, attempt, row);
         list->n_rows++;
         return r < 0 ? SHELL_STATUS_REFUSED : 0;
@@ -303,14 +303,16 @@ static int list_and_watch(List *list) {
         bool watches = options_has(&list->session->options, OPTION_WATCH);
         if (watches &&
             event_watch_new(list->session,
-                            &(EventWatchHandlers){ .on_event = on_event, .userdata = list },
+                            &(EventWatchHandlers) { .on_event = on_event, .userdata = list },
                             &list->watch) < 0)
                 return SHELL_STATUS_REFUSED;
         int status = watches ? event_watch_await_connection(list->watch) : 0;
         if (status != 0)
                 return status;
         status = task_list(
-                        list->session, &list->filter, &(TaskListing){ .on_task = on_task, .userdata = list });
+                        list->session,
+                        &list->filter,
+                        &(TaskListing) { .on_task = on_task, .userdata = list });
         if (status != 0)
                 return status;
         if (list->sort)
@@ -333,5 +335,5 @@ int verb_list(Session *session, char **arguments) {
                 say("--json prints pages as they come; -o json goes with the other options");
                 return SHELL_STATUS_USAGE;
         }
-        return task_list(session, &list.filter, &(TaskListing){ .on_page = session_print_json });
+        return task_list(session, &list.filter, &(TaskListing) { .on_page = session_print_json });
 }

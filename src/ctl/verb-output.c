@@ -38,8 +38,8 @@ static int follow_to_the_end(Session *session, const char *task_id, FollowedStre
 /* Which of them, and where they go: with --all each to our own of that name. */
 static unsigned choose_streams(const Options *options, FollowedStream streams[static STREAMS_MAX]) {
         bool all = options_has(options, OPTION_ALL), errors = options_has(options, OPTION_STDERR);
-        streams[0] = (FollowedStream){ .name = errors && !all ? "stderr" : "stdout", .fd = STDOUT_FILENO };
-        streams[1] = (FollowedStream){ .name = "stderr", .fd = STDERR_FILENO };
+        streams[0] = (FollowedStream) { .name = errors && !all ? "stderr" : "stdout", .fd = STDOUT_FILENO };
+        streams[1] = (FollowedStream) { .name = "stderr", .fd = STDERR_FILENO };
         return all ? 2 : 1;
 }
 
@@ -122,7 +122,7 @@ int verb_events(Session *session, char **arguments) {
         _cleanup_(events_done) Events events = { .session = session };
         int r = event_watch_new(
                         session,
-                        &(EventWatchHandlers){ .on_event = on_event, .userdata = &events },
+                        &(EventWatchHandlers) { .on_event = on_event, .userdata = &events },
                         &events.watch);
         if (r >= 0)
                 r = session_run_until(session, event_watch_ended(events.watch));

@@ -53,7 +53,7 @@ static int submit_one(Session *session, const char *id, json_object *body, Answe
         _cleanup_(freep) char *path = NULL, *text = NULL;
         if (path_format(&path, id, "%s", "") < 0 || json_format(body, &text, NULL) < 0)
                 return SHELL_STATUS_REFUSED;
-        return session_ask(session, &(Ask){ .method = "POST", .path = path, .body = text }, ret);
+        return session_ask(session, &(Ask) { .method = "POST", .path = path, .body = text }, ret);
 }
 
 static int status_when_finished(Session *session, const char *id) {
@@ -105,7 +105,7 @@ static int submit_batch(Session *session, json_object *body) {
         if (json_format(body, &text, NULL) < 0)
                 return SHELL_STATUS_REFUSED;
         int status = session_ask(
-                        session, &(Ask){ .method = "POST", .path = "/api/v1/tasks", .body = text }, &answer);
+                        session, &(Ask) { .method = "POST", .path = "/api/v1/tasks", .body = text }, &answer);
         if (status != 0)
                 return status;
         bool is_told = !session->json || session_print_json(session, &answer) == 0;

@@ -47,7 +47,7 @@ static int on_summed(json_object *attempt, void *userdata) {
         if (count == summary->counts + summary->n) {
                 if (summary->n == COUNTS_MAX)
                         return 0;
-                *count = (Count){ .state = strdup(state), .result = strdup(result) };
+                *count = (Count) { .state = strdup(state), .result = strdup(result) };
                 summary->n++;
                 if (!count->state || !count->result)
                         return SHELL_STATUS_REFUSED;
@@ -116,7 +116,7 @@ int verb_summary(Session *session, char **arguments) {
         if (task_filter_parse(&session->options, usec_now(CLOCK_REALTIME), &filter) < 0)
                 return SHELL_STATUS_USAGE;
         int status = task_list(
-                        session, &filter, &(TaskListing){ .on_task = on_summed, .userdata = &summary });
+                        session, &filter, &(TaskListing) { .on_task = on_summed, .userdata = &summary });
         if (status != 0)
                 return status;
         qsort(summary.counts, summary.n, sizeof(*summary.counts), compare_counts);

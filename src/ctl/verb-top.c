@@ -177,7 +177,7 @@ static void on_lost(void *userdata) {
 /* Keeps what there is when the daemon does not answer: the event stream tells of that. */
 static int fetch(Top *top, const char *path, const char *key, json_object **ret) {
         _cleanup_(answer_done) Answer answer = {};
-        int status = session_ask(top->session, &(Ask){ .method = "GET", .path = path }, &answer);
+        int status = session_ask(top->session, &(Ask) { .method = "GET", .path = path }, &answer);
         if (status != 0)
                 return status;
         json_object_put(*ret);
@@ -330,10 +330,10 @@ static int top_start(Top *top) {
         if (r >= 0)
                 r = event_watch_new(
                                 top->session,
-                                &(EventWatchHandlers){ .on_event = on_event,
-                                                       .on_connected = on_connected,
-                                                       .on_lost = on_lost,
-                                                       .userdata = top },
+                                &(EventWatchHandlers) { .on_event = on_event,
+                                                        .on_connected = on_connected,
+                                                        .on_lost = on_lost,
+                                                        .userdata = top },
                                 &top->watch);
         return r;
 }

@@ -25,7 +25,7 @@ static int check_page(Session *session, const char *url) {
         _cleanup_(answer_done) Answer answer = {};
         if (session_turn_to(session, url, is_queue, false) < 0)
                 return SHELL_STATUS_USAGE;
-        return session_ask(session, &(Ask){ .method = "GET", .path = "/ui", .expected = 302 }, &answer);
+        return session_ask(session, &(Ask) { .method = "GET", .path = "/ui", .expected = 302 }, &answer);
 }
 
 int verb_ui(Session *session, char **arguments) {
@@ -35,7 +35,7 @@ int verb_ui(Session *session, char **arguments) {
                 return SHELL_STATUS_REFUSED;
         int status = session_ask(
                         session,
-                        &(Ask){ .method = "POST", .path = "/api/v1/ui/code", .once = true },
+                        &(Ask) { .method = "POST", .path = "/api/v1/ui/code", .once = true },
                         &answer);
         if (status == 0)
                 status = check_page(session, url);

@@ -59,7 +59,7 @@ static int on_task(json_object *attempt, void *userdata) {
 static int wait_for_labelled(Session *session, usec_t deadline) {
         _cleanup_(ids_done) Ids ids = {};
         TaskFilter filter = {};
-        int status = task_list(session, &filter, &(TaskListing){ .on_task = on_task, .userdata = &ids });
+        int status = task_list(session, &filter, &(TaskListing) { .on_task = on_task, .userdata = &ids });
         if (status != 0)
                 return status;
         if (ids.n == 0) {

@@ -85,7 +85,7 @@ static int wait_start(Wait *wait, char *const *ids) {
                 return 0;
         return event_watch_new(
                         wait->session,
-                        &(EventWatchHandlers){ .on_event = on_event, .userdata = wait },
+                        &(EventWatchHandlers) { .on_event = on_event, .userdata = wait },
                         &wait->watch);
 }
 

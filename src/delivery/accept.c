@@ -66,7 +66,7 @@ int delivery_put_task(
                 return r;
         r = store_batch_put_task(
                         batch,
-                        &(StoredTask){
+                        &(StoredTask) {
                                         .seq = task->seq,
                                         .task_id = task->task_id,
                                         .state = STORED_QUEUED,

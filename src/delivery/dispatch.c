@@ -32,7 +32,7 @@ void task_put_ended(Task *task, StoreBatch *batch) {
                 (void) store_batch_put_attempt(
                                 batch,
                                 task->seq,
-                                &(StoredAttempt){
+                                &(StoredAttempt) {
                                                 .number = ended->number,
                                                 .state = ended->state,
                                                 .worker_id = delivery_worker_id(ended->worker),
@@ -311,7 +311,7 @@ static int note_ended(Task *task, const Moment *now) {
         EndedAttempt *ended = calloc(1, sizeof(*ended) + size);
         if (!ended)
                 return -ENOMEM;
-        *ended = (EndedAttempt){
+        *ended = (EndedAttempt) {
                 .next = task->work.ended,
                 .next_all = task->delivery->first_ended,
                 .number = task->attempt_number,

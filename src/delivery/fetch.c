@@ -306,7 +306,7 @@ static int fetch_output(TaskFetch *fetch) {
         const Task *task = fetch->task;
         return port_of(fetch)->output(
                         task->worker->port,
-                        &(OutputWanted){
+                        &(OutputWanted) {
                                         .attempt_id = task->attempt_id,
                                         .stream = (StoredStream) fetch->stream,
                                         .offset = fetch->stored_bytes,

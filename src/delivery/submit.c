@@ -79,7 +79,7 @@ int task_submit(Task *task, const Moment *now) {
         assert(!task->work.submit_call);
         return task->delivery->worker_port->submit(
                         task->worker->port,
-                        &(Submission){
+                        &(Submission) {
                                         .attempt_id = task->attempt_id,
                                         .lease_id = task->scheduled->lease_id,
                                         .body = task->work.body,

@@ -45,7 +45,7 @@ int task_table_set_attempt(TaskTable *table, Task *task, const char *attempt_id)
         task->attempt_id = strdup(attempt_id);
         if (!task->attempt_id)
                 return -ENOMEM;
-        task->by_attempt = (UT_hash_handle){};
+        task->by_attempt = (UT_hash_handle) {};
         HASH_ADD_KEYPTR(by_attempt, table->by_attempt, task->attempt_id, strlen(task->attempt_id), task);
         if (!task->by_attempt.tbl) {
                 free(TAKE_PTR(task->attempt_id));

@@ -81,7 +81,7 @@ bool task_is_running(const Task *task) {
 int task_schedule(Task *task, const QueueSpec *spec, const Moment *now) {
         int r = scheduler_add_task(
                         task->delivery->scheduler,
-                        &(ScheduledTaskOptions){
+                        &(ScheduledTaskOptions) {
                                         .task_id = task->task_id,
                                         .resources = spec->task->resources,
                                         .sequence = task->seq,
@@ -177,7 +177,7 @@ static void begin_reading(Task *task, const Moment *now) {
         if (task->work.reading || task_is_writing(task))
                 return;
         int r = delivery->store_port->get(
-                        delivery->store, task->task_id, &(StoreWanted){ .attempts = true }, on_read, task);
+                        delivery->store, task->task_id, &(StoreWanted) { .attempts = true }, on_read, task);
         if (r < 0) {
                 TaskStep step = TAKE_PTR(task->work.read_step);
                 step(task, r, now);
@@ -223,7 +223,7 @@ void task_written(Task *task, int r, const Moment *now) {
 
 StoredTask task_row(const Task *task, StoredState state) {
         const ScheduledTask *scheduled = task->scheduled;
-        return (StoredTask){
+        return (StoredTask) {
                 .seq = task->seq,
                 .state = state,
                 .priority = scheduled->priority,
@@ -235,7 +235,7 @@ StoredTask task_row(const Task *task, StoredState state) {
 }
 
 StoredAttempt task_attempt_row(const Task *task, StoredAttemptState state) {
-        return (StoredAttempt){
+        return (StoredAttempt) {
                 .number = task->attempt_number,
                 .state = state,
                 .worker_id = delivery_worker_id(task->worker),
@@ -248,7 +248,7 @@ StoredAttempt task_attempt_row(const Task *task, StoredAttemptState state) {
 /* ── how it is shown ── */
 
 QueueAttempt task_frame(const Task *task, const QueueSpec *spec) {
-        return (QueueAttempt){
+        return (QueueAttempt) {
                 .task_id = task->task_id,
                 .spec = spec,
                 .worker = task->worker ? delivery_worker_id(task->worker) : NULL,

@@ -251,7 +251,7 @@ int account_lookup_start(
         AccountLookup *lookup = calloc(1, sizeof(*lookup));
         if (!lookup)
                 return -ENOMEM;
-        *lookup = (AccountLookup){
+        *lookup = (AccountLookup) {
                 .pid_fd = -EBADF,
                 .answer_fd = -EBADF,
                 .handler = handler,

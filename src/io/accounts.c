@@ -13,7 +13,7 @@ void account_done(Account *account) {
         free(account->name);
         free(account->home);
         free(account->shell);
-        *account = (Account){};
+        *account = (Account) {};
 }
 
 int account_copy(const Account *account, Account *ret) {

@@ -103,7 +103,7 @@ int call_queue_init(
                 void *userdata,
                 size_t n_under_way_max,
                 usec_t timeout_usec) {
-        *queue = (CallQueue){
+        *queue = (CallQueue) {
                 .event = sd_event_ref(event),
                 .carrier = carrier,
                 .userdata = userdata,
@@ -134,7 +134,7 @@ static int call_new(CallQueue *queue, void *payload, CallDone done, void *userda
                 queue->carrier->payload_free(payload);
                 return -ENOMEM;
         }
-        *call = (QueuedCall){
+        *call = (QueuedCall) {
                 .queue = queue,
                 .deadline_usec = usec_add(usec_now(CLOCK_BOOTTIME), queue->timeout_usec),
                 .payload = payload,

@@ -109,7 +109,7 @@ const OutputStore *capture_store(const Capture *capture) {
 
 SavedCapture capture_save(const Capture *capture) {
         const OutputStore *store = &capture->store;
-        return (SavedCapture){
+        return (SavedCapture) {
                 .pipe_fd = capture->fd,
                 .file_fd = store->file_fd,
                 .reading = capture->source != NULL,
@@ -131,7 +131,7 @@ int capture_restore(
         Capture *capture = calloc(1, sizeof(*capture));
         if (!capture)
                 return -ENOMEM;
-        *capture = (Capture){
+        *capture = (Capture) {
                 .event = sd_event_ref(event),
                 .fd = (int) saved->pipe_fd,
                 .handler = handler,

@@ -72,7 +72,7 @@ static void answer_too_much(HttpRequest *request) {
 void http_request_answer_text(HttpRequest *request, int status, const char *content_type, Text *text) {
         _cleanup_(freep) char *bytes = text->data;
         size_t size = text->size;
-        *text = (Text){};
+        *text = (Text) {};
         int r = http_body_new(request->server, &bytes, size, &request->kept, &request->response);
         if (r < 0 && r != -ENOMEM) {
                 answer_too_much(request);
@@ -87,7 +87,7 @@ static HttpAnswer *answer_empty(HttpServer *server) {
         HttpAnswer *answer = calloc(1, sizeof(*answer));
         if (!answer)
                 return NULL;
-        *answer = (HttpAnswer){ .server = server, .n_references = 1, .kept = { .fd = -EBADF } };
+        *answer = (HttpAnswer) { .server = server, .n_references = 1, .kept = { .fd = -EBADF } };
         answer->response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
         if (!answer->response || response_add_common_headers(answer->response, NULL, false) < 0)
                 return http_answer_unref(answer);

@@ -56,7 +56,7 @@ int http_body_new(
                 size_t size,
                 HttpBody *ret,
                 struct MHD_Response **ret_response) {
-        *ret = (HttpBody){ .fd = -EBADF };
+        *ret = (HttpBody) { .fd = -EBADF };
         if (size > SMALL_BYTES && server->answers_bytes + size > server->options.answers_bytes_max)
                 return body_in_file(server, *body, size, ret, ret_response);
         *ret_response = MHD_create_response_from_buffer(size, *body, MHD_RESPMEM_MUST_FREE);
@@ -85,5 +85,5 @@ int http_body_respond_again(const HttpBody *body, struct MHD_Response **ret) {
 void http_body_done(HttpServer *server, HttpBody *body) {
         server->answers_bytes -= body->bytes;
         server->answers_file_bytes -= body->file_bytes;
-        *body = (HttpBody){ .fd = -EBADF };
+        *body = (HttpBody) { .fd = -EBADF };
 }

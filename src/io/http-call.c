@@ -270,7 +270,7 @@ static int host_key(const HttpCallOptions *options, char **ret) {
                 return -EINVAL;
         if (curl_url_get(url, CURLUPART_FRAGMENT, &fragment, 0) != CURLUE_NO_FRAGMENT)
                 return -EINVAL;
-        if (options->unix_path && strlen(options->unix_path) >= sizeof((struct sockaddr_un){}.sun_path))
+        if (options->unix_path && strlen(options->unix_path) >= sizeof((struct sockaddr_un) {}.sun_path))
                 return -EINVAL;
         if (options->unix_path)
                 return text_format(ret, "unix:%s", options->unix_path);
@@ -286,7 +286,7 @@ int http_call_prepare(
         _cleanup_(freep) char *key = NULL;
         if (!call)
                 return -ENOMEM;
-        *call = (HttpCall){
+        *call = (HttpCall) {
                 .client = client,
                 .on_done = options->on_done,
                 .on_header = options->on_header,
@@ -387,7 +387,7 @@ bool http_call_has_data(const HttpCall *call) {
 
 int http_call_deliver_data(HttpCall *call) {
         Text piece = call->answer;
-        call->answer = (Text){};
+        call->answer = (Text) {};
         call->in_callback = true;
         int r = call->on_data(call, piece.data, piece.size, call->userdata);
         call->in_callback = false;

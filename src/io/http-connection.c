@@ -122,7 +122,7 @@ static void connection_time_out(HttpConnection *connection) {
 static bool anybody_waits(const HttpServer *server) {
         struct pollfd fds[HTTP_LISTENERS_MAX];
         for (size_t i = 0; i < server->n_listeners; i++)
-                fds[i] = (struct pollfd){ .fd = server->listeners[i].fd, .events = POLLIN };
+                fds[i] = (struct pollfd) { .fd = server->listeners[i].fd, .events = POLLIN };
         return poll(fds, server->n_listeners, 0) > 0;
 }
 
@@ -297,7 +297,7 @@ static void connection_started(Engine *engine, struct MHD_Connection *mhd, void 
                 free(connection);
                 return;
         }
-        *connection = (HttpConnection){
+        *connection = (HttpConnection) {
                 .server = server,
                 .engine = engine,
                 .mhd = mhd,
@@ -364,7 +364,7 @@ static size_t take_answered(HttpServer *server, struct pollfd *fds, size_t room)
                 server->answered = connection->next_answered;
                 connection->is_answered = false;
                 if (connection->phase == CONNECTION_AWAITING && !connection->dropped)
-                        fds[n++] = (struct pollfd){ .fd = connection->fd, .events = POLLRDHUP };
+                        fds[n++] = (struct pollfd) { .fd = connection->fd, .events = POLLRDHUP };
         }
         return n;
 }

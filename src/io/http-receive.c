@@ -184,7 +184,7 @@ static void request_refuse(HttpRequest *request, int status, const char *detail)
         request->state = REQUEST_REFUSED;
         request->server->bodies_bytes -= request->body.size;
         text_done(&request->body);
-        request->body = (Text){};
+        request->body = (Text) {};
 }
 
 static enum MHD_Result request_take_body(HttpRequest *request, const char *data, size_t size) {

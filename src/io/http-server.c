@@ -242,7 +242,7 @@ int http_server_listen(HttpServer *server, int fd) {
         if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) /* systemd passes blocking ones */
                 return -errno;
         Listener *listener = &server->listeners[server->n_listeners];
-        *listener = (Listener){ .server = server, .fd = fd, .is_tcp = is_tcp_socket(fd) };
+        *listener = (Listener) { .server = server, .fd = fd, .is_tcp = is_tcp_socket(fd) };
         if (listener->is_tcp)
                 socket_defer_accept(fd);
         int r = sd_event_add_io(server->event, &listener->source, fd, EPOLLIN, on_listener_io, listener);
@@ -311,7 +311,7 @@ typedef union SocketAddress {
 
 static int socket_address(int fd, SocketAddress *ret) {
         socklen_t size = sizeof(*ret);
-        *ret = (SocketAddress){};
+        *ret = (SocketAddress) {};
         return getsockname(fd, &ret->generic, &size) < 0 ? -errno : 0;
 }
 

@@ -13,7 +13,7 @@
 #include "io/loop.h"
 
 static gnutls_datum_t datum_of(const char *text) {
-        return (gnutls_datum_t){ .data = (unsigned char *) text, .size = (unsigned) strlen(text) };
+        return (gnutls_datum_t) { .data = (unsigned char *) text, .size = (unsigned) strlen(text) };
 }
 
 /* libmicrohttpd would only say that it cannot start. */

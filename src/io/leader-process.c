@@ -185,7 +185,7 @@ int leader_process_spawn(
         _cleanup_(leader_process_freep) LeaderProcess *leader = calloc(1, sizeof(*leader));
         if (!leader)
                 return -ENOMEM;
-        *leader = (LeaderProcess){
+        *leader = (LeaderProcess) {
                 .event = sd_event_ref(event),
                 .pid_fd = -EBADF,
                 .control_fd = -EBADF,
@@ -251,11 +251,11 @@ bool leader_process_is_in(const LeaderProcess *leader, const char *slice, const 
 }
 
 int leader_process_go(LeaderProcess *leader) {
-        return leader_tell(leader, &(LeaderMessage){ .type = LEADER_GO });
+        return leader_tell(leader, &(LeaderMessage) { .type = LEADER_GO });
 }
 
 int leader_process_stop(LeaderProcess *leader, usec_t grace_usec) {
-        return leader_tell(leader, &(LeaderMessage){ .type = LEADER_STOP, .grace_usec = grace_usec });
+        return leader_tell(leader, &(LeaderMessage) { .type = LEADER_STOP, .grace_usec = grace_usec });
 }
 
 /* Says so at once, or a journal that takes nothing could hold it up for ever; that it has everything the
@@ -264,7 +264,7 @@ int leader_process_finish(LeaderProcess *leader) {
         leader->finished = true;
         if (leader->pending.size == 0)
                 feed_done(leader);
-        return leader_tell(leader, &(LeaderMessage){ .type = LEADER_FINISH });
+        return leader_tell(leader, &(LeaderMessage) { .type = LEADER_FINISH });
 }
 
 uint64_t leader_process_unfed(const LeaderProcess *leader) {
@@ -313,7 +313,7 @@ void leader_process_kill(LeaderProcess *leader) {
 }
 
 SavedLeader leader_process_save(const LeaderProcess *leader) {
-        return (SavedLeader){
+        return (SavedLeader) {
                 .pid = leader->pid,
                 .pid_fd = leader->pid_fd,
                 .control_fd = leader->control_fd,
@@ -345,7 +345,7 @@ int leader_process_restore(
         LeaderProcess *leader = calloc(1, sizeof(*leader));
         if (!leader)
                 return -ENOMEM;
-        *leader = (LeaderProcess){
+        *leader = (LeaderProcess) {
                 .event = sd_event_ref(event),
                 .pid = (pid_t) saved->pid,
                 .pid_fd = (int) saved->pid_fd,

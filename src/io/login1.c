@@ -177,7 +177,7 @@ int login1_new(sd_event *event, Login1Handler handler, void *userdata, Login1 **
         Login1 *login1 = calloc(1, sizeof(*login1));
         if (!login1)
                 return -ENOMEM;
-        *login1 = (Login1){
+        *login1 = (Login1) {
                 .event = sd_event_ref(event),
                 .handler = handler,
                 .userdata = userdata,

@@ -5,12 +5,12 @@
 #include <fcntl.h>
 
 void output_store_init(OutputStore *store, const char *directory, uint64_t bytes_max) {
-        *store = (OutputStore){ .directory = directory, .bytes_max = bytes_max, .file_fd = -EBADF };
+        *store = (OutputStore) { .directory = directory, .bytes_max = bytes_max, .file_fd = -EBADF };
 }
 
 void output_store_done(OutputStore *store) {
         text_done(&store->memory);
-        store->memory = (Text){};
+        store->memory = (Text) {};
         fd_close(&store->file_fd);
 }
 
@@ -39,7 +39,7 @@ static int move_to_file(OutputStore *store) {
                 return r;
         }
         text_done(&store->memory);
-        store->memory = (Text){};
+        store->memory = (Text) {};
         return 0;
 }
 

@@ -235,7 +235,7 @@ int polkit_check(
         PolkitCheck *check = calloc(1, sizeof(*check));
         if (!check)
                 return -ENOMEM;
-        *check = (PolkitCheck){
+        *check = (PolkitCheck) {
                 .polkit = polkit,
                 .uid = subject->uid,
                 .done = done,

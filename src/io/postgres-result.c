@@ -71,20 +71,20 @@ const void *postgres_result_bytes(const PostgresResult *result, size_t row, size
 }
 
 PostgresValue postgres_text(const char *text) {
-        return (PostgresValue){ .data = text };
+        return (PostgresValue) { .data = text };
 }
 
 PostgresValue postgres_number(int64_t number, char buffer[static POSTGRES_NUMBER_SIZE]) {
         (void) snprintf(buffer, POSTGRES_NUMBER_SIZE, "%" PRId64, number);
-        return (PostgresValue){ .data = buffer };
+        return (PostgresValue) { .data = buffer };
 }
 
 PostgresValue postgres_bool(bool value) {
-        return (PostgresValue){ .data = value ? "t" : "f" };
+        return (PostgresValue) { .data = value ? "t" : "f" };
 }
 
 PostgresValue postgres_bytes(const void *bytes, size_t size) {
-        return (PostgresValue){ .data = bytes, .size = (int) size, .binary = true };
+        return (PostgresValue) { .data = bytes, .size = (int) size, .binary = true };
 }
 
 static int append_element(Text *to, const char *element) {
@@ -94,7 +94,7 @@ static int append_element(Text *to, const char *element) {
                 r = text_append_bytes(to, element, n);
                 element += n;
                 if (r >= 0 && *element)
-                        r = text_append_bytes(to, (const char[]){ '\\', *element++ }, 2);
+                        r = text_append_bytes(to, (const char[]) { '\\', *element++ }, 2);
         }
         return r < 0 ? r : text_append(to, "\"");
 }

@@ -260,7 +260,7 @@ int postgres_execute(
                             formats,
                             postgres->options.statements[statement].binary))
                 return connection_spoilt(postgres, -ECONNRESET);
-        int r = sent_append(postgres, &(Sent){ .done = done, .userdata = userdata });
+        int r = sent_append(postgres, &(Sent) { .done = done, .userdata = userdata });
         return r < 0 ? connection_spoilt(postgres, r) : 0;
 }
 
@@ -269,7 +269,7 @@ int postgres_sync(Postgres *postgres, PostgresDone done, void *userdata) {
                 return -ENOTCONN;
         if (!PQpipelineSync(postgres->connection))
                 return connection_spoilt(postgres, -ECONNRESET);
-        int r = sent_append(postgres, &(Sent){ .is_sync = true, .done = done, .userdata = userdata });
+        int r = sent_append(postgres, &(Sent) { .is_sync = true, .done = done, .userdata = userdata });
         return r < 0 ? connection_spoilt(postgres, r) : 0;
 }
 

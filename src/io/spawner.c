@@ -198,7 +198,7 @@ static int spawner_ensure(Spawner *spawner) {
 
 /* Without a connection yet. */
 static int spawner_init(Spawner *spawner, sd_event *event, const char *executable, const char *socket_path) {
-        *spawner = (Spawner){
+        *spawner = (Spawner) {
                 .event = sd_event_ref(event),
                 .executable_fd = -EBADF,
                 .fd = -EBADF,
@@ -236,7 +236,7 @@ bool spawner_is_busy(const Spawner *spawner) {
 }
 
 SavedSpawner spawner_save(const Spawner *spawner) {
-        return (SavedSpawner){
+        return (SavedSpawner) {
                 .fd = spawner->fd,
                 .pid = spawner->pid,
                 .protocol = SPAWN_REQUEST,
@@ -257,7 +257,7 @@ int spawner_restore(
         int r = spawner_init(spawner, event, executable, socket_path);
         if (r < 0)
                 return r;
-        spawner->descriptors = (struct rlimit){ saved->descriptors_soft, saved->descriptors_hard };
+        spawner->descriptors = (struct rlimit) { saved->descriptors_soft, saved->descriptors_hard };
         spawner->fd = (int) saved->fd;
         spawner->pid = (pid_t) saved->pid;
         if (spawner->fd >= 0 && !streq(saved->protocol, SPAWN_REQUEST))
@@ -361,7 +361,7 @@ int spawner_spawn(
                 free(call);
                 return -EAGAIN;
         }
-        *call = (SpawnCall){
+        *call = (SpawnCall) {
                 .deadline_usec = usec_add(usec_now(CLOCK_BOOTTIME), ANSWER_USEC),
                 .done = done,
                 .userdata = userdata,

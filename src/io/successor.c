@@ -182,7 +182,7 @@ int successor_ask(
         _cleanup_(successor_freep) Successor *successor = calloc(1, sizeof(*successor));
         if (!successor)
                 return -ENOMEM;
-        *successor = (Successor){
+        *successor = (Successor) {
                 .pid_fd = -EBADF,
                 .words_fd = -EBADF,
                 .handler = handler,

@@ -117,7 +117,7 @@ int systemd1_call_job(
                 sd_bus_message_unref(message);
                 return -ENOMEM;
         }
-        *job = (Job){ .message = message, .unit = strdup(unit) };
+        *job = (Job) { .message = message, .unit = strdup(unit) };
         if (!job->unit) {
                 job_free(job);
                 return -ENOMEM;

@@ -40,7 +40,7 @@ static int query_new(Systemd1 *systemd1, const char *subject, void *userdata, Sy
         _cleanup_(systemd1_query_freep) Systemd1Query *query = calloc(1, sizeof(*query));
         if (!query)
                 return -ENOMEM;
-        *query = (Systemd1Query){
+        *query = (Systemd1Query) {
                 .systemd1 = systemd1,
                 .subject = strdup(subject),
                 .userdata = userdata,

@@ -226,13 +226,13 @@ static int broker_resume(
         BrokerCall *call = calloc(1, sizeof(*call));
         if (!call)
                 return -ENOMEM;
-        *call = (BrokerCall){ .id = call_id, .pid_fd = -EBADF };
+        *call = (BrokerCall) { .id = call_id, .pid_fd = -EBADF };
         return call_queue_add_sent(&broker->calls, call, done, userdata, ret);
 }
 
 static SavedBroker broker_save(const TaskScopes *scopes) {
         const BrokerScopes *broker = (const BrokerScopes *) scopes;
-        return (SavedBroker){
+        return (SavedBroker) {
                 .fd = broker->fd,
                 .protocol = BROKER_PROTOCOL,
                 .answered = broker->answered,
@@ -263,7 +263,7 @@ int task_scopes_new_broker(sd_event *event, const char *path, TaskScopes **ret) 
         BrokerScopes *broker = calloc(1, sizeof(*broker));
         if (!broker)
                 return -ENOMEM;
-        *broker = (BrokerScopes){
+        *broker = (BrokerScopes) {
                 .head.methods = &methods,
                 .event = sd_event_ref(event),
                 .address.sun_family = AF_UNIX,

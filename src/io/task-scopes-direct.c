@@ -26,7 +26,7 @@ static int direct_start(
                 return r;
         return systemd1_start_scope(
                         ((DirectScopes *) scopes)->systemd1,
-                        &(ScopeParameters){
+                        &(ScopeParameters) {
                                         .name = unit,
                                         .slice = TASK_SLICE,
                                         .description = description.data,
@@ -73,7 +73,7 @@ static int direct_resume(
 }
 
 static SavedBroker direct_save(const TaskScopes *scopes) {
-        return (SavedBroker){ .fd = -EBADF, .protocol = "" };
+        return (SavedBroker) { .fd = -EBADF, .protocol = "" };
 }
 
 static void direct_free(TaskScopes *scopes) {
@@ -93,7 +93,7 @@ int task_scopes_new_direct(Systemd1 *systemd1, TaskScopes **ret) {
         DirectScopes *direct = calloc(1, sizeof(*direct));
         if (!direct)
                 return -ENOMEM;
-        *direct = (DirectScopes){ .head.methods = &methods, .systemd1 = systemd1 };
+        *direct = (DirectScopes) { .head.methods = &methods, .systemd1 = systemd1 };
         *ret = &direct->head;
         return 0;
 }

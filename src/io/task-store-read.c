@@ -98,7 +98,7 @@ static uint64_t column_u64(sqlite3_stmt *statement, int column) {
 static int read_task(sqlite3_stmt *statement, StoredTask *ret) {
         const char *state = column_text(statement, 2);
         int state_number = state ? stored_state_from_string(state) : -EINVAL;
-        *ret = (StoredTask){
+        *ret = (StoredTask) {
                 .seq = column_u64(statement, 0),
                 .task_id = column_text(statement, 1),
                 .priority = sqlite3_column_int64(statement, 3),
@@ -126,7 +126,7 @@ static int read_attempt(sqlite3_stmt *statement, int first, StoredAttempt *ret) 
                 return 0;
         const char *state = column_text(statement, first + 1);
         int state_number = state ? stored_attempt_state_from_string(state) : -EINVAL;
-        *ret = (StoredAttempt){
+        *ret = (StoredAttempt) {
                 .number = column_u64(statement, first),
                 .worker_id = column_text(statement, first + 2),
                 .runner_task_id = column_text(statement, first + 3),

@@ -91,7 +91,7 @@ typedef struct Binder {
 } Binder;
 
 static Binder binder(StoreWriter *writer, WriteStatement statement) {
-        return (Binder){ .statement = writer->statements[statement], .code = SQLITE_OK };
+        return (Binder) { .statement = writer->statements[statement], .code = SQLITE_OK };
 }
 
 static void bind_number(Binder *to, uint64_t number) {

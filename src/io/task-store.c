@@ -286,7 +286,7 @@ int task_store_commit(TaskStore *store, StoreBatch *batch, StoreCommitted callba
         StoreWrite *write = malloc(sizeof(*write));
         if (!write)
                 return -ENOMEM;
-        *write = (StoreWrite){
+        *write = (StoreWrite) {
                 .batch = TAKE_PTR(owned),
                 .bytes = bytes,
                 .callback = callback,
@@ -307,7 +307,7 @@ int task_store_prune(
         StoreWrite *write = malloc(sizeof(*write));
         if (!write)
                 return -ENOMEM;
-        *write = (StoreWrite){
+        *write = (StoreWrite) {
                 .bytes = sizeof(*write),
                 .prune_before_usec = finished_before_usec,
                 .prune_keep = keep_max,

@@ -173,11 +173,11 @@ static int search_all(const Search *search) {
 }
 
 bool unit_cgroup_has(const char *slice, const char *unit, pid_t pid) {
-        return search_all(&(Search){ slice, unit, NULL, directory_has, &pid }) > 0;
+        return search_all(&(Search) { slice, unit, NULL, directory_has, &pid }) > 0;
 }
 
 int unit_cgroup_is_populated(const char *slice, const char *unit) {
-        return search_all(&(Search){ slice, unit, NULL, directory_is_populated, NULL });
+        return search_all(&(Search) { slice, unit, NULL, directory_is_populated, NULL });
 }
 
 typedef struct Reading {
@@ -207,7 +207,7 @@ int unit_cgroup_read(
                 size_t n_names,
                 Text *ret) {
         Reading reading = { names, n_names, ret };
-        return search_all(&(Search){ slice, unit, controller, directory_read, &reading });
+        return search_all(&(Search) { slice, unit, controller, directory_read, &reading });
 }
 
 bool unit_cgroup_is_unified(void) {

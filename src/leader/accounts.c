@@ -31,7 +31,7 @@ void accounts_load(void) {
         char strings[ENTRY_MAX];
         n_pairs = 0;
         while (n_pairs < ACCOUNTS_MAX && fgetpwent_r(file, &entry, strings, sizeof(strings), &found) == 0)
-                pairs[n_pairs++] = (Pair){ .uid = entry.pw_uid, .gid = entry.pw_gid };
+                pairs[n_pairs++] = (Pair) { .uid = entry.pw_uid, .gid = entry.pw_gid };
         (void) fclose(file);
 }
 

@@ -180,7 +180,7 @@ typedef struct PidList {
 
 static void pid_list_done(PidList *list) {
         free(list->pids);
-        *list = (PidList){};
+        *list = (PidList) {};
 }
 
 static int pid_list_add(PidList *list, pid_t pid) {
@@ -371,7 +371,7 @@ static uint64_t read_cpu_usec(Cgroup *cgroup) {
 }
 
 void cgroup_usage(Cgroup *cgroup, LeaderUsage *ret) {
-        *ret = (LeaderUsage){ .oom_kills = cgroup_oom_kills(cgroup), .cpu_usec = read_cpu_usec(cgroup) };
+        *ret = (LeaderUsage) { .oom_kills = cgroup_oom_kills(cgroup), .cpu_usec = read_cpu_usec(cgroup) };
         ret->memory_peak_bytes = read_number(
                         cgroup->trees[TREE_MEMORY],
                         cgroup->unified ? "memory.peak" : "memory.max_usage_in_bytes");

@@ -202,29 +202,29 @@ static Failure child_become(const LeaderOrder *order) {
         if (r >= 0)
                 r = child_own_streams(order);
         if (r < 0)
-                return (Failure){ LEADER_STEP_STDIO, -r };
+                return (Failure) { LEADER_STEP_STDIO, -r };
         sigset_t none;
         sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
         r = child_oom_score(order); /* this and what follows while we still may */
         if (r < 0)
-                return (Failure){ LEADER_STEP_PRIVILEGES, -r };
+                return (Failure) { LEADER_STEP_PRIVILEGES, -r };
         if (order->uid != UINT32_MAX && setgroups(0, NULL) < 0)
-                return (Failure){ LEADER_STEP_GROUPS, errno };
+                return (Failure) { LEADER_STEP_GROUPS, errno };
         r = become_user(order);
         if (r < 0)
-                return (Failure){ LEADER_STEP_USER, -r };
+                return (Failure) { LEADER_STEP_USER, -r };
         child_keyring(order);
         r = child_privileges(order);
         if (r < 0)
-                return (Failure){ LEADER_STEP_PRIVILEGES, -r };
+                return (Failure) { LEADER_STEP_PRIVILEGES, -r };
         (void) prctl(PR_SET_DUMPABLE, 1);
         (void) umask((mode_t) order->umask);
         if (chdir(*order->directory ? order->directory : "/") < 0 &&
             (!order->directory_optional || chdir("/") < 0))
-                return (Failure){ LEADER_STEP_DIRECTORY, errno };
+                return (Failure) { LEADER_STEP_DIRECTORY, errno };
 
-        return (Failure){ LEADER_STEP_EXEC, child_execute(order) };
+        return (Failure) { LEADER_STEP_EXEC, child_execute(order) };
 }
 
 /* vfork(), since a copy of the page tables, and a fault for each page that either process then writes to,
@@ -234,7 +234,7 @@ static Failure child_become(const LeaderOrder *order) {
 /* NOLINTBEGIN(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork): with all that in mind */
 int command_start(const LeaderOrder *order, pid_t *ret_pid, LeaderStep *reterr_step) {
         static volatile Failure failure; /* the child's, and so ours */
-        failure = (Failure){};
+        failure = (Failure) {};
         int r = order->uid == UINT32_MAX ? 0 : accounts_check(order->uid, order->gid);
         if (r < 0) {
                 *reterr_step = LEADER_STEP_USER;

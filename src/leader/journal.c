@@ -119,7 +119,7 @@ void journal_relay_finish(JournalRelay *relay, int feed_fd, usec_t deadline_usec
         while ((r = journal_relay(relay, feed_fd)) != -EPIPE && usec_now(CLOCK_BOOTTIME) < deadline_usec) {
                 struct pollfd awaited = { .fd = feed_fd, .events = POLLIN };
                 if (r == -EAGAIN)
-                        awaited = (struct pollfd){ .fd = relay->fd, .events = POLLOUT };
+                        awaited = (struct pollfd) { .fd = relay->fd, .events = POLLOUT };
                 (void) poll(&awaited, 1, FLUSH_POLL_MSEC);
         }
         (void) shutdown(feed_fd, SHUT_RD); /* what daggyr cannot send from now on, it counts itself */
@@ -127,5 +127,5 @@ void journal_relay_finish(JournalRelay *relay, int feed_fd, usec_t deadline_usec
         for (long wait_usec = FLUSH_WAIT_MIN_USEC;
              !relay_is_flushed(relay) && usec_now(CLOCK_BOOTTIME) < deadline_usec;
              wait_usec = wait_usec < FLUSH_WAIT_MAX_USEC ? 2 * wait_usec : wait_usec)
-                (void) nanosleep(&(struct timespec){ .tv_nsec = wait_usec * 1000 }, NULL);
+                (void) nanosleep(&(struct timespec) { .tv_nsec = wait_usec * 1000 }, NULL);
 }

@@ -104,7 +104,7 @@ static void leader_empty(Leader *leader) {
         leader->phase = PHASE_EMPTY;
         leader->kill_usec = USEC_INFINITY;
         leader->usage = leader_usage(leader);
-        report(&(LeaderMessage){
+        report(&(LeaderMessage) {
                         .type = LEADER_EMPTY,
                         .stopped_by_system = leader->stopped_by_system,
                         .usage = leader->usage,
@@ -149,7 +149,7 @@ static void leader_go(Leader *leader) {
         if (r >= 0)
                 r = command_start(&leader->order, &leader->main_pid, &step);
         if (r < 0) {
-                report(&(LeaderMessage){
+                report(&(LeaderMessage) {
                                 .type = LEADER_EXEC_FAILED,
                                 .error = -r,
                                 .step = (int32_t) step,
@@ -158,7 +158,7 @@ static void leader_go(Leader *leader) {
                 /* Without the scope there is nothing to wait for, nor anything we may touch. */
                 leader->phase = leader->cgroup ? PHASE_ENDING : PHASE_FINISHED;
         } else {
-                report(&(LeaderMessage){ .type = LEADER_STARTED });
+                report(&(LeaderMessage) { .type = LEADER_STARTED });
                 leader->phase = PHASE_RUNNING;
         }
 
@@ -175,7 +175,7 @@ static void leader_main_exited(Leader *leader, const siginfo_t *info) {
         bool exited = info->si_code == CLD_EXITED;
         int is_alone = cgroup_is_ours_alone(leader->cgroup);
         leader->phase = PHASE_ENDING;
-        report(&(LeaderMessage){
+        report(&(LeaderMessage) {
                         .type = LEADER_EXITED,
                         .exit_code = exited ? info->si_status : -1,
                         .signal = exited ? 0 : info->si_status,
@@ -299,7 +299,7 @@ static void leader_finish(Leader *leader) {
         /* Outside its scope it was told nothing, and no end of the feed will come either. */
         usec_t patience = leader->cgroup ? JOURNAL_FLUSH_USEC : 0;
         journal_relay_finish(&leader->relay, LEADER_FD_FEED, now() + patience);
-        report(&(LeaderMessage){
+        report(&(LeaderMessage) {
                         .type = LEADER_USAGE,
                         .entries_lost = leader->relay.n_lost,
                         .usage = leader->usage,

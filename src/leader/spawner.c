@@ -99,7 +99,7 @@ static int fork_leader(
         if (pid_fd < 0)
                 r = -errno;
         if (r >= 0)
-                r = watch_add(state, (Watch){ .pid = pid, .fd = fds[LEADER_FEED] }, 0);
+                r = watch_add(state, (Watch) { .pid = pid, .fd = fds[LEADER_FEED] }, 0);
         if (r < 0) {
                 (void) kill(pid, SIGKILL);
                 (void) waitpid(pid, NULL, 0);
@@ -160,7 +160,7 @@ static bool serve(const SpawnerState *state) {
                 return false;
         if (r > 0)
                 r = fork_leader(state, fds, &pid, &pid_fd);
-        reply(state, &(SpawnReply){ .error = r < 0 ? -r : 0, .pid = pid }, pid_fd);
+        reply(state, &(SpawnReply) { .error = r < 0 ? -r : 0, .pid = pid }, pid_fd);
         return true;
 }
 
@@ -203,7 +203,7 @@ static int spawner_init(SpawnerState *state) {
                         return -errno;
         if (null_fd < 0 || (null_fd >= OWN_FD_MIN && close(null_fd) < 0))
                 return -errno;
-        return watch_add(state, (Watch){ .fd = state->connection_fd }, EPOLLIN);
+        return watch_add(state, (Watch) { .fd = state->connection_fd }, EPOLLIN);
 }
 
 /* A descriptor for each leader, of which there may be thousands. */

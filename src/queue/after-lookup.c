@@ -99,7 +99,7 @@ int after_lookup_begin(AfterLookup *lookup) {
                 if (is_live(lookup, i) || item->found != AFTER_UNKNOWN)
                         continue;
                 r = sources->store_port->get(
-                                sources->store, lookup->after[i], &(StoreWanted){}, on_got, item);
+                                sources->store, lookup->after[i], &(StoreWanted) {}, on_got, item);
                 if (r >= 0)
                         lookup->n_open++;
                 else

@@ -201,7 +201,7 @@ static void read_page(Bulk *bulk) {
         const BulkRequest *wanted = &bulk->wanted;
         int r = queue->store_port->list(
                         queue->store,
-                        &(StoreFilter){
+                        &(StoreFilter) {
                                         .state = wanted->state ? stored_state_from_string(wanted->state) : -1,
                                         .labels = (const char *const *) wanted->labels,
                                         .after = bulk->after,
@@ -224,8 +224,8 @@ void bulk_begin(Queue *queue, HttpRequest *request, BulkVerb verb, BulkRequest *
                 describe_answer_error(request, -ENOMEM);
                 return;
         }
-        *bulk = (Bulk){ .queue = queue, .request = request, .verb = verb, .wanted = *wanted };
-        *wanted = (BulkRequest){};
+        *bulk = (Bulk) { .queue = queue, .request = request, .verb = verb, .wanted = *wanted };
+        *wanted = (BulkRequest) {};
         if (verb == BULK_STOP)
                 delivery_put_off_settling(queue->delivery, true);
         http_request_on_hangup(request, on_hangup, bulk);

@@ -30,7 +30,7 @@ int database_check(const PostgresConfig *config) {
         if (r >= 0)
                 r = postgres_new(
                                 event,
-                                &(PostgresOptions){
+                                &(PostgresOptions) {
                                                 .conninfo = config->conninfo,
                                                 .password_file = config->password_file,
                                                 .application_name = "daggyd --check",

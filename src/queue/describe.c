@@ -116,14 +116,14 @@ int describe_task(
         Description *description = malloc(sizeof(*description));
         if (!description)
                 return -ENOMEM;
-        *description = (Description){ .sources = sources, .mode = mode, .done = done, .userdata = userdata };
+        *description = (Description) { .sources = sources, .mode = mode, .done = done, .userdata = userdata };
         uint64_t bytes_max = sources->config->inline_output_bytes;
         if (mode == OUTPUT_TAIL && bytes_max > OUTPUT_TAIL_BYTES)
                 bytes_max = OUTPUT_TAIL_BYTES;
         int r = sources->store_port->get(
                         sources->store,
                         task_id,
-                        &(StoreWanted){
+                        &(StoreWanted) {
                                         .attempts = true,
                                         .output_bytes_max = mode == OUTPUT_NONE ? 0 : bytes_max,
                                         .tail = mode == OUTPUT_TAIL,
@@ -203,7 +203,7 @@ void describe_answer(
         PendingAnswer *pending = malloc(sizeof(*pending));
         r = pending ? 0 : -ENOMEM;
         if (pending) {
-                *pending = (PendingAnswer){ .sources = sources, .request = request, .status = status };
+                *pending = (PendingAnswer) { .sources = sources, .request = request, .status = status };
                 (void) strncpy(pending->task_id, task_id, TASK_ID_MAX);
                 r = describe_task(sources, task_id, mode, on_described, pending);
         }

@@ -26,12 +26,12 @@ int emcee_call_new(
                 return r;
         return http_call_new(
                         caller->client,
-                        &(HttpCallOptions){
+                        &(HttpCallOptions) {
                                         .method = "POST",
                                         .url = whole.data,
                                         .token = caller->access->token,
                                         .content_type = "application/json",
-                                        .headers = (const char *const[]){ caller->identity, NULL },
+                                        .headers = (const char *const[]) { caller->identity, NULL },
                                         .body = body,
                                         .body_size = strlen(body),
                                         .total_usec = total_usec,

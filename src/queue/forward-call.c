@@ -166,12 +166,12 @@ static int start_call(Forwarded *forwarded, const char *url, const char *const *
         const char *body = http_request_body(request, &size);
         return http_call_new(
                         forwarded->waits ? forwarder->waits : forwarder->client,
-                        &(HttpCallOptions){
+                        &(HttpCallOptions) {
                                         /* The server leaves the body out of what it answers to HEAD. */
                                         .method = streq(method, "HEAD") ? "GET" : method,
                                         .url = url,
                                         .tls =
-                                                        &(HttpClientTls){
+                                                        &(HttpClientTls) {
                                                                         .ca_file = config->tls_client_ca,
                                                                         .cert_file = config->tls_cert,
                                                                         .key_file = config->tls_key,

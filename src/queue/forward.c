@@ -318,7 +318,7 @@ static Forwarded *forwarded_new(Forwarder *forwarder, HttpRequest *request, cons
         size_t size;
         const char *body = http_request_body(request, &size);
         const char *path = http_request_path(request);
-        *forwarded = (Forwarded){
+        *forwarded = (Forwarded) {
                 .forwarder = forwarder,
                 .state = FORWARDED_SENT,
                 .request = request,

@@ -242,7 +242,7 @@ int http_sharing_new(const HttpSharingOptions *options, HttpSharing **ret) {
         int r = make_identity(http);
         if (r < 0)
                 return r;
-        http->caller = (EmceeCaller){
+        http->caller = (EmceeCaller) {
                 .client = options->client,
                 .access = options->access,
                 .identity = http->identity_header.data,

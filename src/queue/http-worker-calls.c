@@ -323,7 +323,7 @@ static void on_fetch_done(HttpCall *http, const HttpOutcome *outcome, void *user
                 answer.outcome = FETCH_GONE;
         else if (outcome->error == 0 && outcome->status == 200 &&
                  runner_object_parse(outcome->body, outcome->body_size, &attempt) >= 0)
-                answer = (FetchAnswer){ .outcome = FETCH_GOT, .attempt = attempt };
+                answer = (FetchAnswer) { .outcome = FETCH_GOT, .attempt = attempt };
         Moment now = moment_now();
         call->done.fetch(&answer, &now, call->userdata);
         port_call_free(call);

@@ -87,7 +87,7 @@ static void open_stream(HttpWorker *worker) {
         HttpCallOptions options;
         if (http_worker_prepare(worker, "GET", "/api/v1/events", &options, &url) < 0)
                 return;
-        worker->parser = (EventParser){
+        worker->parser = (EventParser) {
                 .line_bytes_max = EVENT_BYTES_MAX,
                 .event_bytes_max = EVENT_BYTES_MAX,
         };

@@ -23,7 +23,7 @@ int http_worker_configure(HttpWorker *worker, const WorkerConfig *config) {
         }
         worker_config_done(&worker->config);
         worker->config = copy;
-        worker->tls = (HttpClientTls){
+        worker->tls = (HttpClientTls) {
                 .ca_file = copy.ca_file,
                 .cert_file = copy.cert_file,
                 .key_file = copy.key_file,
@@ -83,7 +83,7 @@ int http_worker_prepare(
                 char **ret_url) {
         if (text_format(ret_url, "%s%s", worker->config.url, path) < 0)
                 return -ENOMEM;
-        *ret_options = (HttpCallOptions){
+        *ret_options = (HttpCallOptions) {
                 .method = method,
                 .url = *ret_url,
                 .tls = &worker->tls,

@@ -139,7 +139,7 @@ static int start(LiveOutput *output) {
                 return -ENOENT;
         return http_worker_port.output(
                         worker,
-                        &(OutputWanted){
+                        &(OutputWanted) {
                                         .attempt_id = task->attempt_id,
                                         .stream = output->stream,
                                         .offset = output->store.bytes_total,
@@ -289,7 +289,7 @@ void live_output_answer(
                 http_request_answer_json(request, 200, NULL);
                 return;
         }
-        *reader = (Reader){
+        *reader = (Reader) {
                 .output = output,
                 .request = request,
                 .offset = offset,
@@ -364,11 +364,15 @@ void stored_output_answer(
         PendingOutput *pending = malloc(sizeof(*pending));
         int r = -ENOMEM;
         if (pending) {
-                *pending = (PendingOutput){
+                *pending = (PendingOutput) {
                         .sources = sources, .request = request, .stream = stream, .offset = offset
                 };
                 r = sources->store_port->get(
-                                sources->store, task_id, &(StoreWanted){ .attempts = true }, on_got, pending);
+                                sources->store,
+                                task_id,
+                                &(StoreWanted) { .attempts = true },
+                                on_got,
+                                pending);
         }
         if (r >= 0) {
                 http_request_on_hangup(request, on_hangup, pending);

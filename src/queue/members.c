@@ -151,7 +151,7 @@ static char *copy_value(const PostgresResult *result, size_t row, size_t column)
 }
 
 static int read_member(const PostgresResult *result, size_t row, Member *ret) {
-        *ret = (Member){
+        *ret = (Member) {
                 .id = copy_value(result, row, COLUMN_ID),
                 .url = copy_value(result, row, COLUMN_URL),
                 .address = copy_value(result, row, COLUMN_ADDRESS),
@@ -385,7 +385,7 @@ static int connect_now(Members *members) {
         members->is_connected = false;
         return postgres_new(
                         members->event,
-                        &(PostgresOptions){
+                        &(PostgresOptions) {
                                         .conninfo = members->options.config->conninfo,
                                         .password_file = members->options.config->password_file,
                                         .application_name = "daggyd member",
@@ -474,7 +474,7 @@ static int copy_texts(Members *members, const MembersOptions *options) {
                 r = random_id_new(&members->secret);
         if (r < 0)
                 return r;
-        members->self = (Member){
+        members->self = (Member) {
                 .id = members->id,
                 .url = members->url,
                 .address = members->address,

@@ -6,7 +6,7 @@
 #include "base/usec.h"
 
 static inline Moment moment_now(void) {
-        return (Moment){
+        return (Moment) {
                 .boottime_usec = usec_now(CLOCK_BOOTTIME),
                 .realtime_usec = usec_now(CLOCK_REALTIME),
         };

@@ -71,7 +71,7 @@ static int on_done(sd_event_source *source, void *userdata) {
                 if (!one->queue.version)
                         continue;
                 found[n++] = *one;
-                *one = (FoundQueue){};
+                *one = (FoundQueue) {};
         }
         DiscoveryDepth depth = look->depth;
         usec_t begin_usec = look->begin_usec;
@@ -199,7 +199,7 @@ static int port_scan_look(void *discovery, DiscoveryDepth depth, const Moment *n
         _cleanup_(look_freep) Look *look = calloc(1, sizeof(*look));
         if (!look)
                 return -ENOMEM;
-        *look = (Look){ .scan = scan, .depth = depth, .begin_usec = now->boottime_usec };
+        *look = (Look) { .scan = scan, .depth = depth, .begin_usec = now->boottime_usec };
         int r = sd_event_add_defer(scan->event, &look->done_source, on_done, look);
         if (r >= 0)
                 r = probe_all(look);
@@ -229,7 +229,7 @@ int port_scan_new(
         PortScan *scan = calloc(1, sizeof(*scan));
         if (!scan)
                 return -ENOMEM;
-        *scan = (PortScan){ .event = sd_event_ref(event), .caller = caller, .config = config };
+        *scan = (PortScan) { .event = sd_event_ref(event), .caller = caller, .config = config };
         memcpy(scan->own_id, own_id, sizeof(scan->own_id));
         *ret = scan;
         return 0;

@@ -161,7 +161,7 @@ typedef struct Target {
 } Target;
 
 static Binder binder(const Target *target, WriteStatement statement) {
-        return (Binder){
+        return (Binder) {
                 .postgres = target->postgres,
                 .statement = statement,
                 .done = target->done,
@@ -359,7 +359,7 @@ int store_send_write(Postgres *postgres, StoreWrite *write, PostgresDone done) {
 
 int store_send_begin(Postgres *postgres, uint64_t epoch, PostgresDone done, void *userdata) {
         Binder row = binder(
-                        &(Target){ .postgres = postgres, .done = done, .userdata = userdata }, WRITE_BEGIN);
+                        &(Target) { .postgres = postgres, .done = done, .userdata = userdata }, WRITE_BEGIN);
         bind_number(&row, epoch);
         return binder_send(&row);
 }
@@ -370,7 +370,7 @@ int store_send_is_risky(Postgres *postgres, PostgresDone done, void *userdata) {
 
 int store_send_fence(Postgres *postgres, uint64_t epoch, uint64_t number, PostgresDone done, void *userdata) {
         Binder row = binder(
-                        &(Target){ .postgres = postgres, .done = done, .userdata = userdata }, WRITE_FENCE);
+                        &(Target) { .postgres = postgres, .done = done, .userdata = userdata }, WRITE_FENCE);
         bind_number(&row, epoch);
         bind_number(&row, number);
         return binder_send(&row);

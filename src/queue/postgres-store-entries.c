@@ -157,7 +157,7 @@ int store_get(PostgresStore *store,
         char *copy = strdup(task_id);
         int r = copy ? store_read_begin(
                                        store,
-                                       &(StoreRead){
+                                       &(StoreRead) {
                                                        .question = &get_task,
                                                        .fail = get_fail,
                                                        .task_id = copy,
@@ -327,7 +327,7 @@ int store_list(PostgresStore *store, const StoreFilter *filter, StoreListed done
                 return r;
         r = store_read_begin(
                         store,
-                        &(StoreRead){
+                        &(StoreRead) {
                                         .question = &list_page,
                                         .fail = list_fail,
                                         .filter = *filter,
@@ -397,7 +397,7 @@ int store_read(PostgresStore *store,
         StoreRead *read;
         int r = store_read_begin(
                         store,
-                        &(StoreRead){
+                        &(StoreRead) {
                                         .question = &output_part,
                                         .fail = output_fail,
                                         .seq = seq,

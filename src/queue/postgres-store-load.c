@@ -91,7 +91,7 @@ static int load_workers(const StoreLoader *loader, const PostgresResult *result)
         int r = 0;
         for (size_t i = 0; r >= 0 && i < postgres_result_n_rows(result); i++)
                 r = loader->on_worker(
-                                &(StoredWorker){
+                                &(StoredWorker) {
                                                 .worker_id = postgres_result_text(result, i, 0),
                                                 .disabled = postgres_result_bool(result, i, 1),
                                                 .joined = postgres_result_bool(result, i, 2),
@@ -127,7 +127,7 @@ int store_load(PostgresStore *store, const StoreLoader *loader) {
         StoreRead *read;
         int r = store_read_begin(
                         store,
-                        &(StoreRead){ .question = &load_small, .fail = load_fail, .loader = *loader },
+                        &(StoreRead) { .question = &load_small, .fail = load_fail, .loader = *loader },
                         &read);
         if (r >= 0)
                 store_read_ask(read);

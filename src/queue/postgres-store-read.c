@@ -213,7 +213,7 @@ void store_read_keep_answers(StoreRead *read) {
 int store_row_task(const PostgresResult *result, size_t row, StoredTask *ret) {
         const char *state = postgres_result_text(result, row, 2);
         int state_number = state ? stored_state_from_string(state) : -EINVAL;
-        *ret = (StoredTask){
+        *ret = (StoredTask) {
                 .seq = postgres_result_u64(result, row, 0),
                 .task_id = postgres_result_text(result, row, 1),
                 .priority = postgres_result_i64(result, row, 3),
@@ -239,7 +239,7 @@ int store_row_attempt(const PostgresResult *result, size_t row, size_t first, St
         if (!state)
                 return 0;
         int state_number = stored_attempt_state_from_string(state);
-        *ret = (StoredAttempt){
+        *ret = (StoredAttempt) {
                 .number = postgres_result_u64(result, row, first),
                 .worker_id = postgres_result_text(result, row, first + 2),
                 .runner_task_id = postgres_result_text(result, row, first + 3),
@@ -256,7 +256,7 @@ int store_row_attempt(const PostgresResult *result, size_t row, size_t first, St
 }
 
 StoredDependency store_row_dependency(const PostgresResult *result, size_t row) {
-        return (StoredDependency){
+        return (StoredDependency) {
                 .task_id = postgres_result_text(result, row, 0),
                 .on_id = postgres_result_text(result, row, 1),
                 .failed = postgres_result_bool(result, row, 2),

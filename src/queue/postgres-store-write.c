@@ -295,7 +295,7 @@ int store_commit(PostgresStore *store, StoreBatch *batch, StoreDone done, void *
                 return -ENOBUFS;
         int r = hand_over(
                         store,
-                        &(StoreWrite){ .batch = owned, .bytes = bytes, .done = done, .userdata = userdata });
+                        &(StoreWrite) { .batch = owned, .bytes = bytes, .done = done, .userdata = userdata });
         if (r >= 0)
                 (void) TAKE_PTR(owned);
         return r;
@@ -312,7 +312,7 @@ int store_prune(PostgresStore *store,
                 return -ESTALE;
         return hand_over(
                         store,
-                        &(StoreWrite){
+                        &(StoreWrite) {
                                         .bytes = sizeof(StoreWrite),
                                         .prune_before_usec = finished_before_usec,
                                         .prune_keep = keep_max,

@@ -108,7 +108,7 @@ static int session_connect(StoreSession *session) {
         const PostgresConfig *config = session->store->options.config;
         return postgres_new(
                         session->store->event,
-                        &(PostgresOptions){
+                        &(PostgresOptions) {
                                         .conninfo = config->conninfo,
                                         .password_file = config->password_file,
                                         .application_name = session->name,

@@ -51,7 +51,7 @@ static void init_workers(Queue *queue) {
         queue->workers.store = queue->store;
         queue->workers.changed = on_workers_changed;
         queue->workers.userdata = queue;
-        queue->workers.shared = (HttpWorkers){
+        queue->workers.shared = (HttpWorkers) {
                 .event = queue->daemon.event,
                 .client = queue->client,
                 .streams = queue->streams,
@@ -64,7 +64,7 @@ static void init_workers(Queue *queue) {
 }
 
 static void init_sources(Queue *queue) {
-        queue->sources = (TaskSources){
+        queue->sources = (TaskSources) {
                 .event = queue->daemon.event,
                 .server = queue->daemon.http,
                 .delivery = queue->delivery,
@@ -88,7 +88,7 @@ static int init_sharing(Queue *queue) {
         if (r < 0)
                 return r;
         return http_sharing_new(
-                        &(HttpSharingOptions){
+                        &(HttpSharingOptions) {
                                         .event = queue->daemon.event,
                                         .client = queue->client,
                                         .access = &queue->daemon.access,

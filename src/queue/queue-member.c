@@ -77,7 +77,7 @@ static void on_fenced(int r, void *userdata) {
 static int open_database(Queue *queue, uint64_t epoch) {
         int r = postgres_store_new(
                         queue->daemon.event,
-                        &(PostgresStoreOptions){
+                        &(PostgresStoreOptions) {
                                         .config = &queue->config->postgres,
                                         .epoch = epoch,
                                         .ready = on_store_ready,
@@ -221,7 +221,7 @@ static int find_url(const Queue *queue, char **ret) {
 static int init_members(Queue *queue, const char *url) {
         return members_new(
                         queue->daemon.event,
-                        &(MembersOptions){
+                        &(MembersOptions) {
                                         .config = &queue->config->postgres,
                                         .ttl_usec = queue->config->member_ttl_usec,
                                         .url = url,
@@ -238,7 +238,7 @@ static int init_members(Queue *queue, const char *url) {
 
 static int init_forwarder(Queue *queue) {
         return forwarder_new(
-                        &(ForwarderOptions){
+                        &(ForwarderOptions) {
                                         .event = queue->daemon.event,
                                         .config = &queue->daemon.config,
                                         .secret = members_self(queue->members)->secret,

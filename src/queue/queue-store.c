@@ -100,7 +100,7 @@ static void on_loaded(int r, const Moment *now, void *userdata) {
 int queue_load(Queue *queue) {
         return queue->store_port->load(
                         queue->store,
-                        &(StoreLoader){
+                        &(StoreLoader) {
                                         .on_fact = on_fact,
                                         .on_newest_result = on_newest_result,
                                         .on_worker = on_worker_row,

@@ -112,7 +112,7 @@ static int ask_store(Retry *retry) {
         return queue->store_port->get(
                         queue->store,
                         retry->task_id,
-                        &(StoreWanted){ .attempts = true, .dependencies = true },
+                        &(StoreWanted) { .attempts = true, .dependencies = true },
                         on_got,
                         retry);
 }
@@ -128,7 +128,7 @@ int retry_task(Queue *queue, const char *task_id, const RetryCallbacks *callback
         Retry *retry = calloc(1, sizeof(*retry));
         if (!retry)
                 return -ENOMEM;
-        *retry = (Retry){ .queue = queue, .callbacks = callbacks, .userdata = userdata };
+        *retry = (Retry) { .queue = queue, .callbacks = callbacks, .userdata = userdata };
         retry->task_id = strdup(task_id);
         int r = retry->task_id ? ask_store(retry) : -ENOMEM;
         if (r < 0)

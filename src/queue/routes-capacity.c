@@ -67,7 +67,7 @@ void route_impact(void *userdata, HttpRequest *request, const RequestContext *co
         }
         const Worker *best = scheduler_least_impact(
                         delivery_scheduler(queue->delivery), &want, usec_now(CLOCK_BOOTTIME));
-        int r = impact_to_json(&want, best ? &best->report.free_amounts : &(Resources){}, &object);
+        int r = impact_to_json(&want, best ? &best->report.free_amounts : &(Resources) {}, &object);
         if (r >= 0)
                 r = json_add_string(object, "worker", best ? best->id : NULL);
         http_request_answer_json(request, 200, r < 0 ? (json_object_put(object), NULL) : object);

@@ -32,7 +32,7 @@ static json_object *member_json(const Member *member, bool self) {
 
 /* The only member that there is leads from the beginning, and nothing takes that from it. */
 static size_t list_single(const Queue *queue, Member *member) {
-        *member = (Member){
+        *member = (Member) {
                 .id = sqlite_store_queue_id(queue->sqlite),
                 .address = queue->address,
                 .version = queue_version(queue),

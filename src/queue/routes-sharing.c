@@ -113,7 +113,7 @@ void route_toggle_sharing(void *userdata, HttpRequest *request, const RequestCon
 }
 
 static int status_of(const Worker *worker, EmceeWorkerStatus *ret) {
-        *ret = (EmceeWorkerStatus){
+        *ret = (EmceeWorkerStatus) {
                 .id = strdup(worker->id),
                 .registered = worker->identity != WORKER_UNKNOWN,
                 .disabled = worker->disabled,

@@ -94,9 +94,9 @@ static void delete_finished(Queue *queue, HttpRequest *request, const char *task
                 describe_answer_error(request, -ENOMEM);
                 return;
         }
-        *pending = (PendingDelete){ .queue = queue, .request = request };
+        *pending = (PendingDelete) { .queue = queue, .request = request };
         http_request_on_hangup(request, on_delete_hangup, pending);
-        int r = queue->store_port->get(queue->store, task_id, &(StoreWanted){}, on_found, pending);
+        int r = queue->store_port->get(queue->store, task_id, &(StoreWanted) {}, on_found, pending);
         if (r < 0)
                 deleted(pending, r);
 }
@@ -176,7 +176,7 @@ void route_task_retry(void *userdata, HttpRequest *request, const RequestContext
                 describe_answer_error(request, -ENOMEM);
                 return;
         }
-        *pending = (PendingRetry){ .queue = userdata, .request = request };
+        *pending = (PendingRetry) { .queue = userdata, .request = request };
         pending->task_id = strdup(context->match.parameters[0]);
         http_request_on_hangup(request, on_retry_hangup, pending);
         int r = pending->task_id ? retry_task(userdata, pending->task_id, &callbacks, pending) : -ENOMEM;

@@ -103,7 +103,7 @@ static PendingChange *pending_new(Queue *queue, HttpRequest *request, const char
         PendingChange *pending = calloc(1, sizeof(*pending));
         if (!pending)
                 return NULL;
-        *pending = (PendingChange){ .queue = queue, .request = request, .status = status };
+        *pending = (PendingChange) { .queue = queue, .request = request, .status = status };
         (void) strncpy(pending->worker_id, worker_id, WORKER_ID_MAX);
         http_request_on_hangup(request, on_change_hangup, pending);
         return pending;

@@ -114,7 +114,7 @@ static void on_committed(int r, void *userdata) {
 static Commit *commit_new(StoreDone done, void *userdata) {
         Commit *commit = malloc(sizeof(*commit));
         if (commit)
-                *commit = (Commit){ .done = done, .userdata = userdata };
+                *commit = (Commit) { .done = done, .userdata = userdata };
         return commit;
 }
 
@@ -302,7 +302,7 @@ static int on_got_row(const StoredTask *row, void *userdata) {
 
 static void run_get(SqliteStore *store, Read *read) {
         int r = task_store_get(
-                        store->store, read->task_id, on_got_row, &(Get){ .store = store, .read = read });
+                        store->store, read->task_id, on_got_row, &(Get) { .store = store, .read = read });
         if (r >= 0)
                 return;
         Moment now = moment_now();
@@ -318,7 +318,7 @@ static int port_get(
         char *copy = strdup(task_id);
         Read *read;
         int r = copy ? read_later(store,
-                                  &(Read){
+                                  &(Read) {
                                                   .run = run_get,
                                                   .task_id = copy,
                                                   .wanted = *wanted,
@@ -414,7 +414,7 @@ static int port_list(void *store, const StoreFilter *filter, StoreListed done, v
         if (r < 0)
                 return r;
         r = read_later(store,
-                       &(Read){
+                       &(Read) {
                                        .run = run_list,
                                        .filter = *filter,
                                        .labels = labels,
@@ -458,7 +458,7 @@ static int port_read(
         Read *read;
         return read_later(
                         store,
-                        &(Read){
+                        &(Read) {
                                         .run = run_read,
                                         .seq = seq,
                                         .number = number,
@@ -515,7 +515,7 @@ static void run_load(SqliteStore *store, Read *read) {
 
 static int port_load(void *store, const StoreLoader *loader) {
         Read *read;
-        return read_later(store, &(Read){ .run = run_load, .loader = *loader }, &read);
+        return read_later(store, &(Read) { .run = run_load, .loader = *loader }, &read);
 }
 
 const StorePort sqlite_store_port = {

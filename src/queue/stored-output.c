@@ -31,7 +31,7 @@ int stored_output_new(
         StoredOutput *output = calloc(1, sizeof(*output));
         if (!output)
                 return -ENOMEM;
-        *output = (StoredOutput){
+        *output = (StoredOutput) {
                 .port = port,
                 .store = store,
                 .request = request,

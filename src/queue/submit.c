@@ -288,7 +288,7 @@ static Task *decide(Item *item, StoreBatch *batch, const Moment *now) {
         Task *task = NULL;
         int r = delivery_put_task(
                         item->submit->queue->delivery,
-                        &(NewTask){
+                        &(NewTask) {
                                         .task_id = item->task_id,
                                         .spec = item->spec,
                                         .body = item->body,
@@ -394,7 +394,7 @@ static void on_got(int r, const StoreEntry *entry, const Moment *now, void *user
 
 static void ask_store(Item *item) {
         const Queue *queue = item->submit->queue;
-        int r = queue->store_port->get(queue->store, item->task_id, &(StoreWanted){}, on_got, item);
+        int r = queue->store_port->get(queue->store, item->task_id, &(StoreWanted) {}, on_got, item);
         if (r < 0)
                 (void) problem_from_errno(&item->problem, r);
         else

@@ -108,7 +108,7 @@ static int read_piece(ListJob *job) {
         const TaskListRequest *wanted = &job->wanted;
         return sources->store_port->list(
                         sources->store,
-                        &(StoreFilter){
+                        &(StoreFilter) {
                                         .state = wanted->state ? stored_state_from_string(wanted->state) : -1,
                                         .labels = wanted->labels,
                                         .after = wanted->after == UINT64_MAX ? 0 : wanted->after,
@@ -141,7 +141,7 @@ void task_lists_answer(TaskLists *lists, HttpRequest *request, const TaskListReq
                 describe_answer_error(request, -ENOMEM);
                 return;
         }
-        *job = (ListJob){ .lists = lists, .request = request, .wanted = *wanted };
+        *job = (ListJob) { .lists = lists, .request = request, .wanted = *wanted };
         DL_APPEND2(lists->first, job, previous, next);
         http_request_on_hangup(request, on_hangup, job);
         if (lists->first == job)

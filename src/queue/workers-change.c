@@ -50,7 +50,7 @@ static bool is_changing(const Workers *workers, const WorkerConfig *config) {
 }
 
 bool workers_is_changing(const Workers *workers, const char *worker_id) {
-        return is_changing(workers, &(WorkerConfig){ .id = (char *) worker_id });
+        return is_changing(workers, &(WorkerConfig) { .id = (char *) worker_id });
 }
 
 static size_t count_changes(const Workers *workers) {
@@ -93,7 +93,7 @@ static void undo(const WorkerChange *change) {
         QueueWorker *worker = workers_find(change->workers, change->config.id);
         if (store_batch_new(&batch) < 0)
                 return;
-        StoredWorker row = worker ? queue_worker_row(worker) : (StoredWorker){};
+        StoredWorker row = worker ? queue_worker_row(worker) : (StoredWorker) {};
         if (worker)
                 (void) store_batch_put_worker(batch, &row);
         else
@@ -145,7 +145,7 @@ static void on_stored(int r, const Moment *now, void *userdata) {
 
 static StoredWorker wanted_row(const Workers *workers, const WorkerConfig *config, int step) {
         const QueueWorker *worker = workers_find(workers, config->id);
-        StoredWorker row = worker ? queue_worker_row(worker) : (StoredWorker){ .worker_id = config->id };
+        StoredWorker row = worker ? queue_worker_row(worker) : (StoredWorker) { .worker_id = config->id };
         row.leaving = step == WORKER_STEP_LEAVE;
         if (step == WORKER_STEP_MOVE)
                 row.before_url = row.url;
@@ -172,14 +172,14 @@ static int change_begin(
                 return problem_from_errno(problem, -ENOMEM);
         }
         (void) store_batch_put_worker(batch, &row);
-        *change = (WorkerChange){
+        *change = (WorkerChange) {
                 .workers = workers,
                 .config = *config,
                 .leaves = step == WORKER_STEP_LEAVE,
                 .done = done,
                 .userdata = userdata,
         };
-        *config = (WorkerConfig){};
+        *config = (WorkerConfig) {};
         DL_APPEND(workers->changes, change);
         int r = workers->store_port->commit(workers->store, TAKE_PTR(batch), on_stored, change);
         if (r >= 0)

@@ -64,7 +64,7 @@ int workers_add(Workers *workers, const WorkerConfig *config, WorkerOrigin origi
         QueueWorker *worker = r < 0 ? NULL : calloc(1, sizeof(*worker));
         if (!worker)
                 return -ENOMEM;
-        *worker = (QueueWorker){ .workers = workers, .origin = origin };
+        *worker = (QueueWorker) { .workers = workers, .origin = origin };
         Moment now = moment_now();
         DeliveryWorker *delivery_worker;
         r = http_worker_new(&workers->shared, config, &worker->http);
@@ -144,7 +144,7 @@ void workers_done(Workers *workers) {
         }
         free(workers->workers);
         workers_forget_rows(workers);
-        *workers = (Workers){};
+        *workers = (Workers) {};
 }
 
 QueueWorker *workers_find(const Workers *workers, const char *worker_id) {
@@ -176,7 +176,7 @@ int workers_set_before(QueueWorker *worker, const char *url) {
 }
 
 PresentWorker queue_worker_present(const QueueWorker *worker) {
-        return (PresentWorker){
+        return (PresentWorker) {
                 .id = queue_worker_config(worker)->id,
                 .url = queue_worker_config(worker)->url,
                 .before_url = worker->before_url,
@@ -189,7 +189,7 @@ StoredWorker queue_worker_row(const QueueWorker *worker) {
         const WorkerConfig *config = queue_worker_config(worker);
         const Worker *state = queue_worker_state(worker);
         bool joined = worker->origin == WORKER_JOINED;
-        return (StoredWorker){
+        return (StoredWorker) {
                 .worker_id = config->id,
                 .disabled = state->disabled,
                 .joined = joined,

@@ -79,7 +79,7 @@ static void on_hangup(HttpRequest *request, void *userdata) {
 void bulk_begin(Runner *runner, HttpRequest *request, BulkVerb verb, BulkRequest *wanted) {
         BulkJob *job = calloc(1, sizeof(*job));
         if (job)
-                *job = (BulkJob){
+                *job = (BulkJob) {
                         .runner = runner,
                         .request = request,
                         .verb = verb,
@@ -93,6 +93,6 @@ void bulk_begin(Runner *runner, HttpRequest *request, BulkVerb verb, BulkRequest
                 http_request_answer_json(request, 200, NULL);
                 return;
         }
-        *wanted = (BulkRequest){};
+        *wanted = (BulkRequest) {};
         http_request_on_hangup(request, on_hangup, job);
 }

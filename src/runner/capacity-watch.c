@@ -41,7 +41,7 @@ int capacity_watch_new(
         _cleanup_(capacity_watch_freep) CapacityWatch *watch = calloc(1, sizeof(*watch));
         if (!watch)
                 return -ENOMEM;
-        *watch = (CapacityWatch){
+        *watch = (CapacityWatch) {
                 .systemd1 = systemd1,
                 .is_users = is_users,
                 .slice = strdup(slice),
@@ -192,7 +192,7 @@ int capacity_watch_when_fresh(
         CapacityWaiter *waiter = calloc(1, sizeof(*waiter));
         if (!waiter)
                 return -ENOMEM;
-        *waiter = (CapacityWaiter){
+        *waiter = (CapacityWaiter) {
                 .watch = watch,
                 .fresh = fresh,
                 .userdata = userdata,

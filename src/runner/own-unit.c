@@ -65,7 +65,7 @@ static void make_scope(OwnUnit *own_unit) {
         own_unit->name = TAKE_PTR(name.data);
         r = systemd1_start_scope(
                         own_unit->systemd1,
-                        &(ScopeParameters){
+                        &(ScopeParameters) {
                                         .name = own_unit->name,
                                         .description = "daggyr, started from a shell",
                                         .pid = getpid(),
@@ -138,7 +138,7 @@ int own_unit_find(
         _cleanup_(own_unit_freep) OwnUnit *own_unit = calloc(1, sizeof(*own_unit));
         if (!own_unit)
                 return -ENOMEM;
-        *own_unit = (OwnUnit){
+        *own_unit = (OwnUnit) {
                 .event = sd_event_ref(event),
                 .systemd1 = systemd1,
                 .handler = handler,
@@ -181,7 +181,7 @@ int own_unit_ask_stopping(
         _cleanup_(own_unit_question_freep) OwnUnitQuestion *question = calloc(1, sizeof(*question));
         if (!question)
                 return -ENOMEM;
-        *question = (OwnUnitQuestion){ .handler = handler, .userdata = userdata };
+        *question = (OwnUnitQuestion) { .handler = handler, .userdata = userdata };
         int r = systemd1_ask_unit(own_unit->systemd1, own_unit->name, on_status, question, &question->query);
         if (r < 0)
                 return r;
@@ -197,7 +197,7 @@ int own_unit_restore(sd_event *event, Systemd1 *systemd1, const char *name, bool
         _cleanup_(own_unit_freep) OwnUnit *own_unit = calloc(1, sizeof(*own_unit));
         if (!own_unit)
                 return -ENOMEM;
-        *own_unit = (OwnUnit){
+        *own_unit = (OwnUnit) {
                 .event = sd_event_ref(event),
                 .systemd1 = systemd1,
                 .name = strdup(name),

@@ -113,7 +113,9 @@ void answer_when_fresh(
                 http_request_answer_json(request, 200, NULL);
                 return;
         }
-        *fresh = (FreshRequest){ .runner = runner, .request = request, .context = context, .answer = answer };
+        *fresh = (FreshRequest) {
+                .runner = runner, .request = request, .context = context, .answer = answer
+        };
         if (capacity_watch_when_fresh(runner->capacity_watch, on_fresh, fresh, &waiter) < 0) {
                 free(fresh);
                 http_request_answer_json(request, 200, NULL);

@@ -88,7 +88,7 @@ void route_tasks_list(void *userdata, HttpRequest *request, const RequestContext
         }
         ListJob *job = calloc(1, sizeof(*job));
         if (job)
-                *job = (ListJob){ .runner = runner, .request = request, .list = list, .last = list.after };
+                *job = (ListJob) { .runner = runner, .request = request, .list = list, .last = list.after };
         if (!job ||
             long_jobs_add(runner->daemon.long_jobs, list_job_step, list_job_free, job, &job->job) < 0) {
                 free(job);
@@ -157,7 +157,7 @@ static void submit_batch(Runner *runner, HttpRequest *request, json_object *body
         const char *lease_id = http_request_header(request, "Daggyr-Lease");
         BatchJob *job = calloc(1, sizeof(*job));
         if (job)
-                *job = (BatchJob){
+                *job = (BatchJob) {
                         .runner = runner,
                         .request = request,
                         .lease_id = lease_id ? strdup(lease_id) : NULL,

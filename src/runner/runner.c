@@ -30,7 +30,7 @@ static void on_account_news(void *userdata) {
 }
 
 static void apply_limits(Runner *runner) {
-        runner->tasks.limits = (TaskLimits){
+        runner->tasks.limits = (TaskLimits) {
                 .finished_max = runner->config->results_max,
                 .finished_bytes_max = RESULTS_BYTES_MAX,
                 .finished_files_max = runner->daemon.n_descriptors / 4,
@@ -65,10 +65,10 @@ static int runner_init(Runner *runner, sd_event *event, const char *config_path,
                 return r;
         runner->output_directory = process_spool_directory();
         runner->lease_journal.event = event;
-        runner->slice_limits = (SliceLimits){ .cpu_quota_usec = UINT64_MAX, .memory_max_bytes = UINT64_MAX };
+        runner->slice_limits = (SliceLimits) { .cpu_quota_usec = UINT64_MAX, .memory_max_bytes = UINT64_MAX };
         if (state) {
                 memcpy(runner->facts.instance_id, state->instance_id, sizeof(runner->facts.instance_id));
-                runner->slice_limits = (SliceLimits){
+                runner->slice_limits = (SliceLimits) {
                         .cpus = state->slice_cpus,
                         .cpu_quota_usec = state->slice_cpu_quota_usec,
                         .memory_max_bytes = state->slice_memory_max_bytes,

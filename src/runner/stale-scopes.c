@@ -78,7 +78,7 @@ static int ask_scope(StaleScopes *stale, const char *name) {
         StaleScope *scope = calloc(1, sizeof(*scope));
         if (!scope)
                 return -ENOMEM;
-        *scope = (StaleScope){ .stale = stale, .name = strdup(name) };
+        *scope = (StaleScope) { .stale = stale, .name = strdup(name) };
         LL_PREPEND(stale->found, scope);
         if (!scope->name)
                 return -ENOMEM;
@@ -107,7 +107,7 @@ int stale_scopes_end(
         _cleanup_(stale_scopes_freep) StaleScopes *stale = calloc(1, sizeof(*stale));
         if (!stale)
                 return -ENOMEM;
-        *stale = (StaleScopes){
+        *stale = (StaleScopes) {
                 .systemd1 = systemd1,
                 .scopes = scopes,
                 .own_unit = strdup(own_unit),

@@ -93,7 +93,7 @@ void submit_when_accounts_are_known(
         SubmitWait *wait = calloc(1, sizeof(*wait));
         int r = wait ? collect_names(runner, body, user_key, &names, &n) : -ENOMEM;
         if (r >= 0) {
-                *wait = (SubmitWait){ .runner = runner, .request = request, .proceed = proceed };
+                *wait = (SubmitWait) { .runner = runner, .request = request, .proceed = proceed };
                 r = task_accounts_wait(runner->accounts, names, n, on_known, on_shutdown, wait, &wait->wait);
         }
         if (r >= 0) {

@@ -54,7 +54,7 @@ int task_accounts_new(
         TaskAccounts *accounts = calloc(1, sizeof(*accounts));
         if (!accounts)
                 return -ENOMEM;
-        *accounts = (TaskAccounts){
+        *accounts = (TaskAccounts) {
                 .event = sd_event_ref(event),
                 .executable = executable,
                 .on_news = on_news,
@@ -107,7 +107,7 @@ static Entry *make_entry(TaskAccounts *accounts, const char *name) {
         entry = calloc(1, sizeof(*entry));
         if (!entry)
                 return NULL;
-        *entry = (Entry){ .accounts = accounts, .next = accounts->entries, .error = -EINPROGRESS };
+        *entry = (Entry) { .accounts = accounts, .next = accounts->entries, .error = -EINPROGRESS };
         entry->name = strdup(name);
         if (!entry->name) {
                 free(entry);
@@ -150,7 +150,7 @@ static void entry_set(Entry *entry, int error, Account *account) {
         entry->error = error;
         if (error == 0) {
                 entry->account = *account;
-                *account = (Account){};
+                *account = (Account) {};
         }
         entry->known_usec = usec_now(CLOCK_BOOTTIME);
 }
@@ -208,7 +208,7 @@ int task_accounts_wait(
         AccountsWait *wait = calloc(1, sizeof(*wait) + n * sizeof(Entry *));
         if (!wait)
                 return -ENOMEM;
-        *wait = (AccountsWait){
+        *wait = (AccountsWait) {
                 .accounts = accounts,
                 .handler = handler,
                 .release = release,

@@ -30,7 +30,7 @@
 #define START_ATTEMPTS_MAX 5
 
 void task_take_usage(Task *task, const LeaderUsage *usage) {
-        task->usage = (TaskUsage){
+        task->usage = (TaskUsage) {
                 .cpu_usec = usage->cpu_usec,
                 .memory_peak_bytes = usage->memory_peak_bytes,
                 .io_read_bytes = usage->io_read_bytes,

@@ -18,7 +18,7 @@ typedef struct Priority {
 } Priority;
 
 static Priority priority_text(int priority) {
-        return (Priority){ { (char) ('0' + priority), '\0' } };
+        return (Priority) { { (char) ('0' + priority), '\0' } };
 }
 
 /* The program's name as journalctl shows it. */

@@ -53,7 +53,7 @@ void task_output_answer(Task *task, HttpRequest *request, TaskStream stream, uin
                 http_request_answer_json(request, 200, NULL);
                 return;
         }
-        *reader = (TaskReader){
+        *reader = (TaskReader) {
                 .task = task,
                 .request = request,
                 .stream = stream,

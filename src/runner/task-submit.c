@@ -58,7 +58,7 @@ int task_submit(Runner *runner,
                 TaskSubmission *ret,
                 Problem *reterr_problem) {
         _cleanup_(task_spec_freep) TaskSpec *owned = spec;
-        *ret = (TaskSubmission){};
+        *ret = (TaskSubmission) {};
         int r = owned->task_id ? 0 : random_id_new(&owned->task_id);
         if (r < 0)
                 return problem_from_errno(reterr_problem, r);

@@ -29,7 +29,7 @@ int task_new(Runner *runner, TaskSpec *spec, Task **ret) {
         if (!task)
                 return -ENOMEM;
         task->runner = runner;
-        task->waiters = (Waiters){
+        task->waiters = (Waiters) {
                 .event = runner->daemon.event,
                 .server = runner->daemon.http,
                 .describe = describe,
@@ -113,7 +113,7 @@ static int output_view(
                 void **ret_bytes,
                 TaskOutputView *ret) {
         *ret_bytes = NULL;
-        *ret = (TaskOutputView){};
+        *ret = (TaskOutputView) {};
         if (!capture)
                 return 0;
         const OutputStore *store = capture_store(capture);

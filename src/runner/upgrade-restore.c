@@ -38,7 +38,7 @@ static int read_block(int fd, Text *block) {
 }
 
 int upgrade_read_state(int fd, Text *block, RunnerState *ret, Problem *reterr_problem) {
-        *ret = (RunnerState){};
+        *ret = (RunnerState) {};
         int r = read_block(fd, block);
         (void) close(fd);
         return r < 0 ? problem_from_errno(reterr_problem, r) :
@@ -157,7 +157,7 @@ int upgrade_check_state(const CommandLine *command_line) {
 /* ── a runner of it ── */
 
 static TaskEnd end_of(const SavedEnd *saved) {
-        return (TaskEnd){
+        return (TaskEnd) {
                 .stop = (StopReason) saved->stop,
                 .admitted = saved->admitted,
                 .start_error = (int) saved->start_error,
@@ -175,7 +175,7 @@ static void take_values(Task *task, const SavedTask *saved) {
         task->state = (TaskState) saved->state;
         task->result = (TaskResult) saved->result;
         task->end = end_of(&saved->end);
-        task->usage = (TaskUsage){
+        task->usage = (TaskUsage) {
                 .cpu_usec = saved->usage.cpu_usec,
                 .memory_peak_bytes = saved->usage.memory_peak_bytes,
                 .io_read_bytes = saved->usage.io_read_bytes,
@@ -197,7 +197,7 @@ static void take_values(Task *task, const SavedTask *saved) {
         task->unkillable = saved->unkillable;
         task->waiting.since_usec = saved->waiting_since_usec;
         task->waiting.want = task->spec->resources;
-        task->journal.rate = (JournalRate){
+        task->journal.rate = (JournalRate) {
                 .interval_start_usec = saved->journal.interval_start_usec,
                 .n_lines = (unsigned) saved->journal.n_lines,
                 .n_bytes = saved->journal.n_bytes,

@@ -7,7 +7,7 @@
 #include "runner/upgrade.h"
 
 static RecordBytes bytes_of(const Text *text) {
-        return (RecordBytes){ text->data, text->size };
+        return (RecordBytes) { text->data, text->size };
 }
 
 static int save_capture(const Capture *capture, RecordList *ret) {
@@ -30,7 +30,7 @@ static int save_devices(const DeviceGrant *grant, RecordList *ret) {
 }
 
 static SavedEnd save_end(const TaskEnd *end) {
-        return (SavedEnd){
+        return (SavedEnd) {
                 .stop = end->stop,
                 .admitted = end->admitted,
                 .main_exited = end->main_exited,
@@ -44,7 +44,7 @@ static SavedEnd save_end(const TaskEnd *end) {
 }
 
 static SavedUsage save_usage(const TaskUsage *usage) {
-        return (SavedUsage){
+        return (SavedUsage) {
                 .cpu_usec = usage->cpu_usec,
                 .memory_peak_bytes = usage->memory_peak_bytes,
                 .io_read_bytes = usage->io_read_bytes,
@@ -54,7 +54,7 @@ static SavedUsage save_usage(const TaskUsage *usage) {
 }
 
 static SavedJournal save_journal(const TaskJournal *journal) {
-        return (SavedJournal){
+        return (SavedJournal) {
                 .output = bytes_of(&journal->output.partial),
                 .error = bytes_of(&journal->error.partial),
                 .interval_start_usec = journal->rate.interval_start_usec,
@@ -65,7 +65,7 @@ static SavedJournal save_journal(const TaskJournal *journal) {
 }
 
 static int save_task(const Task *task, SavedTask *ret) {
-        *ret = (SavedTask){
+        *ret = (SavedTask) {
                 .queue = task->queue,
                 .lease_epoch = task->lease_epoch,
                 .sequence = task->sequence,
@@ -141,7 +141,7 @@ static int save_tasks(const Runner *runner, RecordList *ret) {
 
 static int save_metrics(const Runner *runner, SavedMetrics *ret) {
         const Metrics *metrics = &runner->metrics;
-        *ret = (SavedMetrics){
+        *ret = (SavedMetrics) {
                 .submitted = metrics->submitted,
                 .output_bytes = metrics->output_bytes,
                 .journal_lines_dropped = metrics->journal_lines_dropped,
@@ -166,7 +166,7 @@ static int save_listeners(const HttpServer *server, RecordList *ret) {
         SavedListener *listeners = ret->items;
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 int fd = http_server_listener(server, i);
-                listeners[i] = (SavedListener){ .fd = fd, .is_local = http_socket_is_local(fd) };
+                listeners[i] = (SavedListener) { .fd = fd, .is_local = http_socket_is_local(fd) };
         }
         return r;
 }
@@ -180,7 +180,7 @@ static int save_lease_entries(const LeaseJournal *journal, RecordList *ret) {
 }
 
 int runner_save(const Runner *runner, RunnerState *ret) {
-        *ret = (RunnerState){
+        *ret = (RunnerState) {
                 .program_version = VERSION,
                 .leader_protocol = LEADER_PROTOCOL,
                 .instance_id = runner->facts.instance_id,

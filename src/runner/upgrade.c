@@ -326,7 +326,7 @@ void upgrade_begin(Runner *runner, HttpRequest *request) {
                 refuse(request, "out of memory");
                 return;
         }
-        *upgrade = (Upgrade){ .runner = runner, .request = request };
+        *upgrade = (Upgrade) { .runner = runner, .request = request };
         enter(upgrade, UPGRADE_SETTLING);
         int r = loop_set_timer(
                         runner->daemon.event, &upgrade->tick_source, 0, on_tick, upgrade, "upgrade-tick");

@@ -38,7 +38,7 @@ struct AccessInquiry {
 };
 
 int access_init(Access *access, sd_event *event, const char *program, const char *host_name, bool user_mode) {
-        *access = (Access){
+        *access = (Access) {
                 .event = event,
                 .program = program,
                 .host_name = host_name,
@@ -58,7 +58,7 @@ int access_init(Access *access, sd_event *event, const char *program, const char
 void access_configure(Access *access, const ServiceConfig *config, char *token) {
         access->config = config;
         if (!streq_null(access->token, token))
-                access->sessions = (SessionTable){};
+                access->sessions = (SessionTable) {};
         free(access->token);
         access->token = token;
 }
@@ -79,7 +79,7 @@ void access_done(Access *access) {
                 inquiry_free(access->inquiries);
         polkit_free(access->polkit);
         free(access->token);
-        *access = (Access){};
+        *access = (Access) {};
 }
 
 bool access_permits_open_socket(const Access *access) {
@@ -103,11 +103,11 @@ static const char *shown_secret(const Access *access, const HttpRequest *request
 
 static int check_guard(const Access *access, const HttpRequest *request, Problem *problem) {
         return guard_check(
-                        &(GuardConfig){
+                        &(GuardConfig) {
                                         .host_name = access->host_name,
                                         .allowed_hosts = access->config->allowed_hosts,
                         },
-                        &(GuardRequest){
+                        &(GuardRequest) {
                                         .host = http_request_header(request, "Host"),
                                         .origin = http_request_header(request, "Origin"),
                                         .sec_fetch_site = http_request_header(request, "Sec-Fetch-Site"),
@@ -271,7 +271,7 @@ static int ask_polkit(
         AccessInquiry *inquiry = calloc(1, sizeof(*inquiry));
         if (!inquiry)
                 return problem_from_errno(problem, ENOMEM);
-        *inquiry = (AccessInquiry){
+        *inquiry = (AccessInquiry) {
                 .access = access,
                 .request = request,
                 .action = actions[level],

@@ -118,7 +118,7 @@ static int take_state_fd(void) {
 
 int command_line_parse(const Program *program, int argc, char *argv[], CommandLine *ret) {
         Scope scope = SCOPE_AUTOMATIC;
-        *ret = (CommandLine){ .state_fd = -EBADF, .arguments = argv };
+        *ret = (CommandLine) { .state_fd = -EBADF, .arguments = argv };
         int r = parse_options(program, argc, argv, ret, &scope);
         if (r <= 0)
                 return r;

@@ -120,7 +120,7 @@ static void route_drain(void *userdata, HttpRequest *request, const RequestConte
                 http_request_answer_json(request, 200, NULL);
                 return;
         }
-        *change = (DrainChange){ .daemon = daemon, .request = request };
+        *change = (DrainChange) { .daemon = daemon, .request = request };
         http_request_on_hangup(request, on_drain_hangup, change);
         daemon->program->set_draining(daemon->userdata, drain, change);
 }
@@ -199,7 +199,7 @@ int daemon_init(Daemon *daemon,
                 const char *config_path,
                 bool user_mode,
                 ServiceConfig *config) {
-        *daemon = (Daemon){
+        *daemon = (Daemon) {
                 .program = program,
                 .userdata = userdata,
                 .event = sd_event_ref(event),
@@ -207,7 +207,7 @@ int daemon_init(Daemon *daemon,
                 .config = *config,
                 .user_mode = user_mode,
         };
-        *config = (ServiceConfig){};
+        *config = (ServiceConfig) {};
         if (gethostname(daemon->host_name, sizeof(daemon->host_name) - 1) < 0)
                 return -errno;
         int r = process_watch_signals(
@@ -274,7 +274,7 @@ int daemon_reconfigure(Daemon *daemon, ServiceConfig *config) {
         listen_keep(config, &daemon->config);
         service_config_done(&daemon->config);
         daemon->config = *config;
-        *config = (ServiceConfig){};
+        *config = (ServiceConfig) {};
         access_configure(&daemon->access, &daemon->config, TAKE_PTR(token));
         return 0;
 }
@@ -310,5 +310,5 @@ void daemon_done(Daemon *daemon) {
         access_done(&daemon->access);
         service_config_done(&daemon->config);
         sd_event_unref(daemon->event);
-        *daemon = (Daemon){};
+        *daemon = (Daemon) {};
 }

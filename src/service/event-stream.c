@@ -143,7 +143,7 @@ void event_stream_answer(EventStream *stream, HttpRequest *request) {
                 return;
         }
         uint64_t last_id;
-        *listener = (Listener){
+        *listener = (Listener) {
                 .stream = stream,
                 .request = request,
                 .next_id = stream->log.next_id,
@@ -162,7 +162,7 @@ void event_stream_answer(EventStream *stream, HttpRequest *request) {
 
 int event_stream_save(const EventStream *stream, SavedEvents *ret) {
         const EventLog *log = &stream->log;
-        *ret = (SavedEvents){ .first_id = log->first_id, .next_id = log->next_id };
+        *ret = (SavedEvents) { .first_id = log->first_id, .next_id = log->next_id };
         int r = record_list_new(&ret->log, log->next_id - log->first_id, sizeof(SavedEvent));
         SavedEvent *events = ret->log.items;
         for (size_t i = 0; r >= 0 && i < ret->log.n; i++)

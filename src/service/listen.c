@@ -67,7 +67,7 @@ int listen_server_new(
         uint64_t connections = n_descriptors / 4;
         int r = http_server_new(
                         event,
-                        &(HttpServerOptions){
+                        &(HttpServerOptions) {
                                         .body_bytes_max = config->body_max_bytes,
                                         .bodies_bytes_max = config->body_max_bytes * config->web_threads,
                                         .answers_bytes_max = ANSWERS_BYTES_MAX,

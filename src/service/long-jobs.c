@@ -82,7 +82,7 @@ int long_jobs_add(
         LongJob *job = calloc(1, sizeof(*job));
         if (!job)
                 return -ENOMEM;
-        *job = (LongJob){
+        *job = (LongJob) {
                 .jobs = jobs,
                 .step = step,
                 .release = release,

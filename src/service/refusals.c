@@ -13,7 +13,7 @@
 #define SHOWN_BYTES_MAX 128
 
 void refusals_init(Refusals *refusals, sd_event *event) {
-        *refusals = (Refusals){ .event = event };
+        *refusals = (Refusals) { .event = event };
 }
 
 void refusals_done(Refusals *refusals) {

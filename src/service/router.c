@@ -34,8 +34,8 @@ struct Router {
 static void add_table(Router *router, const EndpointTable *table) {
         for (const Endpoint *endpoint = table->endpoints; endpoint->method; endpoint++) {
                 size_t place = router->n_served++;
-                router->served[place] = (Served){ endpoint, table->userdata };
-                router->routes[place] = (Route){ endpoint->method, endpoint->pattern, (int) place };
+                router->served[place] = (Served) { endpoint, table->userdata };
+                router->routes[place] = (Route) { endpoint->method, endpoint->pattern, (int) place };
         }
 }
 

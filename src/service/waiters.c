@@ -55,7 +55,7 @@ void waiters_add(Waiters *waiters, HttpRequest *request, int status, unsigned fo
                 http_request_answer_json(request, status, NULL);
                 return;
         }
-        *waiter = (Waiter){
+        *waiter = (Waiter) {
                 .waiters = waiters,
                 .request = request,
                 .status = status,

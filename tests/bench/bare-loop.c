@@ -120,7 +120,7 @@ static pid_t fork_parked(int *ret_go_fd) {
                 sigemptyset(&none);
                 (void) sigprocmask(SIG_SETMASK, &none, NULL);
                 (void) close(fds[1]);
-                (void) !read(fds[0], &(char){ 0 }, 1);
+                (void) !read(fds[0], &(char) { 0 }, 1);
                 (void) execve("/bin/true", arguments, environment);
                 _exit(127);
         }

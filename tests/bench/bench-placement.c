@@ -189,7 +189,7 @@ static int compare(const void *a, const void *b) {
 /* Every round is the same, so the least of each time is what it takes without the machine's other work. */
 static void run_round(size_t n_workers, size_t n_tasks, bool is_first, usec_t *times) {
         static Bench bench;
-        bench = (Bench){ .random = UINT64_C(0x9e3779b97f4a7c15) };
+        bench = (Bench) { .random = UINT64_C(0x9e3779b97f4a7c15) };
         fill(&bench, n_workers);
         size_t n_live = n_workers < N_LIVE_MAX / 2 ? n_workers : N_LIVE_MAX / 2;
         while (bench.n_live < n_live)

@@ -84,7 +84,7 @@ static void watch(Peer *peer, int operation, uint32_t events) {
 static Peer *peer_new(int fd, Runner *runner, bool is_listening) {
         Peer *peer = calloc(1, sizeof(*peer));
         check_memory(peer ? 0 : -ENOMEM);
-        *peer = (Peer){ .fd = fd, .runner = runner, .is_listening = is_listening };
+        *peer = (Peer) { .fd = fd, .runner = runner, .is_listening = is_listening };
         watch(peer, EPOLL_CTL_ADD, EPOLLIN);
         return peer;
 }
@@ -375,7 +375,7 @@ static void on_connection(const Peer *listener) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
                 return;
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int) { 1 }, sizeof(int));
         (void) peer_new(fd, listener->runner, false);
 }
 
@@ -387,7 +387,7 @@ static void listen_at(Runner *runner) {
         };
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         check(fd, "socket");
-        check(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)), "SO_REUSEADDR");
+        check(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int) { 1 }, sizeof(int)), "SO_REUSEADDR");
         check(bind(fd, (const struct sockaddr *) &address, sizeof(address)), "bind");
         check(listen(fd, 128), "listen");
         (void) peer_new(fd, runner, true);

@@ -67,7 +67,7 @@ static int connect_to(uint64_t port) {
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         check(fd < 0 ? -errno : 0, "socket");
         check(connect(fd, (const struct sockaddr *) &address, sizeof(address)) < 0 ? -errno : 0, "connect");
-        check(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)) < 0 ? -errno : 0,
+        check(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int) { 1 }, sizeof(int)) < 0 ? -errno : 0,
               "TCP_NODELAY");
         return fd;
 }
@@ -217,7 +217,7 @@ static void serve(Load *load) {
                 size_t n_busy = 0;
                 for (size_t i = 0; i < load->n_connections; i++) {
                         const Connection *connection = &load->connections[i];
-                        polled[i] = (struct pollfd){
+                        polled[i] = (struct pollfd) {
                                 .fd = connection->is_idle ? -1 : connection->fd,
                                 .events = POLLIN,
                         };
@@ -252,7 +252,7 @@ int main(int argc, char **argv) {
                                "Usage: queue-load PORT submit|cycle|batch PREFIX COUNT CONNECTIONS FIELDS [SIZE]\n");
                 return EXIT_FAILURE;
         }
-        load = (Load){
+        load = (Load) {
                 .mode = argv[2],
                 .prefix = argv[3],
                 .n_tasks = parse_number(argv[4], UINT32_MAX),

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_(queue_config_freep) QueueConfig *config = NULL;
         Problem problem = {};
         int r = queue_config_parse((const char *) data, size, false, &config, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 413, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 413, 0 });
         FUZZ_CHECK((r < 0) == !config);
         if (config)
                 check_config(config);

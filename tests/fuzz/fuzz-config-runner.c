@@ -49,7 +49,7 @@ static void fuzz_config(const char *text, size_t size, bool token_given) {
         int r;
 
         r = runner_config_parse(text, size, token_given, &config, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 413, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 413, 0 });
         FUZZ_CHECK((r < 0) == !config);
         if (config)
                 check_config(config, token_given);

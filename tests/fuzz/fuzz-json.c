@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         int r;
 
         r = json_parse((const char *) data, size, &object, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 413, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 413, 0 });
         if (r < 0) {
                 FUZZ_CHECK(!object);
                 return 0;

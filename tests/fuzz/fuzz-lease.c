@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         int r = json_parse((const char *) data, size, &body, &problem);
         if (r >= 0)
                 r = lease_request_parse(body, &request, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 0 });
         if (r < 0)
                 return 0;
 

@@ -35,9 +35,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         Problem problem = {};
         if (json_parse((const char *) data, size, &body, &problem) < 0)
                 return 0;
-        problem = (Problem){};
+        problem = (Problem) {};
         int r = queue_spec_parse(body, "id", &defaults, &spec, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 0 });
         if (r < 0)
                 return 0;
         FUZZ_CHECK(queue_spec_to_stored(spec, body, &stored) >= 0);

@@ -12,7 +12,7 @@
 
 static const GuardConfig config = {
         .host_name = "build7.example.com",
-        .allowed_hosts = (char *[]){ (char *) "ci.example.org", NULL },
+        .allowed_hosts = (char *[]) { (char *) "ci.example.org", NULL },
 };
 
 /* Another, cruder way to see which hosts are let in. */
@@ -57,7 +57,7 @@ static void fuzz_guard(const GuardRequest *request) {
         int r;
 
         r = guard_check(&config, request, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 403, 421, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 403, 421, 0 });
         if (r < 0)
                 return;
 
@@ -78,7 +78,7 @@ static void fuzz_content_type(const char *type) {
         Problem problem = {};
         int r = guard_check_content_type(type, &problem);
 
-        fuzz_check_problem(r, &problem, (const int[]){ 415, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 415, 0 });
         FUZZ_CHECK(r < 0 || (type && strcasestr(type, "json")));
 }
 
@@ -90,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         const char *origin = strsep(&rest, "\n");
         const char *site = strsep(&rest, "\n");
 
-        fuzz_guard(&(GuardRequest){
+        fuzz_guard(&(GuardRequest) {
                         .host = host,
                         .origin = origin,
                         .sec_fetch_site = site,

@@ -59,7 +59,7 @@ static void fuzz_path(const char *method, const char *path) {
         int r;
 
         r = route_find(table, N_ROUTES, method, path, &match, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 404, 405, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 404, 405, 0 });
         if (r >= 0)
                 check_match(&match);
         else {
@@ -93,7 +93,7 @@ static void fuzz_query(const char *text) {
         int r;
 
         r = query_parse(text, &query, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 0 });
         if (r < 0)
                 return;
 
@@ -106,8 +106,8 @@ static void fuzz_query(const char *text) {
                 FUZZ_CHECK(query_get(&query, query.items[i].name) != NULL);
         }
 
-        r = query_check(&query, (const char *const[]){ "wait", "label", NULL }, NULL, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 0 });
+        r = query_check(&query, (const char *const[]) { "wait", "label", NULL }, NULL, &problem);
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 0 });
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -15,7 +15,7 @@ static void check_specs(const RunnerState *state) {
                 _cleanup_(task_spec_freep) TaskSpec *spec = NULL;
                 Problem problem = {};
                 int r = saved_spec_to(&tasks[i].spec, &spec, &problem);
-                fuzz_check_problem(r, &problem, (const int[]){ 409, 0 });
+                fuzz_check_problem(r, &problem, (const int[]) { 409, 0 });
                 FUZZ_CHECK((r >= 0) == (spec != NULL));
         }
 }
@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_(text_done) Text again = {};
         Problem problem = {};
         int r = runner_state_decode(data, size, &state, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 409, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 409, 0 });
         if (r < 0) {
                 FUZZ_CHECK(!state.tasks.items && !state.own_unit);
                 return 0;

@@ -64,7 +64,7 @@ static void fuzz_task_spec(json_object *object, const char *task_id) {
         int r;
 
         r = task_spec_parse(object, task_id, &defaults, &spec, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 0 });
         FUZZ_CHECK((r < 0) == !spec);
         if (!spec)
                 return;
@@ -86,7 +86,7 @@ static void fuzz_daggyr(json_object *object) {
         int r;
 
         r = task_spec_parse_daggyr(object, "1:%2F", &defaults, &spec, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 400, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 400, 0 });
         FUZZ_CHECK((r < 0) == !spec);
         if (!spec)
                 return;

@@ -16,7 +16,7 @@ static void check_token(const char *token, const char *header) {
         _cleanup_(freep) char *good = NULL;
 
         int r = token_check(token, header, &problem);
-        fuzz_check_problem(r, &problem, (const int[]){ 401, 0 });
+        fuzz_check_problem(r, &problem, (const int[]) { 401, 0 });
         if (r >= 0)
                 FUZZ_CHECK(strlen(header) > strlen(token) &&
                            streq(header + strlen(header) - strlen(token), token));

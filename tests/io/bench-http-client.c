@@ -83,8 +83,8 @@ static void serve(int epoll_fd, int fd) {
                 if (accepted < 0)
                         return;
                 struct epoll_event event = { .events = EPOLLIN, .data.fd = accepted };
-                peers[accepted] = (Peer){ .host = peers[fd].host };
-                (void) setsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+                peers[accepted] = (Peer) { .host = peers[fd].host };
+                (void) setsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &(int) { 1 }, sizeof(int));
                 (void) checked(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, accepted, &event), "epoll_ctl");
                 return;
         }
@@ -119,7 +119,7 @@ static uint16_t listen_for_all(int epoll_fd, unsigned n_hosts) {
                 (void) checked(listen(fd, 128), "listen");
                 (void) checked(getsockname(fd, (struct sockaddr *) &address, &size), "getsockname");
                 (void) checked(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
-                peers[fd] = (Peer){ .host = i, .is_listener = true };
+                peers[fd] = (Peer) { .host = i, .is_listener = true };
         }
         return ntohs(address.sin_port);
 }
@@ -240,10 +240,10 @@ static void bench_hosts(unsigned n_hosts, uint64_t n_calls) {
                 run_hosts(epoll_fd);
         for (int fd = epoll_fd; fd < DESCRIPTORS_MAX; fd++)
                 if (fd == epoll_fd || peers[fd].is_listener) {
-                        peers[fd] = (Peer){};
+                        peers[fd] = (Peer) {};
                         (void) close(fd);
                 }
-        bench = (Bench){};
+        bench = (Bench) {};
         bench_begin(&bench, n_hosts, port);
         bench_run(&bench, 2 * (uint64_t) n_hosts); /* connections are there then */
         struct rusage before, after;

@@ -151,15 +151,17 @@ static void bench_page(Bench *bench, const char *what, const StoreFilter *filter
 
 static void bench_reads(Bench *bench) {
         static const char *const rare[] = { "group=7", NULL }, *const common[] = { "project=bench", NULL };
-        bench_page(bench, "a page of 100", &(StoreFilter){ .state = -1, .limit = 100, .after = N_TASKS / 2 });
+        bench_page(bench,
+                   "a page of 100",
+                   &(StoreFilter) { .state = -1, .limit = 100, .after = N_TASKS / 2 });
         bench_page(bench,
                    "a page of 100 by state",
-                   &(StoreFilter){ .state = STORED_QUEUED, .limit = 100, .after = N_TASKS / 2 });
-        bench_page(bench, "of no state there is", &(StoreFilter){ .state = STORED_KILLED, .limit = 100 });
-        bench_page(bench, "by a rare label", &(StoreFilter){ .state = -1, .limit = 100, .labels = rare });
+                   &(StoreFilter) { .state = STORED_QUEUED, .limit = 100, .after = N_TASKS / 2 });
+        bench_page(bench, "of no state there is", &(StoreFilter) { .state = STORED_KILLED, .limit = 100 });
+        bench_page(bench, "by a rare label", &(StoreFilter) { .state = -1, .limit = 100, .labels = rare });
         bench_page(bench,
                    "by a label all have, and a rare state",
-                   &(StoreFilter){ .state = STORED_KILLED, .limit = 100, .labels = common });
+                   &(StoreFilter) { .state = STORED_KILLED, .limit = 100, .labels = common });
         uint64_t n = 0;
         usec_t before = usec_now(CLOCK_MONOTONIC);
         for (uint64_t i = 0; i < 10000; i++) {

@@ -26,7 +26,7 @@
 
 bool postgres_server_find(PostgresServer *server) {
         glob_t found = {};
-        *server = (PostgresServer){};
+        *server = (PostgresServer) {};
         if (glob("/usr/lib/postgresql/*/bin/postgres", 0, NULL, &found) == 0 && found.gl_pathc > 0)
                 (void) snprintf(server->binaries,
                                 sizeof(server->binaries),
@@ -92,7 +92,7 @@ void postgres_server_start(PostgresServer *server) {
                 if (server->pid == 0 || waitpid(server->pid, NULL, WNOHANG) == server->pid)
                         server->pid = run(server, "postgres", arguments);
                 assert_true(usec_now(CLOCK_BOOTTIME) < deadline_usec);
-                (void) nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
+                (void) nanosleep(&(struct timespec) { .tv_nsec = 20 * 1000 * 1000 }, NULL);
         } while (PQping(conninfo) != PQPING_OK);
         free(conninfo);
 }

@@ -45,7 +45,7 @@ static int on_listener_io(sd_event_source *source, int fd, uint32_t revents, voi
                 return 0;
         RawConnection *connection = calloc(1, sizeof(*connection));
         assert_non_null(connection);
-        *connection = (RawConnection){ .peer = peer, .fd = accepted, .next = peer->connections };
+        *connection = (RawConnection) { .peer = peer, .fd = accepted, .next = peer->connections };
         peer->connections = connection;
         peer->n_connections++;
         return sd_event_add_io(
@@ -53,7 +53,7 @@ static int on_listener_io(sd_event_source *source, int fd, uint32_t revents, voi
 }
 
 void raw_peer_start(RawPeer *peer, sd_event *event, RawHandler handler, void *userdata) {
-        *peer = (RawPeer){ .event = event, .handler = handler, .userdata = userdata };
+        *peer = (RawPeer) { .event = event, .handler = handler, .userdata = userdata };
         peer->fd = http_listen_tcp("127.0.0.1", 0, &peer->port);
         assert_true(peer->fd >= 0);
         int r = sd_event_add_io(event, &peer->source, peer->fd, EPOLLIN, on_listener_io, peer);

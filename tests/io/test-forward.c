@@ -264,23 +264,24 @@ static void host_init(Host *host, Bed *bed, unsigned number) {
         host->bed = bed;
         (void) snprintf(host->id, sizeof(host->id), "member%u", number);
         (void) snprintf(host->secret, sizeof(host->secret), "the secret of member %u", number);
-        host->member = (Member){ .id = host->id, .secret = host->secret, .alive = true };
+        host->member = (Member) { .id = host->id, .secret = host->secret, .alive = true };
         assert_int_equal(service_config_init(&host->config, 0), 0);
         assert_int_equal(access_init(&host->access, bed->event, "daggyd", "localhost", true), 0);
         access_configure(&host->access, &host->config, strdup(TOKEN));
         access_trust(&host->access, is_known, host);
-        assert_int_equal(router_new(&(EndpointTable){ endpoints, host }, 1, &host->access, &host->router), 0);
         assert_int_equal(
-                        forwarder_new(&(ForwarderOptions){ .event = bed->event,
-                                                           .config = &host->config,
-                                                           .secret = host->secret,
-                                                           .hold_usec = HOLD_USEC,
-                                                           .held_max = HELD_MAX,
-                                                           .connections_max = CONNECTIONS + 1,
-                                                           .leader = who_leads,
-                                                           .leads = does_lead,
-                                                           .leads_soon = leads_soon,
-                                                           .userdata = host },
+                        router_new(&(EndpointTable) { endpoints, host }, 1, &host->access, &host->router), 0);
+        assert_int_equal(
+                        forwarder_new(&(ForwarderOptions) { .event = bed->event,
+                                                            .config = &host->config,
+                                                            .secret = host->secret,
+                                                            .hold_usec = HOLD_USEC,
+                                                            .held_max = HELD_MAX,
+                                                            .connections_max = CONNECTIONS + 1,
+                                                            .leader = who_leads,
+                                                            .leads = does_lead,
+                                                            .leads_soon = leads_soon,
+                                                            .userdata = host },
                                       &host->forwarder),
                         0);
         router_divert(host->router, forwarder_take, host->forwarder);
@@ -372,7 +373,7 @@ static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) 
 static void seen_done(Seen *seen) {
         http_call_free(seen->call);
         text_done(&seen->body);
-        *seen = (Seen){};
+        *seen = (Seen) {};
 }
 
 static void ask_with(
@@ -387,18 +388,18 @@ static void ask_with(
         (void) snprintf(url, sizeof(url), "%s%s", host->url, path);
         assert_int_equal(
                         http_call_new(bed->client,
-                                      &(HttpCallOptions){ .method = method,
-                                                          .url = url,
-                                                          .content_type = has_body ? "application/json" :
-                                                                                     NULL,
-                                                          .headers = headers,
-                                                          .body = has_body ? "{\"a\":1}" : NULL,
-                                                          .body_size = has_body ? 7 : 0,
-                                                          .answer_bytes_max = 1 << 20,
-                                                          .on_done = on_done,
-                                                          .on_header = on_header,
-                                                          .on_data = on_data,
-                                                          .userdata = seen },
+                                      &(HttpCallOptions) { .method = method,
+                                                           .url = url,
+                                                           .content_type = has_body ? "application/json" :
+                                                                                      NULL,
+                                                           .headers = headers,
+                                                           .body = has_body ? "{\"a\":1}" : NULL,
+                                                           .body_size = has_body ? 7 : 0,
+                                                           .answer_bytes_max = 1 << 20,
+                                                           .on_done = on_done,
+                                                           .on_header = on_header,
+                                                           .on_data = on_data,
+                                                           .userdata = seen },
                                       &seen->call),
                         0);
 }
@@ -840,11 +841,11 @@ static void half_of_a_short_answer_is_shown_to_nobody(void **state) {
         Seen seen = {};
         raw_peer_start(&bed->peer, bed->event, answer_half, NULL);
         (void) snprintf(bed->peer_url, sizeof(bed->peer_url), "http://127.0.0.1:%u", bed->peer.port);
-        bed->raw_leader = (Member){ .id = "raw", .url = bed->peer_url };
+        bed->raw_leader = (Member) { .id = "raw", .url = bed->peer_url };
         ask(bed, &bed->hosts[0], "GET", "/api/v1/task/1", &seen);
         AWAIT(bed, bed->peer.n_connections >= 2);
         assert_false(seen.done);
-        bed->raw_leader = (Member){};
+        bed->raw_leader = (Member) {};
         set_leader(bed, &bed->hosts[2]);
         AWAIT(bed, seen.done);
         check_answer(&seen, 202, "member2");

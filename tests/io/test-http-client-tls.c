@@ -104,7 +104,7 @@ static struct MHD_Daemon *server_new(const Identity *identity, const Identity *c
         static char trust[4096];
         if (client_authority) {
                 (void) snprintf(trust, sizeof(trust), "%s", read_file(client_authority->certificate_path));
-                options[2] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_TRUST, 0, trust };
+                options[2] = (struct MHD_OptionItem) { MHD_OPTION_HTTPS_MEM_TRUST, 0, trust };
                 /* the buffers of read_file() were used up by now */
                 options[0].ptr_value = read_file(identity->key_path);
                 options[1].ptr_value = read_file(identity->certificate_path);
@@ -130,7 +130,7 @@ typedef struct Seen {
 } Seen;
 
 static void on_done(HttpCall *call, const HttpOutcome *outcome, void *userdata) {
-        *(Seen *) userdata = (Seen){
+        *(Seen *) userdata = (Seen) {
                 .n_done = 1,
                 .error = outcome->error,
                 .status = outcome->status,

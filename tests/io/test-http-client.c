@@ -214,7 +214,7 @@ static int setup(void **state) {
         http_server_accept(fixture->server);
         (void) snprintf(fixture->url, sizeof(fixture->url), "http://127.0.0.1:%u", fixture->port);
         use_client(fixture,
-                   &(HttpClientOptions){
+                   &(HttpClientOptions) {
                                    .connections_max = 16,
                                    .connections_per_host_max = 8,
                                    .calls_max = 2000,
@@ -252,7 +252,7 @@ static void seen_done(Seen *seen) {
         free(seen->content_type);
         text_done(&seen->body);
         text_done(&seen->data);
-        *seen = (Seen){};
+        *seen = (Seen) {};
 }
 
 static void note_callback(Seen *seen) {
@@ -322,7 +322,7 @@ static char *url_of(const Fixture *fixture, const char *path) {
 }
 
 static HttpCallOptions get(const char *url, Seen *seen) {
-        return (HttpCallOptions){
+        return (HttpCallOptions) {
                 .method = "GET",
                 .url = url,
                 .total_usec = 20 * USEC_PER_SEC,
@@ -352,7 +352,7 @@ static void a_request_arrives_as_it_was_meant(void **state) {
         options.token = "secret";
         options.lease_id = "0123";
         options.content_type = "application/json";
-        options.headers = (const char *const[]){ "X-More: yes", NULL };
+        options.headers = (const char *const[]) { "X-More: yes", NULL };
         options.body = "{\"a\":1}";
         options.body_size = 7;
         run(fixture, &options, &seen);
@@ -776,7 +776,7 @@ static void a_client_may_go_before_its_calls(void **state) {
         Fixture *fixture = *state;
         Seen active = {}, waiting = {}, done = {};
         use_client(fixture,
-                   &(HttpClientOptions){
+                   &(HttpClientOptions) {
                                    .connections_max = 1, .connections_per_host_max = 1, .calls_max = 10 });
         HttpCallOptions options = get(url_of(fixture, "/x"), &done);
         run(fixture, &options, &done);
@@ -802,7 +802,7 @@ static void a_thousand_calls_share_few_connections(void **state) {
         };
         static Seen seen[N];
         use_client(fixture,
-                   &(HttpClientOptions){
+                   &(HttpClientOptions) {
                                    .connections_max = 16, .connections_per_host_max = 4, .calls_max = N });
         HttpCallOptions options = get(url_of(fixture, "/park"), NULL);
         for (unsigned i = 0; i < N; i++) {
@@ -830,7 +830,7 @@ static void a_busy_host_does_not_hold_up_another(void **state) {
         Seen busy[3] = {}, seen = {};
         start_peer(fixture, keep_silent);
         use_client(fixture,
-                   &(HttpClientOptions){
+                   &(HttpClientOptions) {
                                    .connections_max = 2, .connections_per_host_max = 1, .calls_max = 10 });
         for (size_t i = 0; i < N_ELEMENTS(busy); i++) {
                 HttpCallOptions options = get(fixture->peer_url, &busy[i]);
@@ -859,7 +859,7 @@ static void hosts_take_turns(void **state) {
         fixture->raw_answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
         start_peer(fixture, answer_and_stay);
         use_client(fixture,
-                   &(HttpClientOptions){
+                   &(HttpClientOptions) {
                                    .connections_max = 1, .connections_per_host_max = 1, .calls_max = 10 });
         for (size_t i = 0; i < N_ELEMENTS(seen); i++) { /* three of one host, then three of the other */
                 HttpCallOptions options = get(i < 3 ? url_of(fixture, "/x") : fixture->peer_url, &seen[i]);
@@ -883,7 +883,7 @@ static void nothing_of_a_call_is_left_for_the_next(void **state) {
         rich.token = "secret";
         rich.lease_id = "0123";
         rich.content_type = "application/json";
-        rich.headers = (const char *const[]){ "X-More: yes", NULL };
+        rich.headers = (const char *const[]) { "X-More: yes", NULL };
         rich.body = "{}";
         rich.body_size = 2;
         HttpCallOptions nowhere = plain, head = plain;
@@ -907,7 +907,7 @@ static void idle_connections_make_room(void **state) {
         fixture->raw_answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
         start_peer(fixture, answer_and_stay);
         use_client(fixture,
-                   &(HttpClientOptions){
+                   &(HttpClientOptions) {
                                    .connections_max = 1, .connections_per_host_max = 1, .calls_max = 10 });
         for (unsigned i = 0; i < 4; i++) {
                 HttpCallOptions options = get(i % 2 ? fixture->peer_url : url_of(fixture, "/x"), &seen);
@@ -964,7 +964,7 @@ static void open_streams(Fixture *fixture, Seen *seen, unsigned n) {
         fixture->raw_answer = "HTTP/1.1 200 OK\r\n\r\na";
         start_peer(fixture, answer_and_stay);
         use_client(fixture,
-                   &(HttpClientOptions){
+                   &(HttpClientOptions) {
                                    .connections_max = n, .connections_per_host_max = n, .calls_max = n });
         for (unsigned i = 0; i < n; i++) {
                 HttpCallOptions options = get(fixture->peer_url, &seen[i]);

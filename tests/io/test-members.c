@@ -89,10 +89,10 @@ static void execute(const char *database, const char *sql) {
 
 static void start_as(Fixture *fixture, size_t i, const char *address, const char *version) {
         Teller *teller = &fixture->tellers[i];
-        *teller = (Teller){ .fixture = fixture };
+        *teller = (Teller) { .fixture = fixture };
         assert_int_equal(
                         members_new(fixture->event,
-                                    &(MembersOptions){
+                                    &(MembersOptions) {
                                                     .config = &fixture->config,
                                                     .ttl_usec = TTL_USEC,
                                                     .url = "http://127.0.0.1:1",
@@ -122,7 +122,7 @@ static int begin(void **state) {
         static Fixture fixture;
         execute("postgres", "DROP DATABASE IF EXISTS members WITH (FORCE)");
         execute("postgres", "CREATE DATABASE members");
-        fixture = (Fixture){};
+        fixture = (Fixture) {};
         postgres_server_conninfo(&server, "members", &fixture.config.conninfo);
         assert_int_equal(loop_new(&fixture.event), 0);
         *state = &fixture;

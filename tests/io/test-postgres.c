@@ -102,7 +102,7 @@ static void on_notified(const char *channel, const char *payload, void *userdata
 }
 
 static PostgresOptions options_of(Fixture *fixture) {
-        return (PostgresOptions){
+        return (PostgresOptions) {
                 .conninfo = fixture->conninfo,
                 .application_name = "test-postgres",
                 .setup = "CREATE TEMPORARY TABLE late (id integer UNIQUE DEFERRABLE INITIALLY DEFERRED);"

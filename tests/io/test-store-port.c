@@ -229,7 +229,7 @@ static uint64_t next_seq(const Fixture *fixture) {
 }
 
 static StoredTask task_of(uint64_t seq, const char *task_id) {
-        return (StoredTask){
+        return (StoredTask) {
                 .seq = seq,
                 .task_id = task_id,
                 .state = STORED_QUEUED,
@@ -376,7 +376,7 @@ static Seen get(const Fixture *fixture, const char *task_id, const StoreWanted *
 }
 
 static void check_task(const Fixture *fixture, const char *task_id, const char *wanted) {
-        Seen seen = get(fixture, task_id, &(StoreWanted){ .attempts = true, .dependencies = true });
+        Seen seen = get(fixture, task_id, &(StoreWanted) { .attempts = true, .dependencies = true });
         check_int(task_id, seen.r, wanted ? 0 : -ENOENT);
         check_text(task_id, seen.text.data, wanted);
         seen_done(&seen);
@@ -471,7 +471,7 @@ static void on_loaded(int r, const Moment *now, void *userdata) {
 }
 
 static StoreLoader loader_of(Load *load) {
-        return (StoreLoader){
+        return (StoreLoader) {
                 .on_fact = on_fact,
                 .on_newest_result = on_newest_result,
                 .on_worker = on_worker,
@@ -555,7 +555,7 @@ static void a_task_comes_back_as_it_was_stored(void **state) {
         check_task(fixture,
                    "a",
                    "a killed p9223372036854775807 r9 l9 s0 3 9 9 77 {\"command\":[\"ä\"]} {\"r\":1}\n");
-        Seen seen = get(fixture, "a", &(StoreWanted){});
+        Seen seen = get(fixture, "a", &(StoreWanted) {});
         assert_int_equal(seen.seq, task.seq);
         seen_done(&seen);
 }
@@ -649,7 +649,7 @@ static void many_that_cannot_be_stored_do_not_take_others_with_them(void **state
                 check_int("result", commits[i].r, i % 3 == 0 ? -EEXIST : 0);
                 check_int("place", commits[i].place, (int) i + 1);
         }
-        Seen seen = list(fixture, &(StoreFilter){ .state = -1, .limit = 1000, .bytes_max = SIZE_MAX });
+        Seen seen = list(fixture, &(StoreFilter) { .state = -1, .limit = 1000, .bytes_max = SIZE_MAX });
         assert_int_equal(seen.r, 1 + N - N / 3);
         seen_done(&seen);
 }
@@ -737,7 +737,7 @@ static void pages_are_found_by_labels(void **state) {
                 seq[i] = put_task(fixture, ids[i], i % 2 == 0 ? red : blue);
         finish_task(fixture, seq[2], STORED_ERRORED, 6);
         StoreFilter filter = { .state = -1,
-                               .labels = (const char *const[]){ "n=1", "colour=red", NULL },
+                               .labels = (const char *const[]) { "n=1", "colour=red", NULL },
                                .limit = 2,
                                .bytes_max = SIZE_MAX };
         assert_int_equal(check_list(fixture, &filter, "f d! "), seq[2]);
@@ -746,10 +746,10 @@ static void pages_are_found_by_labels(void **state) {
         filter.after = 0;
         filter.state = STORED_QUEUED;
         assert_int_equal(check_list(fixture, &filter, "f b "), 0);
-        filter.labels = (const char *const[]){ "colour=green", NULL };
+        filter.labels = (const char *const[]) { "colour=green", NULL };
         assert_int_equal(check_list(fixture, &filter, ""), 0);
-        filter.labels = (const char *const[]){ "colour=red", "n=1", "n=1", "n=1", "n=1",
-                                               "n=1",        "n=1", "n=1", NULL };
+        filter.labels = (const char *const[]) { "colour=red", "n=1", "n=1", "n=1", "n=1",
+                                                "n=1",        "n=1", "n=1", NULL };
         assert_int_equal(check_list(fixture, &filter, "f b "), 0);
 }
 
@@ -836,20 +836,20 @@ static void a_result_comes_with_its_output(void **state) {
         assert_int_equal(commit(fixture, batch), 0);
         append_output(fixture, seq, STORED_STDOUT, 0, bytes, SIZE);
         append_output(fixture, seq, STORED_STDERR, 0, "err", 3);
-        check_inline(fixture, &(StoreWanted){ .output_bytes_max = SIZE }, "", 0);
+        check_inline(fixture, &(StoreWanted) { .output_bytes_max = SIZE }, "", 0);
         finish_task(fixture, seq, STORED_COMPLETED, 9);
 
-        check_inline(fixture, &(StoreWanted){}, "", 0);
-        check_inline(fixture, &(StoreWanted){ .output_bytes_max = 5 }, bytes, 5);
-        check_inline(fixture, &(StoreWanted){ .output_bytes_max = 140000 }, bytes, 140000);
-        check_inline(fixture, &(StoreWanted){ .output_bytes_max = UINT64_MAX }, bytes, SIZE);
-        check_inline(fixture, &(StoreWanted){ .output_bytes_max = 5, .tail = true }, bytes + SIZE - 5, 5);
+        check_inline(fixture, &(StoreWanted) {}, "", 0);
+        check_inline(fixture, &(StoreWanted) { .output_bytes_max = 5 }, bytes, 5);
+        check_inline(fixture, &(StoreWanted) { .output_bytes_max = 140000 }, bytes, 140000);
+        check_inline(fixture, &(StoreWanted) { .output_bytes_max = UINT64_MAX }, bytes, SIZE);
+        check_inline(fixture, &(StoreWanted) { .output_bytes_max = 5, .tail = true }, bytes + SIZE - 5, 5);
         check_inline(fixture,
-                     &(StoreWanted){ .output_bytes_max = 140000, .tail = true },
+                     &(StoreWanted) { .output_bytes_max = 140000, .tail = true },
                      bytes + SIZE - 140000,
                      140000);
-        check_inline(fixture, &(StoreWanted){ .output_bytes_max = SIZE + 1, .tail = true }, bytes, SIZE);
-        Seen seen = get(fixture, "a", &(StoreWanted){ .output_bytes_max = 2, .tail = true });
+        check_inline(fixture, &(StoreWanted) { .output_bytes_max = SIZE + 1, .tail = true }, bytes, SIZE);
+        Seen seen = get(fixture, "a", &(StoreWanted) { .output_bytes_max = 2, .tail = true });
         assert_int_equal(seen.totals[STORED_STDOUT], SIZE);
         assert_int_equal(seen.totals[STORED_STDERR], 3);
         check_text("stderr", seen.outputs[STORED_STDERR].data, "rr");
@@ -881,7 +881,7 @@ static void attempts_replace_one_another_by_number(void **state) {
 }
 
 static void check_dependencies(const Fixture *fixture, const char *task_id, const char *wanted) {
-        Seen seen = get(fixture, task_id, &(StoreWanted){ .dependencies = true });
+        Seen seen = get(fixture, task_id, &(StoreWanted) { .dependencies = true });
         assert_int_equal(seen.r, 0);
         const char *rest = strchr(seen.text.data, '\n');
         check_text(task_id, rest + 1, wanted);
@@ -895,15 +895,15 @@ static void dependencies_follow_how_tasks_end(void **state) {
                  a = put_task(fixture, "a", NULL), b = put_task(fixture, "b", NULL);
         finish_task(fixture, done, STORED_COMPLETED, 1);
         finish_task(fixture, failed, STORED_KILLED, 2);
-        set_dependencies(fixture, a, (const char *const[]){ "done", NULL });
+        set_dependencies(fixture, a, (const char *const[]) { "done", NULL });
         check_dependencies(fixture, "a", "");
-        set_dependencies(fixture, a, (const char *const[]){ "failed", NULL });
+        set_dependencies(fixture, a, (const char *const[]) { "failed", NULL });
         check_dependencies(fixture, "a", "a>failed failed\n");
-        set_dependencies(fixture, a, (const char *const[]){ "nobody", NULL });
+        set_dependencies(fixture, a, (const char *const[]) { "nobody", NULL });
         check_dependencies(fixture, "a", "a>nobody failed\n");
-        set_dependencies(fixture, a, (const char *const[]){ "live", "done", NULL });
+        set_dependencies(fixture, a, (const char *const[]) { "live", "done", NULL });
         check_dependencies(fixture, "a", "a>live waits\n");
-        set_dependencies(fixture, b, (const char *const[]){ "also", NULL });
+        set_dependencies(fixture, b, (const char *const[]) { "also", NULL });
         check_load(fixture,
                    "newest 2\nlive queued\nalso queued\na queued\nb queued\na>live waits\nb>also waits\n");
         finish_task(fixture, live, STORED_COMPLETED, 3);
@@ -918,7 +918,7 @@ static void dependencies_follow_how_tasks_end(void **state) {
         const StoredTask c = task_of(next_seq(fixture), "c"), d = task_of(next_seq(fixture), "d");
         add_task(batch, &c, NULL);
         add_task(batch, &d, NULL);
-        add_dependencies(batch, d.seq, (const char *const[]){ "c", "a", NULL });
+        add_dependencies(batch, d.seq, (const char *const[]) { "c", "a", NULL });
         assert_int_equal(store_batch_finish_task(batch, c.seq, STORED_ERRORED, 5, "{}"), 0);
         assert_int_equal(store_batch_finish_task(batch, a, STORED_COMPLETED, 5, "{}"), 0);
         assert_int_equal(store_batch_delete_task(batch, c.seq), 0);
@@ -951,7 +951,7 @@ static void what_is_deleted_leaves_nothing(void **state) {
         StoreBatch *batch = batch_new();
         const StoredAttempt attempt = { .number = 1 };
         assert_int_equal(store_batch_put_attempt(batch, seq, &attempt), 0);
-        add_dependencies(batch, seq, (const char *const[]){ "x", NULL });
+        add_dependencies(batch, seq, (const char *const[]) { "x", NULL });
         assert_int_equal(commit(fixture, batch), 0);
         append_output(fixture, seq, STORED_STDOUT, 0, "x", 1);
         batch = batch_new();
@@ -1059,7 +1059,7 @@ static void all_that_is_live_is_loaded_in_order(void **state) {
                 if (i % 3 == 0)
                         task.state = STORED_RUNNING;
                 add_task(batch, &task, NULL);
-                add_dependencies(batch, task.seq, (const char *const[]){ "a", NULL });
+                add_dependencies(batch, task.seq, (const char *const[]) { "a", NULL });
                 assert_int_equal(text_appendf(&wanted, "%s %s\n", id, stored_state_to_string(task.state)), 0);
                 assert_int_equal(text_appendf(&dependencies, "%s>a failed\n", id), 0);
         }
@@ -1116,7 +1116,7 @@ static void a_store_that_is_not_ours_any_more_writes_nothing(void **state) {
         assert_int_equal(commit.r, -ESTALE);
         Seen seen = {};
         assert_int_equal(fixture->port->commit(fixture->store, batch_new(), on_committed, &commit), -ESTALE);
-        assert_int_equal(fixture->port->get(fixture->store, "a", &(StoreWanted){}, on_got, &seen), -ESTALE);
+        assert_int_equal(fixture->port->get(fixture->store, "a", &(StoreWanted) {}, on_got, &seen), -ESTALE);
         assert_int_equal(fixture->port->next_seq(fixture->store), 0);
         assert_int_equal(sql(fixture, "SELECT count(*) FROM tasks"), 1);
 
@@ -1223,7 +1223,7 @@ static void a_crash_of_the_server_loses_nothing_that_was_told(void **state) {
                 Seen seen = {};
                 assert_int_equal(
                                 writes.fixture->port->get(
-                                                writes.fixture->store, "0", &(StoreWanted){}, on_got, &seen),
+                                                writes.fixture->store, "0", &(StoreWanted) {}, on_got, &seen),
                                 0);
                 for (unsigned j = 0; j < 10; j++)
                         assert_true(sd_event_run(writes.fixture->event, 10 * USEC_PER_MSEC) >= 0);
@@ -1283,7 +1283,8 @@ static void what_is_read_survives_a_broken_connection(void **state) {
                 Seen seen = {};
                 const StoreLoader loader = loader_of(&load);
                 assert_int_equal(fixture->port->load(fixture->store, &loader), 0);
-                assert_int_equal(fixture->port->get(fixture->store, "a", &(StoreWanted){}, on_got, &seen), 0);
+                assert_int_equal(
+                                fixture->port->get(fixture->store, "a", &(StoreWanted) {}, on_got, &seen), 0);
                 (void) sql(fixture,
                            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                            "WHERE application_name = 'daggyd-read'");
@@ -1349,8 +1350,7 @@ typedef struct NamedTest {
         CMUnitTestFunction function;
 } NamedTest;
 
-#define NAMED(function) \
-        { #function, function }
+#define NAMED(function) { #function, function }
 
 static const NamedTest common[] = {
         NAMED(a_task_comes_back_as_it_was_stored),
@@ -1390,7 +1390,7 @@ static const NamedTest shared[] = {
 
 static void add(struct CMUnitTest *tests, size_t *n, const NamedTest *named, Kind *kind, char names[][96]) {
         (void) snprintf(names[*n], sizeof(names[*n]), "%s: %s", kind->name, named->name);
-        tests[*n] = (struct CMUnitTest){
+        tests[*n] = (struct CMUnitTest) {
                 .name = names[*n],
                 .test_func = named->function,
                 .setup_func = setup,

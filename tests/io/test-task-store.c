@@ -133,7 +133,7 @@ static int commit(Fixture *fixture, StoreBatch *batch) {
 }
 
 static StoredTask task_of(uint64_t seq, const char *task_id) {
-        return (StoredTask){
+        return (StoredTask) {
                 .seq = seq,
                 .task_id = task_id,
                 .state = STORED_QUEUED,
@@ -343,13 +343,13 @@ static void the_last_attempt_is_known_after_a_restart(void **state) {
         attempt.state = STORED_ATTEMPT_LOST;
         attempt.finish_usec = 7;
         assert_int_equal(store_batch_put_attempt(batch, a, &attempt), 0); /* replaces it */
-        attempt = (StoredAttempt){ .number = 2,
-                                   .state = STORED_ATTEMPT_RUNNING,
-                                   .worker_id = "mac2",
-                                   .runner_task_id = "q:a:2",
-                                   .runner_instance = "boot7",
-                                   .place_usec = 8,
-                                   .attempt = "{}" };
+        attempt = (StoredAttempt) { .number = 2,
+                                    .state = STORED_ATTEMPT_RUNNING,
+                                    .worker_id = "mac2",
+                                    .runner_task_id = "q:a:2",
+                                    .runner_instance = "boot7",
+                                    .place_usec = 8,
+                                    .attempt = "{}" };
         assert_int_equal(store_batch_put_attempt(batch, a, &attempt), 0);
         StoredTask task = task_of(a, "a");
         task.state = STORED_RUNNING;
@@ -578,7 +578,7 @@ static void a_reader_may_stop_and_must_not_nest(void **state) {
         uint64_t next = 7;
         assert_int_equal(
                         task_store_list(fixture->store,
-                                        &(StoreFilter){ .state = -1, .limit = 1 },
+                                        &(StoreFilter) { .state = -1, .limit = 1 },
                                         refuse_task,
                                         NULL,
                                         &next),
@@ -646,9 +646,9 @@ static void workers_are_kept_replaced_and_forgotten(void **state) {
         StoreBatch *batch = batch_new();
         assert_int_equal(
                         store_batch_put_worker(
-                                        batch, &(StoredWorker){ .worker_id = "mac1", .disabled = true }),
+                                        batch, &(StoredWorker) { .worker_id = "mac1", .disabled = true }),
                         0);
-        assert_int_equal(store_batch_put_worker(batch, &(StoredWorker){ .worker_id = "linux" }), 0);
+        assert_int_equal(store_batch_put_worker(batch, &(StoredWorker) { .worker_id = "linux" }), 0);
         assert_int_equal(store_batch_put_worker(batch, &joined), 0);
         assert_int_equal(commit(fixture, batch), 0);
         reopen(fixture);
@@ -658,7 +658,7 @@ static void workers_are_kept_replaced_and_forgotten(void **state) {
                       "x'); DROP TABLE workers; -- disabled=0 joined=1 leaving=1 "
                       "http://10.0.0.1:2504 http://old'-- '; DELETE FROM tasks; --\n");
         batch = batch_new();
-        assert_int_equal(store_batch_put_worker(batch, &(StoredWorker){ .worker_id = "mac1" }), 0);
+        assert_int_equal(store_batch_put_worker(batch, &(StoredWorker) { .worker_id = "mac1" }), 0);
         assert_int_equal(store_batch_delete_worker(batch, joined.worker_id), 0);
         assert_int_equal(store_batch_delete_worker(batch, "linux"), 0);
         assert_int_equal(store_batch_delete_worker(batch, "was never there"), 0);
@@ -688,7 +688,7 @@ static void callbacks_come_in_order(void **state) {
         unsigned n_done = 0;
         for (unsigned i = 0; i < N; i++) {
                 StoreBatch *batch = batch_new();
-                orders[i] = (Order){ .n = i, .shared = &n_done };
+                orders[i] = (Order) { .n = i, .shared = &n_done };
                 if (i % 3) { /* empty ones as well */
                         char id[32];
                         (void) snprintf(id, sizeof(id), "t%u", i);
@@ -785,7 +785,7 @@ static void child_store_next(Fixture *fixture, int fd) {
         char id[32], *labels[] = { (char *) "a=1", NULL };
         if (!child || store_batch_new(&batch) < 0)
                 _exit(1);
-        *child = (Child){ .fixture = fixture, .fd = fd, .seq = task_store_next_seq(fixture->store) };
+        *child = (Child) { .fixture = fixture, .fd = fd, .seq = task_store_next_seq(fixture->store) };
         (void) snprintf(id, sizeof(id), "t%" PRIu64, child->seq);
         StoredTask task = task_of(child->seq, id);
         StoredAttempt attempt = { .number = 1, .state = STORED_ATTEMPT_SENT };
@@ -969,7 +969,7 @@ static int disk_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
         int r = disk.original_vfs->xOpen(vfs, name, file, flags, ret_flags);
         for (DiskMethods *methods = disk.methods; r == SQLITE_OK; methods++) {
                 if (!methods->original) {
-                        *methods = (DiskMethods){ .own = *file->pMethods, .original = file->pMethods };
+                        *methods = (DiskMethods) { .own = *file->pMethods, .original = file->pMethods };
                         methods->own.xSync = disk_sync;
                 }
                 if (methods->original == file->pMethods) {
@@ -1274,8 +1274,8 @@ static void a_step_that_fails_leaves_the_version_before_it(void **state) {
         size_t n = store_n_schema_steps;
         assert_true(n + 3 <= N_ELEMENTS(steps));
         memcpy(steps, store_schema_steps, n * sizeof(*steps));
-        steps[n] = (SchemaStep){ "ALTER TABLE tasks ADD COLUMN color TEXT; UPDATE tasks SET color = 'red'" };
-        steps[n + 1] = (SchemaStep){ "CREATE TABLE later (a); INSERT INTO nowhere VALUES (1)" };
+        steps[n] = (SchemaStep) { "ALTER TABLE tasks ADD COLUMN color TEXT; UPDATE tasks SET color = 'red'" };
+        steps[n + 1] = (SchemaStep) { "CREATE TABLE later (a); INSERT INTO nowhere VALUES (1)" };
         sqlite3 *db;
         (void) put_task(fixture, "a", NULL);
         close_store(fixture);

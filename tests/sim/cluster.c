@@ -103,7 +103,7 @@ static MemberRow *row_of(Cluster *cluster, uint64_t life) {
                 if (cluster->rows[i].expires_usec < oldest->expires_usec)
                         oldest = &cluster->rows[i];
         }
-        *oldest = (MemberRow){ .life = life };
+        *oldest = (MemberRow) { .life = life };
         return oldest;
 }
 
@@ -129,7 +129,7 @@ static void notify(Sim *sim, const Beat *beat) {
                                    arrival(sim, other),
                                    &other->host,
                                    is_notified,
-                                   &(Beat){ .queue = other, .life = other->member_life });
+                                   &(Beat) { .queue = other, .life = other->member_life });
         }
 }
 
@@ -151,7 +151,7 @@ static void take(Sim *sim, Cluster *cluster, const Beat *beat) {
 static void say_goodbye(Sim *sim, Cluster *cluster, const Beat *beat) {
         if (cluster->leader == beat->life)
                 cluster->leader = 0;
-        *row_of(cluster, beat->life) = (MemberRow){};
+        *row_of(cluster, beat->life) = (MemberRow) {};
         notify(sim, beat);
 }
 
@@ -173,7 +173,7 @@ static void arrives(Sim *sim, void *data) {
                 row_of(cluster, beat->life)->expires_usec = database_clock(sim) + cluster->ttl_usec;
                 take(sim, cluster, beat);
         }
-        beat->answer = (MembershipAnswer){
+        beat->answer = (MembershipAnswer) {
                 .leads = cluster->leader == beat->life,
                 .epoch = cluster->epoch,
                 .leader_left_usec = sim->defect == DEFECT_LATE_LOOK ? USEC_INFINITY :
@@ -209,7 +209,7 @@ void cluster_put_workers(const Queue *queue) {
                 return;
         for (size_t i = 0; i < queue->sim->n_runners; i++) {
                 const WorkerView *view = &queue->views[i];
-                queue->cluster->workers[i] = (WorkerRow){
+                queue->cluster->workers[i] = (WorkerRow) {
                         .runner = view->runner,
                         .before = view->before,
                         .away = view->away,
@@ -284,9 +284,9 @@ static void change_to(Sim *sim, Queue *queue, MembershipChange change) {
                            sim->now_usec + sim_below(sim, LOAD_USEC_MAX),
                            &queue->host,
                            is_loaded,
-                           &(Beat){ .queue = queue,
-                                    .life = queue->member_life,
-                                    .last_epoch = queue->membership.epoch });
+                           &(Beat) { .queue = queue,
+                                     .life = queue->member_life,
+                                     .last_epoch = queue->membership.epoch });
 }
 
 static void starts_again(Sim *sim, void *data) {
@@ -301,7 +301,7 @@ static void process_ends(Sim *sim, Queue *queue) {
                    sim->now_usec + sim_below(sim, START_AGAIN_USEC),
                    &queue->host,
                    starts_again,
-                   &(Beat){ .queue = queue });
+                   &(Beat) { .queue = queue });
 }
 
 static void is_answered(Sim *sim, void *data) {
@@ -374,7 +374,7 @@ static void rearm(Sim *sim, Queue *queue) {
                    usec_subtract(deadline_usec, queue->host.clock_offset_usec),
                    &queue->host,
                    time_comes,
-                   &(Beat){ .queue = queue, .life = queue->member_life, .number = ++queue->member_timer });
+                   &(Beat) { .queue = queue, .life = queue->member_life, .number = ++queue->member_timer });
 }
 
 static void member_run(Sim *sim, Queue *queue) {
@@ -424,7 +424,7 @@ void cluster_begin(Sim *sim, size_t n_members) {
         cluster->ttl_usec = sim_between(sim, 3, 15) * USEC_PER_SEC;
         cluster->begins_anew = sim_chance(sim, 0.5);
         for (size_t i = 0; i < sim->n_runners; i++)
-                cluster->workers[i] = (WorkerRow){ .runner = i };
+                cluster->workers[i] = (WorkerRow) { .runner = i };
         for (size_t i = 0; i < n_members; i++) {
                 sim->queues[i].cluster = cluster;
                 sim->queues[i].group = 0;

@@ -47,7 +47,7 @@ typedef struct Change {
 
 static Change *change_new(size_t queue, size_t runner, bool value) {
         Change *change = sim_allocate(sizeof(*change));
-        *change = (Change){ .queue = queue, .runner = runner, .value = value };
+        *change = (Change) { .queue = queue, .runner = runner, .value = value };
         return change;
 }
 
@@ -349,7 +349,7 @@ static void calm(Sim *sim, void *data) {
                 if (!sim->queues[q].host.up)
                         queue_start(sim, &sim->queues[q]);
                 for (size_t r = 0; r < sim->n_runners; r++)
-                        worker_comes(sim, &(Change){ .queue = q, .runner = r });
+                        worker_comes(sim, &(Change) { .queue = q, .runner = r });
         }
 }
 
@@ -378,7 +378,7 @@ static void plan_after(Sim *sim, SimTask *task, size_t n_before) {
                 if (is_there || sim->tasks[on].queue != task->queue ||
                     sim->tasks[on].depth == AFTER_DEPTH_MAX)
                         continue;
-                task->after[task->n_after++] = (After){ .task = on };
+                task->after[task->n_after++] = (After) { .task = on };
                 if (task->depth <= sim->tasks[on].depth)
                         task->depth = sim->tasks[on].depth + 1;
         }
@@ -387,7 +387,7 @@ static void plan_after(Sim *sim, SimTask *task, size_t n_before) {
 static void plan_task(Sim *sim, size_t i) {
         SimTask *task = &sim->tasks[i];
         bool big = sim_chance(sim, 0.15);
-        *task = (SimTask){
+        *task = (SimTask) {
                 .queue = sim->queues[sim_below(sim, sim->n_queues)].group,
                 .want = { .cores_micro = (big ? 4 : sim_between(sim, 1, 2)) * CORES_MICRO_PER_CORE / 2,
                           .memory_mb = 100 * sim_between(sim, 1, big ? 10 : 4) },
@@ -426,7 +426,7 @@ void scenario_begin(Sim *sim) {
         for (size_t i = 0; i < sim->n_runners; i++) {
                 Runner *runner = &sim->runners[i];
                 begin_host(sim, &runner->host, "r", i);
-                runner->pool.total = (Resources){
+                runner->pool.total = (Resources) {
                         .cores_micro = sim_between(sim, 2, 6) * CORES_MICRO_PER_CORE,
                         .memory_mb = sim_between(sim, 1000, 4000),
                 };
@@ -438,9 +438,9 @@ void scenario_begin(Sim *sim) {
                 cluster_begin(sim, n_members);
         for (size_t i = 0; i < sim->n_queues; i++) {
                 for (size_t r = 0; r < sim->n_runners; r++)
-                        sim->queues[i].views[r] = (WorkerView){ .sim = sim,
-                                                                .queue = &sim->queues[i],
-                                                                .runner = r };
+                        sim->queues[i].views[r] = (WorkerView) { .sim = sim,
+                                                                 .queue = &sim->queues[i],
+                                                                 .runner = r };
                 if (sim->n_runners > 1 && sim_chance(sim, 0.3)) /* which leaves room to move to */
                         sim->queues[i].views[sim_below(sim, sim->n_runners)].away = true;
                 begin_host(sim, &sim->queues[i].host, "q", i);
@@ -450,7 +450,7 @@ void scenario_begin(Sim *sim) {
                 plan_task(sim, i);
         share_again(sim, NULL);
         Trouble *first = sim_allocate(sizeof(*first));
-        *first = (Trouble){
+        *first = (Trouble) {
                 .kinds = sim_chance(sim, 0.4) ? UINT64_MAX : sim_random(sim) & sim_random(sim),
                 .every_usec = sim_between(sim, SEC, 20 * SEC),
         };

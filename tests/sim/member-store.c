@@ -140,7 +140,7 @@ void member_commit(Queue *queue, SimWrite *write) {
 static void session_begin(Queue *queue, uint64_t written) {
         Sim *sim = queue->sim;
         StoreSession *session = sim_allocate(sizeof(*session));
-        *session = (StoreSession){
+        *session = (StoreSession) {
                 .epoch = queue->store_epoch,
                 .n_sent = written,
                 .cut_usec = USEC_INFINITY,
@@ -171,7 +171,7 @@ static void connect_later(Queue *queue) {
                   sim->now_usec + sim_between(sim, 10 * USEC_PER_MSEC, RECONNECT_USEC),
                   &queue->host,
                   reconnects,
-                  &(Travel){ .queue = queue });
+                  &(Travel) { .queue = queue });
 }
 
 /* What was written is told after the rest has gone out again, since it may lead to more. */

@@ -13,7 +13,7 @@
 
 Rpc *rpc_new(Sim *sim, const WorkerView *view, RpcType type) {
         Rpc *rpc = sim_allocate(sizeof(*rpc));
-        *rpc = (Rpc){
+        *rpc = (Rpc) {
                 .type = type,
                 .queue = view->queue->index,
                 .view = (size_t) (view - view->queue->views),

@@ -18,7 +18,7 @@
 #define COME_AGAIN_USEC (10 * USEC_PER_SEC)
 
 Moment queue_moment(const Queue *queue) {
-        return (Moment){
+        return (Moment) {
                 .boottime_usec = host_clock(queue->sim, &queue->host),
                 .realtime_usec = REALTIME_USEC + queue->sim->now_usec + queue->realtime_offset_usec,
         };
@@ -119,7 +119,7 @@ void queue_settle(Queue *queue) {
         if (deadline_usec == USEC_INFINITY)
                 return;
         Timer *timer = sim_allocate(sizeof(*timer));
-        *timer = (Timer){ .queue = queue, .number = ++queue->timer };
+        *timer = (Timer) { .queue = queue, .number = ++queue->timer };
         sim_at(sim,
                usec_subtract(deadline_usec, queue->host.clock_offset_usec),
                &queue->host,
@@ -184,7 +184,7 @@ static Attempt *attempt_new(Sim *sim) {
                 if (!sim->attempts)
                         abort();
         }
-        sim->attempts[sim->n_attempts] = (Attempt){};
+        sim->attempts[sim->n_attempts] = (Attempt) {};
         return &sim->attempts[sim->n_attempts++];
 }
 
@@ -231,7 +231,7 @@ static const DeliveryListener listener = {
 
 static void add_worker(Sim *sim, Queue *queue, size_t i, const Moment *now) {
         WorkerView *view = &queue->views[i];
-        *view = (WorkerView){
+        *view = (WorkerView) {
                 .sim = sim,
                 .queue = queue,
                 .runner = view->runner,
@@ -261,7 +261,7 @@ static void restore(const Sim *sim, const Queue *queue, const SimTask *task, con
                 return;
         if (task->n_attempts > 0) {
                 const AttemptRow *row = &task->attempts[task->n_attempts - 1];
-                attempt = (StoredAttempt){
+                attempt = (StoredAttempt) {
                         .number = task->n_attempts,
                         .state = row->state,
                         .worker_id = sim->runners[sim->attempts[row->attempt].view].host.name,
@@ -306,7 +306,7 @@ void queue_serve(Sim *sim, Queue *queue) {
         cluster_get_workers(queue);
         Moment now = queue_moment(queue);
         if (delivery_new(
-                            &(DeliveryOptions){
+                            &(DeliveryOptions) {
                                             .scheduler = sim->config,
                                             .default_resources = { .cores_micro = CORES_MICRO_PER_CORE,
                                                                    .memory_mb = 100 },
@@ -405,7 +405,7 @@ static void ask_again(Sim *sim, void *data) {
 
 static void ask_later(Sim *sim, Queue *queue, size_t task) {
         Client *client = sim_allocate(sizeof(*client));
-        *client = (Client){ .queue = queue, .task = task };
+        *client = (Client) { .queue = queue, .task = task };
         sim_at(sim, sim->now_usec + ASK_AGAIN_USEC, NULL, ask_again, client);
 }
 
@@ -468,7 +468,7 @@ void queue_take_task(Sim *sim, size_t i) {
         if (store_batch_new(&batch) < 0 || queue_spec_parse(body, task->id, &defaults, &spec, &problem) < 0 ||
             delivery_put_task(
                             queue->delivery,
-                            &(NewTask){ .task_id = task->id, .spec = spec, .body = rest, .after = after },
+                            &(NewTask) { .task_id = task->id, .spec = spec, .body = rest, .after = after },
                             batch,
                             &now,
                             &new_task) < 0)
@@ -477,7 +477,7 @@ void queue_take_task(Sim *sim, size_t i) {
         json_object_put(body);
         json_object_put(rest);
         Client *client = sim_allocate(sizeof(*client));
-        *client = (Client){ .queue = queue, .task = i };
+        *client = (Client) { .queue = queue, .task = i };
         delivery_accept(queue->delivery, batch, &new_task, 1, on_accepted, client, &now);
         queue_settle(queue);
 }
@@ -502,7 +502,7 @@ static void on_retried(int r, const Moment *now, void *userdata) {
 static StoreEntry entry_of(const Sim *sim, const SimTask *task, StoredAttempt *attempts) {
         for (size_t i = 0; i < task->n_attempts; i++) {
                 const AttemptRow *row = &task->attempts[i];
-                attempts[i] = (StoredAttempt){
+                attempts[i] = (StoredAttempt) {
                         .number = i + 1,
                         .state = row->state,
                         .worker_id = sim->runners[sim->attempts[row->attempt].view].host.name,
@@ -512,7 +512,7 @@ static StoreEntry entry_of(const Sim *sim, const SimTask *task, StoredAttempt *a
                         .attempt = row->json,
                 };
         }
-        return (StoreEntry){ .task = task->row, .attempts = attempts, .n_attempts = task->n_attempts };
+        return (StoreEntry) { .task = task->row, .attempts = attempts, .n_attempts = task->n_attempts };
 }
 
 void queue_retry_task(Sim *sim, size_t i) {

@@ -169,7 +169,7 @@ static int get(const Sim *sim, const Rpc *rpc, Answer *answer) {
         return has(sim, rpc) ? 200 : 404;
 }
 
-static int delete (Sim *sim, Runner *runner, const Rpc *rpc) {
+static int delete(Sim *sim, Runner *runner, const Rpc *rpc) {
         const Attempt *attempt = &sim->attempts[rpc->attempt];
         if (!has(sim, rpc))
                 return 404;

@@ -70,7 +70,7 @@ static void run_seed(uint64_t seed, const Options *options, Totals *totals) {
         Sim *sim = sim_allocate(sizeof(*sim));
         present_seed = seed;
         may_abort = options->must_fail;
-        *sim = (Sim){
+        *sim = (Sim) {
                 .seed = seed,
                 .random = seed,
                 .verbose = options->verbose,

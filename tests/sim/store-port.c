@@ -112,7 +112,7 @@ static void put_attempt(Sim *sim, SimTask *task, const StoredAttempt *row) {
         if (row->number > task->n_attempts)
                 task->n_attempts = row->number;
         free(to->json);
-        *to = (AttemptRow){
+        *to = (AttemptRow) {
                 .state = row->state,
                 .attempt = attempt,
                 .unanswered = row->unanswered,
@@ -358,7 +358,7 @@ static int port_commit(void *store, StoreBatch *batch, StoreDone done, void *use
         }
         note_attempts(sim, queue, batch);
         SimWrite *write = sim_allocate(sizeof(*write));
-        *write = (SimWrite){
+        *write = (SimWrite) {
                 .queue = queue,
                 .batch = batch,
                 .r = full ? -ENOSPC : 0,
@@ -413,7 +413,7 @@ static void is_read(Sim *sim, void *data) {
         StoredAttempt attempts[N_ATTEMPT_ROWS_MAX] = {};
         StoreEntry entry = { .task = task->row, .attempts = attempts, .n_attempts = task->n_attempts };
         for (size_t i = 0; i < task->n_attempts; i++)
-                attempts[i] = (StoredAttempt){
+                attempts[i] = (StoredAttempt) {
                         .number = i + 1,
                         .state = task->attempts[i].state,
                         .attempt = task->attempts[i].json,
@@ -437,7 +437,7 @@ static int port_get(
         if (queue->dying)
                 return -ECANCELED;
         SimRead *read = sim_allocate(sizeof(*read));
-        *read = (SimRead){ .queue = queue, .done = done, .userdata = userdata };
+        *read = (SimRead) { .queue = queue, .done = done, .userdata = userdata };
         while (!streq(sim->tasks[read->task].id, task_id))
                 read->task++;
         sim_at(sim, sim->now_usec + sim_below(sim, READ_USEC_MAX), &queue->host, is_read, read);

@@ -42,7 +42,7 @@ static const char *result_word(const Attempt *attempt) {
 }
 
 static RunnerTask shown(const Attempt *attempt, bool done) {
-        return (RunnerTask){
+        return (RunnerTask) {
                 .task_id = attempt->id,
                 .state = done ? attempt_state_word(attempt) : "running",
                 .result = done ? result_word(attempt) : NULL,
@@ -99,7 +99,7 @@ static int port_call(
         const WorkerView *view = worker;
         if (view->sim->defect == DEFECT_ANSWER_INSIDE && call == WORKER_CALL_ACQUIRE) {
                 Moment now = queue_moment(view->queue);
-                done(&(CallAnswer){ .outcome = CALL_FAILED }, &now, userdata);
+                done(&(CallAnswer) { .outcome = CALL_FAILED }, &now, userdata);
                 return 0;
         }
         if (fails_now(view))

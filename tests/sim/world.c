@@ -74,7 +74,7 @@ static Event pop(Sim *sim) {
 
 static void at(Sim *sim, usec_t when_usec, Host *host, uint64_t life, EventHandler handle, void *data) {
         push(sim,
-             (Event){
+             (Event) {
                              .when_usec = when_usec < sim->now_usec ? sim->now_usec : when_usec,
                              .order = sim->n_scheduled++,
                              .host = host,

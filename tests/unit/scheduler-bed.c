@@ -9,7 +9,7 @@
 
 void bed_init(Bed *bed, size_t n_workers, unsigned cores) {
         SchedulerConfig config = { .lease_ttl_usec = 30 * SEC, .lost_after_usec = 30 * SEC };
-        *bed = (Bed){ .now_usec = 1000 * SEC, .n_workers = n_workers };
+        *bed = (Bed) { .now_usec = 1000 * SEC, .n_workers = n_workers };
         assert_int_equal(scheduler_new(&config, &bed->scheduler), 0);
         for (size_t i = 0; i < n_workers; i++) {
                 char id[16];
@@ -17,7 +17,7 @@ void bed_init(Bed *bed, size_t n_workers, unsigned cores) {
                 assert_int_equal(
                                 scheduler_add_worker(bed->scheduler, id, bed->now_usec, &bed->workers[i]), 0);
                 bed->calls[i] = NO_CALL;
-                bed->reports[i] = (WorkerReport){
+                bed->reports[i] = (WorkerReport) {
                         .total = { .cores_micro = cores * CORES_MICRO_PER_CORE, .memory_mb = 1000 },
                 };
                 bed->reports[i].free_amounts = bed->reports[i].total;
@@ -51,7 +51,7 @@ SchedulerAction bed_next(Bed *bed) {
         if (bed->n_actions == 0)
                 run(bed);
         if (bed->n_actions == 0)
-                return (SchedulerAction){ .type = ACTION_CALL };
+                return (SchedulerAction) { .type = ACTION_CALL };
         SchedulerAction action = bed->actions[bed->first_action++ % BED_ACTIONS_MAX];
         bed->n_actions--;
         return action;
@@ -130,7 +130,7 @@ ScheduledTask *bed_task_with(Bed *bed, ScheduledTaskOptions options) {
 ScheduledTask *bed_task(Bed *bed, unsigned half_cores, unsigned memory_mb) {
         return bed_task_with(
                         bed,
-                        (ScheduledTaskOptions){
+                        (ScheduledTaskOptions) {
                                         .resources = { .cores_micro = half_cores * CORES_MICRO_PER_CORE / 2,
                                                        .memory_mb = memory_mb },
                                         .retry_on_lost = true,

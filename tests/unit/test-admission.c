@@ -4,7 +4,7 @@
 #include "test.h"
 
 static Resources cores(uint64_t n) {
-        return (Resources){ .cores_micro = n * CORES_MICRO_PER_CORE };
+        return (Resources) { .cores_micro = n * CORES_MICRO_PER_CORE };
 }
 
 static void append(AdmissionList *list, AdmissionEntry *entry, uint64_t n_cores, usec_t now_usec) {
@@ -15,7 +15,7 @@ static void append(AdmissionList *list, AdmissionEntry *entry, uint64_t n_cores,
 
 /* So many of 100 cores are free. */
 static CapacityPool pool_with(uint64_t free_cores) {
-        return (CapacityPool){ .total = cores(100), .used = cores(100 - free_cores) };
+        return (CapacityPool) { .total = cores(100), .used = cores(100 - free_cores) };
 }
 
 static AdmissionEntry *next(const AdmissionList *list, uint64_t free_cores, usec_t now_usec) {

@@ -58,7 +58,7 @@ static BrokerRequest full_start(void) {
 }
 
 static BrokerRequest stop_of(const char *unit) {
-        return (BrokerRequest){ .type = BROKER_STOP, .call_id = 1, .unit = (char *) unit };
+        return (BrokerRequest) { .type = BROKER_STOP, .call_id = 1, .unit = (char *) unit };
 }
 
 static void every_field_arrives_as_it_was_sent(void **state) {
@@ -157,7 +157,7 @@ static void only_devices_below_dev_are_taken(void **state) {
                 _cleanup_(freep) void *block = NULL;
                 size_t size;
 
-                request.order.device_paths = (char *[]){ (char *) row->path, NULL };
+                request.order.device_paths = (char *[]) { (char *) row->path, NULL };
                 check_int(row->path, broker_request_encode(&request, &block, &size), 0);
                 check_int(row->path, broker_request_decode(block, size, &read), row->valid ? 0 : -EBADMSG);
         }
@@ -329,11 +329,11 @@ static void the_largest_order_fits(void **state) {
         memset(id, 'a', SCOPE_TASK_ID_MAX);
         memset(mask, 0xff, sizeof(mask));
         for (size_t i = 0; i < N_ELEMENTS(limits); i++)
-                limits[i] = (TaskDeviceLimit){ .path = paths[i], .limit = 1 };
+                limits[i] = (TaskDeviceLimit) { .path = paths[i], .limit = 1 };
         for (size_t i = 0; i < N_ELEMENTS(many); i++)
-                many[i] = (TaskAddress){ .family = AF_INET6, .size = 16, .n_bits = 128 };
+                many[i] = (TaskAddress) { .family = AF_INET6, .size = 16, .n_bits = 128 };
         for (const TaskPropertyForm *form; (form = task_property_form(most.n_items)); most.n_items++)
-                all[most.n_items] = (TaskProperty){
+                all[most.n_items] = (TaskProperty) {
                         .name = form->name,
                         .kind = form->kind,
                         .number = form->min,

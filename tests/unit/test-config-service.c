@@ -23,8 +23,8 @@ static const JsonField sample_fields[] = {
 };
 
 static int read_sample(const char *text, Sample *sample, Problem *problem) {
-        *sample = (Sample){};
-        *problem = (Problem){};
+        *sample = (Sample) {};
+        *problem = (Problem) {};
         assert_int_equal(service_config_init(&sample->service, 2503), 0);
         return service_config_read(text, strlen(text), sample_fields, sample, problem);
 }

@@ -10,8 +10,8 @@
 
 static int read_joining(const char *text, WorkerConfig *ret, Problem *problem) {
         json_object *body = NULL;
-        *ret = (WorkerConfig){};
-        *problem = (Problem){};
+        *ret = (WorkerConfig) {};
+        *problem = (Problem) {};
         assert_int_equal(json_parse(text, strlen(text), &body, problem), 0);
         int r = worker_config_read_joining(body, ret, problem);
         json_object_put(body);

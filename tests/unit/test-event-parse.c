@@ -13,7 +13,7 @@ static int write_event(const ParsedEvent *event, void *userdata) {
 }
 
 static EventParser parser_new(void) {
-        return (EventParser){ .line_bytes_max = 1000, .event_bytes_max = 1000 };
+        return (EventParser) { .line_bytes_max = 1000, .event_bytes_max = 1000 };
 }
 
 static void events_are_read_as_the_standard_says(void **state) {

@@ -9,7 +9,7 @@
 #include "test.h"
 
 static Resources amounts(uint64_t cores, uint64_t memory_mb) {
-        return (Resources){ .cores_micro = cores * CORES_MICRO_PER_CORE, .memory_mb = memory_mb };
+        return (Resources) { .cores_micro = cores * CORES_MICRO_PER_CORE, .memory_mb = memory_mb };
 }
 
 /* Daggy's own example of the rule: 2 cores and 5 GB, three runners. */

@@ -22,7 +22,7 @@ static void keep(const char *line, size_t size, void *userdata) {
 static void lines_done(Lines *lines) {
         for (size_t i = 0; i < lines->n; i++)
                 free(lines->items[i]);
-        *lines = (Lines){};
+        *lines = (Lines) {};
 }
 
 static void fields_are_written_in_either_form(void **state) {

@@ -95,7 +95,7 @@ static void each_parse_is_whole_or_refused(bool lasting) {
         size_t n = 1;
 
         fails_on = lasting;
-        assert_int_equal(parse_with_failure(0, &whole, &(Problem){}), 0);
+        assert_int_equal(parse_with_failure(0, &whole, &(Problem) {}), 0);
         expected = text_of(whole);
         do {
                 _cleanup_(json_putp) json_object *object = NULL;
@@ -136,7 +136,7 @@ static void a_text_is_written_whole_or_not_at_all(void **state) {
                 _cleanup_(freep) char *text = NULL;
                 int r;
 
-                assert_int_equal(json_parse(sample, strlen(sample), &object, &(Problem){}), 0);
+                assert_int_equal(json_parse(sample, strlen(sample), &object, &(Problem) {}), 0);
                 hit = fails_on = false;
                 calls_left = n;
                 r = json_format(object, &text, NULL);

@@ -573,7 +573,7 @@ static void numbers_are_written_in_their_shortest_form(void **state) {
 
 static void members_are_added_and_written(void **state) {
         _cleanup_(json_putp) json_object *object = json_object_new_object(), *array = json_object_new_array();
-        char *words[] = { (char[]){ "a" }, (char[]){ "" }, NULL };
+        char *words[] = { (char[]) { "a" }, (char[]) { "" }, NULL };
 
         assert_int_equal(json_add_null(object, "n"), 0);
         assert_int_equal(json_add_bool(object, "b", true), 0);
@@ -634,7 +634,7 @@ static int try_dispatch(void *userdata) {
 
 static int try_build(void *userdata) {
         _cleanup_(json_putp) json_object *object = json_object_new_object();
-        char *words[] = { (char[]){ "a" }, (char[]){ "b" }, NULL };
+        char *words[] = { (char[]) { "a" }, (char[]) { "b" }, NULL };
         int r;
 
         if (!object)

@@ -21,9 +21,9 @@ static const LeaderOrder example = {
         .grace_usec = 10000000,
         .unit = (char *) "daggyr-task-7.scope",
         .directory = (char *) "/var/tmp",
-        .command = (char *[]){ (char *) "sh", (char *) "-c", (char *) "", (char *) "echo hi", NULL },
-        .environment = (char *[]){ (char *) "A=1", (char *) "B=", NULL },
-        .devices = (char *[]){ (char *) "/dev/nvidiactl", (char *) "/dev/nvidia0", NULL },
+        .command = (char *[]) { (char *) "sh", (char *) "-c", (char *) "", (char *) "echo hi", NULL },
+        .environment = (char *[]) { (char *) "A=1", (char *) "B=", NULL },
+        .devices = (char *[]) { (char *) "/dev/nvidiactl", (char *) "/dev/nvidia0", NULL },
 };
 
 static void check_list(const char *label, char *const *got, char *const *want) {
@@ -120,7 +120,7 @@ static LeaderOrder order_of_size(size_t size, char *command[static 2], char **re
         command[0] = string;
         command[1] = NULL;
         *ret_string = string;
-        return (LeaderOrder){ .unit = (char *) "", .directory = (char *) "", .command = command };
+        return (LeaderOrder) { .unit = (char *) "", .directory = (char *) "", .command = command };
 }
 
 static void an_order_has_up_to_16_mib(void **state) {

@@ -11,7 +11,7 @@
 static char queue_a[] = "a:1", queue_b[] = "b:2", version[] = "1";
 
 static LeaseRequest request_of(char *queue, usec_t ttl_sec) {
-        return (LeaseRequest){ .queue = queue, .version = version, .ttl_usec = ttl_sec * USEC_PER_SEC };
+        return (LeaseRequest) { .queue = queue, .version = version, .ttl_usec = ttl_sec * USEC_PER_SEC };
 }
 
 static void a_lease_is_granted_renewed_and_expires(void **state) {

@@ -6,7 +6,7 @@
 static TaskDeviceLimit two_limits[] = { { (char *) "/dev/vda", 1000 }, { (char *) "/dev/vdb", 500 } };
 
 static TaskProperty limits_of(const char *name) {
-        return (TaskProperty){
+        return (TaskProperty) {
                 .name = name,
                 .kind = TASK_PROPERTY_DEVICE_LIMITS,
                 .limits = two_limits,

@@ -12,9 +12,9 @@
 
 static TaskSpec task = {
         .task_id = (char *) "7",
-        .command = (char *[]){ (char *) "true", NULL },
+        .command = (char *[]) { (char *) "true", NULL },
         .resources = { .cores_micro = 1000000, .memory_mb = 512 },
-        .labels = (char *[]){ (char *) "a=b", NULL },
+        .labels = (char *[]) { (char *) "a=b", NULL },
 };
 static const QueueSpec spec = { .task = &task, .priority = -3 };
 static const QueueAttempt frame = {

@@ -91,7 +91,7 @@ static void nul_bytes_are_seen(void **state) {
         Problem problem = {};
         framing_add(&framing, "X", 1, "a\0b", 3);
         check_true("value", framing_check(&framing, false, &problem) < 0);
-        framing = (Framing){};
+        framing = (Framing) {};
         framing_add(&framing, "X\0Y", 3, "a", 1);
         check_true("name", framing_check(&framing, false, &problem) < 0);
 }
@@ -100,9 +100,9 @@ static void headers_are_counted(void **state) {
         Framing framing = { .seen[FRAMING_HOST] = true };
         Problem problem = {};
         for (unsigned i = 0; i < FRAMING_FIELDS_MAX; i++)
-                add(&framing, &(Field){ "X", "y" });
+                add(&framing, &(Field) { "X", "y" });
         check_int("as many as may be", framing_check(&framing, false, &problem), 0);
-        add(&framing, &(Field){ "X", "y" });
+        add(&framing, &(Field) { "X", "y" });
         check_true("one more", framing_check(&framing, false, &problem) < 0);
         check_int("one more", problem.status, 431);
 }

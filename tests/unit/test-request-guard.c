@@ -7,7 +7,7 @@
 
 static const GuardConfig config = {
         .host_name = "build7.example.com",
-        .allowed_hosts = (char *[]){ (char *) "ci.example.org", (char *) "Tasks.Example.NET.", NULL },
+        .allowed_hosts = (char *[]) { (char *) "ci.example.org", (char *) "Tasks.Example.NET.", NULL },
 };
 
 static int status_of(const GuardConfig *guard, const GuardRequest *request) {
@@ -131,8 +131,8 @@ static void hosts_are_known_or_refused(void **state) {
 }
 
 static void over_tcp_there_must_be_a_host(void **state) {
-        check_int("tcp", status_of(&config, &(GuardRequest){ .over_tcp = true }), 400);
-        check_int("socket", status_of(&config, &(GuardRequest){}), 0);
+        check_int("tcp", status_of(&config, &(GuardRequest) { .over_tcp = true }), 400);
+        check_int("socket", status_of(&config, &(GuardRequest) {}), 0);
 }
 
 static void the_host_is_checked_over_tcp_without_authentication_only(void **state) {

@@ -104,7 +104,7 @@ static void fill(const RecordType *type, void *record, unsigned *seed) {
                         *(const char **) member = text + n % (sizeof(text) - 1);
                         break;
                 case RECORD_BYTES:
-                        *(RecordBytes *) member = (RecordBytes){ "a\0b", 3 };
+                        *(RecordBytes *) member = (RecordBytes) { "a\0b", 3 };
                         break;
                 case RECORD_STRINGS: {
                         const char **list = calloc(3, sizeof(*list));
@@ -140,7 +140,7 @@ static void every_field_comes_back(void **state) {
                 fill(type, record, &seed);
                 assert_int_equal(record_encode(type, record, &bytes), 0);
                 assert_true(bytes.size != nothing.size || memcmp(bytes.data, nothing.data, bytes.size) != 0);
-                assert_int_equal(record_decode(type, bytes.data, bytes.size, again, &(Problem){}), 0);
+                assert_int_equal(record_decode(type, bytes.data, bytes.size, again, &(Problem) {}), 0);
                 assert_int_equal(record_encode(type, again, &bytes_again), 0);
                 assert_int_equal(bytes.size, bytes_again.size);
                 assert_memory_equal(bytes.data, bytes_again.data, bytes.size);
@@ -160,7 +160,7 @@ static void what_is_absent_stays_absent(void **state) {
         _cleanup_(text_done) Text bytes = {};
         spec.environment = calloc(1, sizeof(*spec.environment));
         assert_int_equal(record_encode(type, &spec, &bytes), 0);
-        assert_int_equal(record_decode(type, bytes.data, bytes.size, &again, &(Problem){}), 0);
+        assert_int_equal(record_decode(type, bytes.data, bytes.size, &again, &(Problem) {}), 0);
         assert_null(again.command);
         assert_null(again.user);
         assert_non_null(again.environment);
@@ -230,13 +230,13 @@ typedef struct Sound {
 
 static void make_sound(Sound *sound) {
         static const SavedLease none = { .id = "", .queue = "", .version = "" };
-        sound->captures[0] = (SavedCapture){ .pipe_fd = 20, .file_fd = -EBADF, .reading = true };
-        sound->captures[1] = (SavedCapture){
+        sound->captures[0] = (SavedCapture) { .pipe_fd = 20, .file_fd = -EBADF, .reading = true };
+        sound->captures[1] = (SavedCapture) {
                 .pipe_fd = 21, .file_fd = 22, .bytes_kept = 5, .bytes_total = 6
         };
-        sound->leader = (SavedLeader){ .pid = 7, .pid_fd = 23, .control_fd = 24, .feed_fd = 25 };
-        sound->grant = (SavedGrant){ .environment = environment, .held = true };
-        sound->tasks[0] = (SavedTask){
+        sound->leader = (SavedLeader) { .pid = 7, .pid_fd = 23, .control_fd = 24, .feed_fd = 25 };
+        sound->grant = (SavedGrant) { .environment = environment, .held = true };
+        sound->tasks[0] = (SavedTask) {
                 .spec = { .task_id = "a", .command = command, .standard_input = { "a\0b", 3 } },
                 .sequence = 3,
                 .state = TASK_RUNNING,
@@ -246,14 +246,14 @@ static void make_sound(Sound *sound) {
                 .error = { &sound->captures[1], 1 },
                 .devices = { &sound->grant, 1 },
         };
-        sound->tasks[1] = (SavedTask){
+        sound->tasks[1] = (SavedTask) {
                 .spec = { .task_id = "b", .command = command },
                 .sequence = 4,
                 .state = TASK_FINISHED,
                 .result = TASK_RESULT_SUCCESS,
                 .finish_order = 1,
         };
-        sound->state = (RunnerState){
+        sound->state = (RunnerState) {
                 .program_version = "1",
                 .leader_protocol = LEADER_PROTOCOL,
                 .instance_id = "0123456789abcdef0123456789abcdef",
@@ -346,7 +346,7 @@ static void a_state_of_another_version_is_told_from_none(void **state) {
 }
 
 static int try_state(void *userdata) {
-        return decode_again(userdata, &(Problem){});
+        return decode_again(userdata, &(Problem) {});
 }
 
 static void without_memory_there_is_no_state(void **state) {
@@ -366,8 +366,8 @@ static TaskSpec *parse_spec(void) {
         _cleanup_(json_putp) json_object *object = NULL;
         TaskDefaults defaults = { .resources = { .cores_micro = 1, .memory_mb = 2 } };
         TaskSpec *spec = NULL;
-        assert_int_equal(json_parse(body, strlen(body), &object, &(Problem){}), 0);
-        assert_int_equal(task_spec_parse(object, "id", &defaults, &spec, &(Problem){}), 0);
+        assert_int_equal(json_parse(body, strlen(body), &object, &(Problem) {}), 0);
+        assert_int_equal(task_spec_parse(object, "id", &defaults, &spec, &(Problem) {}), 0);
         return spec;
 }
 
@@ -375,7 +375,7 @@ static int spec_there_and_back(const TaskSpec *spec, TaskSpec **ret) {
         SavedSpec saved;
         int r = saved_spec_from(spec, &saved);
         if (r >= 0)
-                r = saved_spec_to(&saved, ret, &(Problem){});
+                r = saved_spec_to(&saved, ret, &(Problem) {});
         free(saved.command);
         free(saved.environment);
         free(saved.labels);
@@ -423,10 +423,10 @@ static int grant_there_and_back(const DeviceGrant *grant, DeviceGrants *grants, 
 static Devices two_gpus(DeviceKind *kind, DeviceItem items[static 2]) {
         static char gpu[] = "gpu", zero[] = "0", one[] = "1", path[] = "/dev/a", variable[] = "X=1";
         static char *paths[] = { path, NULL }, *variables[] = { variable, NULL };
-        items[0] = (DeviceItem){ .id = zero, .paths = paths, .environment = variables };
-        items[1] = (DeviceItem){ .id = one };
-        *kind = (DeviceKind){ .name = gpu, .items = items, .n_items = 2 };
-        return (Devices){ .kinds = kind, .n_kinds = 1 };
+        items[0] = (DeviceItem) { .id = zero, .paths = paths, .environment = variables };
+        items[1] = (DeviceItem) { .id = one };
+        *kind = (DeviceKind) { .name = gpu, .items = items, .n_items = 2 };
+        return (Devices) { .kinds = kind, .n_kinds = 1 };
 }
 
 static void devices_stay_with_their_task(void **state) {

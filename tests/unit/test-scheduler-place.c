@@ -15,7 +15,7 @@
 #include "test.h"
 
 static void set_free(Bed *bed, size_t i, uint64_t half_cores, uint64_t memory_mb) {
-        bed->reports[i].free_amounts = (Resources){
+        bed->reports[i].free_amounts = (Resources) {
                 .cores_micro = half_cores * CORES_MICRO_PER_CORE / 2,
                 .memory_mb = memory_mb,
         };
@@ -125,7 +125,7 @@ static void the_important_and_then_the_early_come_first(void **state) {
         for (size_t i = 0; i < 4; i++)
                 tasks[i] = bed_task_with(
                                 &bed,
-                                (ScheduledTaskOptions){
+                                (ScheduledTaskOptions) {
                                                 .resources = { .cores_micro = 1 + i, .memory_mb = 1 },
                                                 .priority = priorities[i],
                                 });
@@ -220,7 +220,7 @@ static void a_long_queue_is_placed_in_parts(void **state) {
         bed_init(&bed, BED_WORKERS_MAX, 1000);
         bed_settle(&bed);
         for (unsigned i = 0; i < 1000; i++)
-                (void) bed_task_with(&bed, (ScheduledTaskOptions){ .resources = { .cores_micro = 1 } });
+                (void) bed_task_with(&bed, (ScheduledTaskOptions) { .resources = { .cores_micro = 1 } });
         size_t n_placed = 0;
         scheduler_run(bed.scheduler, bed.now_usec);
         for (SchedulerAction action; scheduler_next_action(bed.scheduler, &action);)
@@ -255,7 +255,7 @@ static double serve(size_t n, size_t n_shapes, size_t *ret_bytes) {
         for (size_t i = 0; i < n; i++)
                 (void) bed_task_with(
                                 &bed,
-                                (ScheduledTaskOptions){
+                                (ScheduledTaskOptions) {
                                                 .resources = { .cores_micro = 1000000, .memory_mb = 1 },
                                                 .priority = (int64_t) (i % n_shapes),
                                 });

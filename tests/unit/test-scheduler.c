@@ -129,7 +129,7 @@ static void each_outcome_of_a_submission(void **state) {
                         scheduler_stop_task(bed.scheduler, task);
                 bed_submit_done(&bed, task, row->outcome);
                 if (task->missing) { /* it is asked whether it is still the same */
-                        bed.reports[0].free_amounts = (Resources){};
+                        bed.reports[0].free_amounts = (Resources) {};
                         bed_expect_none(&bed);
                         assert_int_equal(bed.calls[0], WORKER_CALL_PROBE);
                         bed_answer(&bed, 0);
@@ -303,7 +303,7 @@ static void stopping_depends_on_where_the_task_is(void **state) {
 }
 
 static ScheduledTaskOptions with_retries(uint64_t n, usec_t backoff_usec) {
-        return (ScheduledTaskOptions){
+        return (ScheduledTaskOptions) {
                 .resources = { .cores_micro = 1, .memory_mb = 1 },
                 .retries_max = n,
                 .retry_backoff_usec = backoff_usec,
@@ -739,7 +739,7 @@ static SchedulerAction next_of_worker(Bed *bed, usec_t *ret_after_usec) {
                 bed_wait(bed, SEC);
                 bed_settle(bed);
         }
-        return (SchedulerAction){ .type = ACTION_CALL };
+        return (SchedulerAction) { .type = ACTION_CALL };
 }
 
 static void a_worker_forgets_a_result_when_nothing_of_it_can_arrive_any_more(void **state) {

@@ -50,8 +50,8 @@ static void only_the_whole_secret_names_a_session(void **state) {
         check_true("empty", !is_live(&table, "", NOW));
         check_true("short", !session_is_live(&table, secret(2), SESSION_SECRET_SIZE - 2, NOW));
         check_true("long", !is_live(&table, "000000000000000000000000000000020", NOW));
-        check_true("zeros", !is_live(&(SessionTable){}, secret(0), NOW));
-        check_true("of no time", !is_live(&(SessionTable){}, "", 0));
+        check_true("zeros", !is_live(&(SessionTable) {}, secret(0), NOW));
+        check_true("of no time", !is_live(&(SessionTable) {}, "", 0));
 }
 
 static void a_further_one_takes_the_place_of_the_oldest(void **state) {

@@ -179,7 +179,7 @@ static void who_has_other_workers_than_were_split_is_a_reason_to_look(void **sta
         assert_int_equal(ask(&cache, &before[0], 101, 104, share), SHARING_ANSWER_SHARE); /* once only */
 
         sharing_cache_done(&cache);
-        cache = (SharingCache){ .ttl_usec = 30 * SEC };
+        cache = (SharingCache) { .ttl_usec = 30 * SEC };
         assert_int_equal(ask(&cache, &row_a, 100, 100, share), SHARING_ANSWER_SCAN);
         finish(&cache, only_a);
         assert_int_equal(ask(&cache, &emcee[0], 101, 101, share), SHARING_ANSWER_SHARE);
@@ -213,7 +213,7 @@ static void a_new_queue_renews_the_split_and_an_unknown_one_does_so_once(void **
         assert_string_equal(share, "");
         assert_int_equal(ask(&cache, &row_a2, 120, 120, share), SHARING_ANSWER_LOST);
         assert_int_equal(ask(&cache, &row_a2, 142, 142, share), SHARING_ANSWER_SCAN); /* renewed anyway */
-        finish(&cache, (const Row[]){ { "a:1", "2", NULL, "wa" }, {} });
+        finish(&cache, (const Row[]) { { "a:1", "2", NULL, "wa" }, {} });
         assert_int_equal(ask(&cache, &row_a2, 142, 143, share), SHARING_ANSWER_SHARE);
 }
 

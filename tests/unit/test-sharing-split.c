@@ -53,8 +53,8 @@ static size_t queues_of(const char *text, SharingQueue *queues, size_t max) {
                 char *slash = strchr(name, '/');
                 if (slash)
                         *slash = '\0';
-                queues[i] = (SharingQueue){ .address = strdup(name),
-                                            .version = strdup(slash ? slash + 1 : "1") };
+                queues[i] = (SharingQueue) { .address = strdup(name),
+                                             .version = strdup(slash ? slash + 1 : "1") };
                 size_t n_ids = split_at(equals + 1, " ", ids, N_ELEMENTS(ids));
                 assert_int_equal(worker_set_new(ids, n_ids, &queues[i].workers), 0);
         }
@@ -198,7 +198,7 @@ typedef struct Instance {
 } Instance;
 
 static Instance instance_new(size_t n_queues, size_t n_workers) {
-        return (Instance){
+        return (Instance) {
                 .n_queues = n_queues,
                 .n_workers = n_workers,
                 .edges = calloc(n_queues * n_workers + 1, sizeof(bool)),

@@ -134,7 +134,7 @@ static WorkerSet *set_of(const char *const workers[static 3]) {
 static void begin(World *world, bool enabled) {
         const char *const workers[3] = { "a", "b" };
         _cleanup_(worker_set_unrefp) WorkerSet *configured = set_of(workers);
-        *world = (World){ .version = "5", .now = { START, 1000000 * SEC } };
+        *world = (World) { .version = "5", .now = { START, 1000000 * SEC } };
         SharingOptions options = {
                 .id = OWN_ID,
                 .address = "own:1",

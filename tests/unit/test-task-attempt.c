@@ -14,7 +14,7 @@
 
 static const TaskSpec spec = {
         .task_id = (char *) "7",
-        .command = (char *[]){ (char *) "echo", (char *) "hi", NULL },
+        .command = (char *[]) { (char *) "echo", (char *) "hi", NULL },
         .resources = { .cores_micro = 1000000, .memory_mb = 512 },
 };
 
@@ -37,7 +37,7 @@ static const TaskAttempt completed = {
         .stop_usec = NOON_USEC + 1135,
         .run_usec = 1134,
         .usage = &usage,
-        .notes = (char *[]){ (char *) "started", (char *) "exited with status 0", NULL },
+        .notes = (char *[]) { (char *) "started", (char *) "exited with status 0", NULL },
         .output = { "hi\n", 3, 3, false },
         .with_output = true,
 };
@@ -285,7 +285,7 @@ static void labels_and_resources_come_from_the_specification(void **state) {
         TaskSpec labelled = spec;
         TaskAttempt attempt = completed;
 
-        labelled.labels = (char *[]){ (char *) "a=", (char *) "team/x==y", NULL };
+        labelled.labels = (char *[]) { (char *) "a=", (char *) "team/x==y", NULL };
         labelled.resources.cores_micro = 500000;
         check_int("gpu", resources_named_set(&labelled.resources, "gpu", 2), 0);
         attempt.spec = &labelled;
@@ -361,7 +361,7 @@ static void without_memory_there_is_no_object(void **state) {
         TaskSpec labelled = spec;
         TaskAttempt attempt = completed;
 
-        labelled.labels = (char *[]){ (char *) "a=b", NULL };
+        labelled.labels = (char *[]) { (char *) "a=b", NULL };
         attempt.spec = &labelled;
         attempt.result = TASK_RESULT_SIGNAL;
         attempt.end = &killed;

@@ -20,7 +20,7 @@ static TaskProperties *parse_one(const char *name, const char *value, Problem *r
         check_int(name, text_appendf(&text, "{\"%s\":%s}", name, value), 0);
         object = json_of(text.data);
 
-        *ret_problem = (Problem){};
+        *ret_problem = (Problem) {};
         if (task_properties_parse(object, "/properties", &properties, ret_problem) < 0)
                 return NULL;
 

@@ -19,7 +19,7 @@ static TaskSpec *parse(const char *text, const char *task_id, Problem *ret_probl
         TaskSpec *spec = NULL;
         int r;
 
-        *ret_problem = (Problem){};
+        *ret_problem = (Problem) {};
         r = task_spec_parse(body, task_id, &defaults, &spec, ret_problem);
         check_int(text, r < 0, !spec);
         return spec;
@@ -39,7 +39,7 @@ static TaskSpec *parse_daggyr(const char *text, Problem *ret_problem) {
         TaskSpec *spec = NULL;
         int r;
 
-        *ret_problem = (Problem){};
+        *ret_problem = (Problem) {};
         r = task_spec_parse_daggyr(body, "12:a%20b", &defaults, &spec, ret_problem);
         check_int(text, r < 0, !spec);
         return spec;
@@ -67,7 +67,7 @@ static void a_command_alone_gets_the_defaults(void **state) {
         _cleanup_(task_spec_freep) TaskSpec *spec = parse_good("{\"command\":[\"echo\",\"hi\",\"\"]}", NULL);
 
         check_text("task_id", spec->task_id, NULL);
-        check_list("command", spec->command, (const char *[]){ "echo", "hi", "", NULL });
+        check_list("command", spec->command, (const char *[]) { "echo", "hi", "", NULL });
         assert_null(spec->environment);
         assert_true(resources_equal(&spec->resources, &defaults.resources));
         check_u64("timeout", spec->timeout_usec, USEC_INFINITY);
@@ -95,8 +95,8 @@ static void every_field_is_read(void **state) {
                         "build-7");
 
         check_text("task_id", spec->task_id, "build-7");
-        check_list("command", spec->command, (const char *[]){ "make", "-j2", NULL });
-        check_list("environment", spec->environment, (const char *[]){ "A==1", "B=2", NULL });
+        check_list("command", spec->command, (const char *[]) { "make", "-j2", NULL });
+        check_list("environment", spec->environment, (const char *[]) { "A==1", "B=2", NULL });
         check_u64("cores", spec->resources.cores_micro, 500000);
         check_u64("memory_mb", spec->resources.memory_mb, 64);
         check_u64("gpu", resources_named_get(&spec->resources, "gpu"), 1);
@@ -109,7 +109,7 @@ static void every_field_is_read(void **state) {
         check_u64("tasks_max", spec->tasks_max, 16);
         check_json("properties", spec->properties, "{\"IOWeight\":7}");
         check_u64("parsed properties", spec->parsed_properties->n_items, 1);
-        check_list("labels", spec->labels, (const char *[]){ "a=", "team/x=y", NULL });
+        check_list("labels", spec->labels, (const char *[]) { "a=", "team/x=y", NULL });
         check_int("when_full", spec->when_full, WHEN_FULL_REJECT);
 }
 
@@ -588,8 +588,8 @@ static void daggyr_details_are_read(void **state) {
 
         assert_non_null(spec);
         check_text("task_id", spec->task_id, "12:a%20b");
-        check_list("command", spec->command, (const char *[]){ "echo", "hi", NULL });
-        check_list("environment", spec->environment, (const char *[]){ "A=1", "B=2", NULL });
+        check_list("command", spec->command, (const char *[]) { "echo", "hi", NULL });
+        check_list("environment", spec->environment, (const char *[]) { "A=1", "B=2", NULL });
         check_u64("timeout", spec->timeout_usec, 60 * USEC_PER_SEC);
         check_u64("cores", spec->resources.cores_micro, 2000000);
         check_u64("memory_mb", spec->resources.memory_mb, 100);

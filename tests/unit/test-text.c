@@ -271,8 +271,8 @@ static void cutting_splits_no_character(void **state) {
                 const char *s;
                 size_t max, size;
         } rows[] = {
-                { "abc", 5, 3 }, { "abc", 3, 3 }, { "abc", 2, 2 }, { "abc", 0, 0 }, { "aé", 3, 3 },
-                { "aé", 2, 1 },  { "€", 2, 0 },   { "a😀", 4, 1 },  { "a😀b", 5, 5 },
+                { "abc", 5, 3 }, { "abc", 3, 3 }, { "abc", 2, 2 }, { "abc", 0, 0 },  { "aé", 3, 3 },
+                { "aé", 2, 1 },  { "€", 2, 0 },   { "a😀", 4, 1 }, { "a😀b", 5, 5 },
         };
 
         for (FOREACH_ROW(row, rows))
@@ -286,7 +286,7 @@ static void hashing_is_fnv_1a(void **state) {
 }
 
 static void lists_are_counted_and_freed(void **state) {
-        char *list[] = { (char[]){ "a" }, (char[]){ "b" }, NULL };
+        char *list[] = { (char[]) { "a" }, (char[]) { "b" }, NULL };
         char **owned;
 
         assert_int_equal(text_list_count(NULL), 0);

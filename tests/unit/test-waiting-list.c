@@ -14,7 +14,7 @@
 #define N 200
 
 static Resources shape(uint64_t i) {
-        return (Resources){ .cores_micro = i + 1, .memory_mb = 100 };
+        return (Resources) { .cores_micro = i + 1, .memory_mb = 100 };
 }
 
 static void add(WaitingList *list, WaitingEntry *entry, uint64_t kind, int64_t priority, uint64_t sequence) {

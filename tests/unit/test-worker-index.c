@@ -53,11 +53,11 @@ static void change_worker(Fleet *fleet, size_t i) {
                 worker->report.total = random_resources(fleet, false);
         resources_subtract(
                         &worker->report.total,
-                        &(Resources){ .cores_micro = random_below(fleet, fleet->n_amounts),
-                                      .memory_mb = random_below(fleet, fleet->n_amounts) },
+                        &(Resources) { .cores_micro = random_below(fleet, fleet->n_amounts),
+                                       .memory_mb = random_below(fleet, fleet->n_amounts) },
                         &worker->report.free_amounts);
         worker->identity = random_below(fleet, 50) > 0 ? WORKER_KNOWN : WORKER_UNKNOWN;
-        fleet->openness[i] = (WorkerOpenness){
+        fleet->openness[i] = (WorkerOpenness) {
                 .takes_tasks = random_below(fleet, 5) > 0,
                 .may_be_reserved = random_below(fleet, 5) > 0,
         };
@@ -132,7 +132,7 @@ static size_t compare_once(Fleet *fleet, const char *label) {
 static void hide_unheard(Fleet *fleet) {
         for (size_t i = 0; i < fleet->n_workers; i++)
                 if (fleet->workers[i].identity == WORKER_UNKNOWN) {
-                        fleet->openness[i] = (WorkerOpenness){};
+                        fleet->openness[i] = (WorkerOpenness) {};
                         worker_index_update(&fleet->index, &fleet->workers[i], fleet->openness[i]);
                 }
 }
@@ -146,7 +146,7 @@ static void it_finds_what_looking_at_all_workers_finds(void **state) {
                 static const uint64_t amounts[] = { 1, 3, 10, 100, 100000 };
                 char label[32];
                 (void) snprintf(label, sizeof(label), "seed %zu", seed);
-                fleet = (Fleet){ .random = seed };
+                fleet = (Fleet) { .random = seed };
                 fleet.n_amounts = amounts[random_below(&fleet, N_ELEMENTS(amounts))] + 1;
                 fleet.n_names = random_below(&fleet, 9);
                 assert_int_equal(compare_once(&fleet, label), 0);
@@ -174,15 +174,15 @@ static void equals_get_equal_shares(void **state) {
         static const size_t sizes[] = { 2, 10, 100 };
         for (FOREACH_ROW(row, sizes)) {
                 size_t n_chosen[WORKERS_MAX] = {}, most = 0;
-                fleet = (Fleet){ .random = 1, .n_amounts = 2 };
+                fleet = (Fleet) { .random = 1, .n_amounts = 2 };
                 for (size_t i = 0; i < *row; i++) {
                         add_worker(&fleet);
-                        fleet.workers[i].report.free_amounts = (Resources){ .cores_micro = 8,
-                                                                            .memory_mb = 8 };
+                        fleet.workers[i].report.free_amounts = (Resources) { .cores_micro = 8,
+                                                                             .memory_mb = 8 };
                         worker_index_update(
                                         &fleet.index,
                                         &fleet.workers[i],
-                                        (WorkerOpenness){ .takes_tasks = true });
+                                        (WorkerOpenness) { .takes_tasks = true });
                 }
                 Resources want = { .cores_micro = 1, .memory_mb = 1 };
                 for (size_t i = 0; i < 1000 * *row; i++) {
@@ -213,7 +213,7 @@ static int try_fleet(void *userdata) {
 
 static void failed_allocations_leave_it_usable(void **state) {
         static Fleet fleet;
-        fleet = (Fleet){ .random = 1, .n_amounts = 10 };
+        fleet = (Fleet) { .random = 1, .n_amounts = 10 };
         fail_alloc_loop(try_fleet, &fleet);
         for (size_t i = 0; i < 16; i++)
                 add_worker(&fleet);

@@ -222,7 +222,7 @@ static const JsonField config_fields[] = {
 };
 
 static int set_defaults(QueueConfig *config) {
-        config->default_resources = (Resources){ .cores_micro = CORES_MICRO_PER_CORE, .memory_mb = 512 };
+        config->default_resources = (Resources) { .cores_micro = CORES_MICRO_PER_CORE, .memory_mb = 512 };
         config->queue_max = 1000000;
         config->results_max = 100000;
         config->result_ttl_usec = 7 * 24 * 3600 * USEC_PER_SEC;
@@ -230,7 +230,7 @@ static int set_defaults(QueueConfig *config) {
         config->lease_ttl_usec = 30 * USEC_PER_SEC;
         config->lost_after_usec = 30 * USEC_PER_SEC;
         config->member_ttl_usec = 10 * USEC_PER_SEC;
-        config->sharing = (SharingConfig){
+        config->sharing = (SharingConfig) {
                 .enabled = true,
                 .hosts = calloc(2, sizeof(char *)),
                 .ports = { .from = 41000, .to = 41010 },

@@ -94,7 +94,7 @@ static const JsonField config_fields[] = {
 };
 
 static int set_defaults(RunnerConfig *config) {
-        config->default_resources = (Resources){ .cores_micro = CORES_MICRO_PER_CORE, .memory_mb = 512 };
+        config->default_resources = (Resources) { .cores_micro = CORES_MICRO_PER_CORE, .memory_mb = 512 };
         config->queue_max = 1000;
         config->results_max = 10000;
         config->result_ttl_usec = 3600 * USEC_PER_SEC;

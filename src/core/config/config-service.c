@@ -13,7 +13,7 @@
 #define DEFAULT_ADDRESS "127.0.0.1"
 
 int service_config_init(ServiceConfig *config, uint16_t port) {
-        *config = (ServiceConfig){
+        *config = (ServiceConfig) {
                 .ip = strdup(DEFAULT_ADDRESS),
                 .port = port,
                 .web_threads = 50,
@@ -30,7 +30,7 @@ void service_config_done(ServiceConfig *config) {
         free(config->tls_cert);
         free(config->tls_key);
         free(config->tls_client_ca);
-        *config = (ServiceConfig){};
+        *config = (ServiceConfig) {};
 }
 
 static int field_address(

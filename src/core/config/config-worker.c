@@ -21,7 +21,7 @@ void worker_config_done(WorkerConfig *worker) {
         free(worker->ca_file);
         free(worker->cert_file);
         free(worker->key_file);
-        *worker = (WorkerConfig){};
+        *worker = (WorkerConfig) {};
 }
 
 static bool copy_text(const char *text, char **ret) {
@@ -30,7 +30,7 @@ static bool copy_text(const char *text, char **ret) {
 }
 
 int worker_config_copy(const WorkerConfig *worker, WorkerConfig *ret) {
-        *ret = (WorkerConfig){};
+        *ret = (WorkerConfig) {};
         bool ok = copy_text(worker->id, &ret->id) && copy_text(worker->url, &ret->url) &&
                         copy_text(worker->token, &ret->token) &&
                         copy_text(worker->token_file, &ret->token_file) &&

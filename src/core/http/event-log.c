@@ -10,13 +10,13 @@
 #include "base/text.h"
 
 void event_log_init(EventLog *log, uint64_t first_id) {
-        *log = (EventLog){ .first_id = first_id, .next_id = first_id };
+        *log = (EventLog) { .first_id = first_id, .next_id = first_id };
 }
 
 void event_log_done(EventLog *log) {
         for (size_t i = 0; i < EVENT_LOG_MAX; i++)
                 free(log->events[i]);
-        *log = (EventLog){};
+        *log = (EventLog) {};
 }
 
 /* Gives the next id to TEXT, which it takes over; NULL leaves the event out. */

@@ -12,7 +12,7 @@ void event_parser_done(EventParser *parser) {
         text_done(&parser->type);
         text_done(&parser->data);
         text_done(&parser->id);
-        *parser = (EventParser){};
+        *parser = (EventParser) {};
 }
 
 /* Keeps the memory for what comes next. */

@@ -22,7 +22,7 @@ void query_done(Query *query) {
         for (size_t i = 0; i < query->n_items; i++)
                 query_item_done(&query->items[i]);
         free(query->items);
-        *query = (Query){};
+        *query = (Query) {};
 }
 
 /* Undoes what forms do: "+" for a space, then percent-encoding. */
@@ -48,7 +48,7 @@ static int query_item_parse(const char *s, size_t size, QueryItem *ret) {
                 r = form_decode(s + value_start, size - value_start, &value);
         if (r < 0)
                 return r;
-        *ret = (QueryItem){ .name = TAKE_PTR(name), .value = TAKE_PTR(value) };
+        *ret = (QueryItem) { .name = TAKE_PTR(name), .value = TAKE_PTR(value) };
         return 0;
 }
 
@@ -69,7 +69,7 @@ static int query_add(Query *query, const char *s, size_t size, Problem *reterr_p
                                 "the query has more than %d parameters",
                                 QUERY_ITEMS_MAX);
         query->items[query->n_items++] = item;
-        item = (QueryItem){};
+        item = (QueryItem) {};
         return 0;
 }
 
@@ -97,7 +97,7 @@ int query_parse(const char *text, Query *ret, Problem *reterr_problem) {
         }
 
         *ret = query;
-        query = (Query){};
+        query = (Query) {};
         return 0;
 }
 

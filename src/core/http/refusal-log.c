@@ -33,7 +33,7 @@ bool refusal_log_note(RefusalLog *log, int kind, const char *client, usec_t now_
                 return false;
         }
         Refusal *refusal = &log->entries[log->n_entries].refusal;
-        *refusal = (Refusal){ .kind = kind };
+        *refusal = (Refusal) { .kind = kind };
         memcpy(refusal->client, client, strnlen(client, sizeof(refusal->client) - 1));
         log->entries[log->n_entries++].until_usec = usec_add(now_usec, REFUSAL_LOG_INTERVAL_USEC);
         return true;
@@ -65,7 +65,7 @@ bool refusal_log_next(RefusalLog *log, usec_t now_usec, Refusal *ret) {
         }
         if (log->n_others == 0 || log->others_until_usec > now_usec)
                 return false;
-        *ret = (Refusal){ .n_withheld = log->n_others };
+        *ret = (Refusal) { .n_withheld = log->n_others };
         log->n_others = 0;
         return true;
 }

@@ -19,7 +19,7 @@ static const int statuses[] = {
 static_assert(N_STATUSES < REQUEST_STATUSES_MAX, "no place for other statuses");
 
 int request_metrics_init(RequestMetrics *metrics, const Route *routes, size_t n_routes) {
-        *metrics = (RequestMetrics){
+        *metrics = (RequestMetrics) {
                 .routes = routes,
                 .n_routes = n_routes,
                 .counts = calloc(n_routes + 1, sizeof(*metrics->counts)),
@@ -29,7 +29,7 @@ int request_metrics_init(RequestMetrics *metrics, const Route *routes, size_t n_
 
 void request_metrics_done(RequestMetrics *metrics) {
         free(metrics->counts);
-        *metrics = (RequestMetrics){};
+        *metrics = (RequestMetrics) {};
 }
 
 void request_metrics_count(RequestMetrics *metrics, const Route *route, int status) {

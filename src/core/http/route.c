@@ -175,7 +175,7 @@ void route_match_done(RouteMatch *match) {
 
         for (size_t i = 0; i < match->n_parameters; i++)
                 free(match->parameters[i]);
-        *match = (RouteMatch){};
+        *match = (RouteMatch) {};
 }
 
 int route_find(const Route *table,
@@ -190,7 +190,7 @@ int route_find(const Route *table,
         assert(ret);
         assert(reterr_problem);
 
-        *ret = (RouteMatch){};
+        *ret = (RouteMatch) {};
 
         const char *pattern = find_pattern(table, n_routes, path);
         if (!pattern)

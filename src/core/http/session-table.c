@@ -40,7 +40,7 @@ bool session_begin(SessionTable *table, const char *code, const char *secret, us
         size_t i = find(table->codes, SESSION_CODES_MAX, code, strlen(code), now_usec);
         if (i == SESSION_CODES_MAX)
                 return false;
-        table->codes[i] = (SessionSecret){};
+        table->codes[i] = (SessionSecret) {};
         add(table->sessions, SESSIONS_MAX, secret, usec_add(now_usec, SESSION_USEC));
         return true;
 }

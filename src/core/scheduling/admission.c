@@ -12,7 +12,7 @@ void admission_list_append(
                 usec_t now_usec) {
         assert(!entry->list);
 
-        *entry = (AdmissionEntry){
+        *entry = (AdmissionEntry) {
                 .want = *want,
                 .since_usec = now_usec,
                 .list = list,

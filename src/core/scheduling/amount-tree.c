@@ -9,7 +9,7 @@
 
 void amount_tree_done(AmountTree *tree) {
         free(tree->nodes);
-        *tree = (AmountTree){};
+        *tree = (AmountTree) {};
 }
 
 static size_t level_above(size_t n) {

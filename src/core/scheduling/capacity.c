@@ -70,7 +70,7 @@ int capacity_charge_again(CapacityPool *pool, const Resources *amount, CapacityC
 
         pool->used = used;
         pool->revision++;
-        *ret = (CapacityCharge){ .pool = pool, .amount = *amount };
+        *ret = (CapacityCharge) { .pool = pool, .amount = *amount };
         return 0;
 }
 

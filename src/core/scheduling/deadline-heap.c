@@ -8,7 +8,7 @@
 
 void deadline_heap_done(DeadlineHeap *heap) {
         free(heap->deadlines);
-        *heap = (DeadlineHeap){};
+        *heap = (DeadlineHeap) {};
 }
 
 int deadline_heap_reserve(DeadlineHeap *heap, size_t n) {

@@ -60,7 +60,7 @@ int dependency_add(DependencyGraph *graph, Dependent *dependent, Awaited **await
                 free(edge);
                 return -ENOMEM;
         }
-        *edge = (DependencyEdge){ .dependent = dependent, .awaited = *awaited };
+        *edge = (DependencyEdge) { .dependent = dependent, .awaited = *awaited };
         DL_APPEND2((*awaited)->edges, edge, previous_of_awaited, next_of_awaited);
         DL_APPEND2(dependent->edges, edge, previous_of_dependent, next_of_dependent);
         dependent->n_edges++;

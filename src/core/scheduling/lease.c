@@ -10,7 +10,7 @@
 void lease_request_done(LeaseRequest *request) {
         free(request->queue);
         free(request->version);
-        *request = (LeaseRequest){};
+        *request = (LeaseRequest) {};
 }
 
 /* "host:port"; an IPv6 host stands in brackets. */
@@ -39,7 +39,7 @@ int lease_request_parse(json_object *body, LeaseRequest *ret, Problem *reterr_pr
         if (!is_queue_address(request.queue))
                 return problem_set(reterr_problem, 400, "/queue", "must be host:port");
         *ret = request;
-        request = (LeaseRequest){};
+        request = (LeaseRequest) {};
         return 0;
 }
 

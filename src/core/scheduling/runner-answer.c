@@ -82,7 +82,7 @@ int runner_capacity_parse(const char *text, size_t size, WorkerReport *ret) {
                 return r;
         json_object *pressure = get(object, "pressure", json_type_object);
         if (pressure && get_bool(pressure, "holding"))
-                report.free_amounts = (Resources){}; /* what is sent there would wait */
+                report.free_amounts = (Resources) {}; /* what is sent there would wait */
         report.draining = get_bool(object, "draining");
         read_instance(object, report.instance);
         *ret = report;
@@ -144,7 +144,7 @@ SubmitOutcome runner_submit_outcome(int status, const char *text, size_t size, W
         case 202:
                 return SUBMIT_ACCEPTED;
         case 409: /* one whose reason is the runner's capacity shows it */
-                *ret_report = (WorkerReport){};
+                *ret_report = (WorkerReport) {};
                 return runner_capacity_parse(text, size, ret_report) >= 0 ? SUBMIT_FULL : SUBMIT_INVALID;
         case 423:
                 return SUBMIT_NO_LEASE;

@@ -65,7 +65,7 @@ void touch_refresh_worker(ScheduledWorker *worker, usec_t now_usec) {
         worker_index_update(
                         &worker->scheduler->index,
                         &worker->worker,
-                        (WorkerOpenness){
+                        (WorkerOpenness) {
                                         .takes_tasks = worker_takes_more(worker, now_usec),
                                         .may_be_reserved = worker_is_reservable(worker, now_usec),
                         });

@@ -89,7 +89,7 @@ static void settle_attempts(Scheduler *scheduler, ScheduledWorker *worker, usec_
 
 /* A report counts what the worker has accepted. What is still under way is taken off. */
 static void count_unanswered(ScheduledWorker *worker) {
-        worker->worker.sent = (Resources){};
+        worker->worker.sent = (Resources) {};
         for (ScheduledTask *task = worker->attempts; task; task = task->next_at_worker)
                 task->is_deducted = task->is_deducted && task->state != SCHEDULED_RUNNING &&
                                 worker_take(&worker->worker, task->want);
@@ -349,7 +349,7 @@ bool workers_next_call(Scheduler *scheduler, SchedulerAction *ret) {
                 if (!worker->call_due)
                         continue;
                 worker->call_due = false;
-                *ret = (SchedulerAction){
+                *ret = (SchedulerAction) {
                         .type = ACTION_CALL,
                         .worker = worker,
                         .call = worker->worker.call,

@@ -37,7 +37,7 @@ static Resources *share_resources(Scheduler *scheduler, const Resources *want) {
                 SharedResources *shared = malloc(sizeof(*shared));
                 if (!shared)
                         return NULL;
-                *shared = (SharedResources){ .resources = *want, .n_refs = 1 };
+                *shared = (SharedResources) { .resources = *want, .n_refs = 1 };
                 shared_unref(*kept);
                 *kept = shared;
         }
@@ -140,7 +140,7 @@ static int task_new(Scheduler *scheduler, const ScheduledTaskOptions *options, S
                 free(task);
                 return -ENOMEM;
         }
-        *task = (ScheduledTask){
+        *task = (ScheduledTask) {
                 .sequence = options->sequence,
                 .id_hash = stable_hash(options->task_id),
                 .priority = options->priority,
@@ -278,7 +278,7 @@ static bool task_next_action(Scheduler *scheduler, SchedulerAction *ret) {
                 task->active = false;
         }
         bool has_worker = type != ACTION_REQUEUE && type != ACTION_FINISH;
-        *ret = (SchedulerAction){ .type = type, .task = task, .worker = has_worker ? task->worker : NULL };
+        *ret = (SchedulerAction) { .type = type, .task = task, .worker = has_worker ? task->worker : NULL };
         return true;
 }
 
@@ -289,7 +289,7 @@ static bool forget_next_action(Scheduler *scheduler, SchedulerAction *ret) {
         bool stop = forget_list_take(&scheduler->strays, scheduler->run_usec, &attempt_id, &worker);
         if (!stop && !forget_list_take(&scheduler->forget, scheduler->run_usec, &attempt_id, &worker))
                 return false;
-        *ret = (SchedulerAction){
+        *ret = (SchedulerAction) {
                 .type = stop ? ACTION_STOP_STRAY : ACTION_FORGET,
                 .worker = worker,
                 .attempt_id = attempt_id,

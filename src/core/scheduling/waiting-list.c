@@ -93,7 +93,7 @@ void waiting_list_done(WaitingList *list) {
         for (size_t i = 0; i < list->n_lines; i++)
                 line_free(list, list->lines[list->first_line + i]);
         free(list->lines);
-        *list = (WaitingList){};
+        *list = (WaitingList) {};
 }
 
 /* Room at the back, after moving to the middle what has wandered there while much of the front was free. */
@@ -131,7 +131,7 @@ static int line_get(WaitingList *list, const Resources *want, int64_t priority, 
                 if (!node)
                         return -ENOMEM;
                 memcpy(&node->key, &key, sizeof(key)); /* padding included */
-                node->line = (WaitingLine){ .want = *want, .priority = priority };
+                node->line = (WaitingLine) { .want = *want, .priority = priority };
                 HASH_ADD(hh, list->by_shape, key, sizeof(key), node);
                 if (!node->hh.tbl) {
                         free(node);
@@ -165,7 +165,7 @@ int waiting_list_add(
         int r = line_get(list, want, priority, &line);
         if (r < 0)
                 return r;
-        *entry = (WaitingEntry){ .sequence = sequence, .since_usec = now_usec, .line = line };
+        *entry = (WaitingEntry) { .sequence = sequence, .since_usec = now_usec, .line = line };
         bool new_head = !line->first || sequence < line->first->sequence;
         if (line->first && new_head)
                 leave_place(list, line);

@@ -37,7 +37,7 @@ void worker_index_done(WorkerIndex *index) {
         amount_tree_done(&index->reservable);
         amount_tree_done(&index->totals);
         free(index->workers);
-        *index = (WorkerIndex){};
+        *index = (WorkerIndex) {};
 }
 
 /* The trees get their room here, so that finding the places later cannot fail. */
@@ -164,7 +164,7 @@ static void demand_add(Demand *demand, size_t lane, uint64_t amount) {
 
 /* False when it wants what no worker has. */
 static bool demand_of(const WorkerIndex *index, const Resources *want, Demand *ret) {
-        *ret = (Demand){ .want = want };
+        *ret = (Demand) { .want = want };
         demand_add(ret, LANE_CORES, want->cores_micro);
         demand_add(ret, LANE_MEMORY, want->memory_mb);
         for (size_t i = 0; i < want->n_named; i++) {
@@ -216,7 +216,7 @@ static uint64_t group_tie(uint64_t group, uint64_t id_hash) {
 }
 
 WorkerTie worker_tie(const Worker *worker, uint64_t id_hash) {
-        return (WorkerTie){
+        return (WorkerTie) {
                 .group = group_tie(group_of(worker), id_hash),
                 .worker = stable_hash_u64(worker->id_hash ^ id_hash),
         };
@@ -292,7 +292,7 @@ static void least_impact_visit(LeastImpact *least, size_t level, size_t node, do
         for (size_t child = first; child < end; child++) {
                 double child_bound;
                 if (impact_on(least->demand, &tree->levels[level - 1][child], &child_bound))
-                        candidate_insert(candidates, n++, (Candidate){ child_bound, child });
+                        candidate_insert(candidates, n++, (Candidate) { child_bound, child });
         }
         for (size_t i = 0; i < n; i++)
                 if (least_impact_can_be_below(least, level - 1, candidates[i].node, candidates[i].bound))
@@ -392,7 +392,7 @@ static void nearest_visit(Nearest *nearest, size_t level, size_t node, double bo
         for (size_t child = first; child < end; child++) {
                 double child_bound;
                 if (distance_of(nearest, level - 1, child, &child_bound))
-                        candidate_insert(candidates, n++, (Candidate){ child_bound, child });
+                        candidate_insert(candidates, n++, (Candidate) { child_bound, child });
         }
         for (size_t i = 0; i < n; i++) {
                 size_t n_below, place = first_place(level - 1, candidates[i].node, &n_below);
@@ -437,7 +437,7 @@ bool worker_index_could_fit(WorkerIndex *index, const Resources *want) {
         if (index->n_workers == 0)
                 return false;
         if (!demand_of(index, want, &demand)) { /* only one that was never heard can: it has no limits */
-                demand = (Demand){};
+                demand = (Demand) {};
                 demand_add(&demand, LANE_MEMORY, UINT64_MAX);
         }
         return could_fit_below(index, &demand, amount_tree_root_level(&index->totals), 0);

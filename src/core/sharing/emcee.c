@@ -292,7 +292,7 @@ int emcee_workers_to_utilize_parse(json_object *request, SharingQueue *ret, Prob
         if (r < 0)
                 return r;
         *ret = asker;
-        asker = (SharingQueue){};
+        asker = (SharingQueue) {};
         return 0;
 }
 

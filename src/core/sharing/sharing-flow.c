@@ -69,7 +69,7 @@ void sharing_flow_done(SharingFlow *flow) {
         free(flow->group_level);
         free(flow->group_arc);
         free(flow->reached);
-        *flow = (SharingFlow){};
+        *flow = (SharingFlow) {};
 }
 
 /* ---- a first assignment ---- */
@@ -90,7 +90,7 @@ static void fill_group(SharingFlow *flow, size_t group, Loaded *queues) {
         const SharingGraph *graph = flow->graph;
         size_t n = 0, n_left = sharing_graph_group_size(graph, group), n_filled = 1;
         for (uint32_t e = graph->edge_first[group]; e < graph->edge_first[group + 1]; e++)
-                queues[n++] = (Loaded){ flow->load[graph->edge_queue[e]], e };
+                queues[n++] = (Loaded) { flow->load[graph->edge_queue[e]], e };
         assert(n > 0);
         qsort(queues, n, sizeof(Loaded), compare_loaded);
 
@@ -326,15 +326,15 @@ int sharing_flow_equalise(SharingFlow *flow) {
                 return -ENOMEM;
 
         if (n_queues > 0)
-                waiting[n_waiting++] = (Range){ 0, n_queues };
+                waiting[n_waiting++] = (Range) { 0, n_queues };
         while (n_waiting > 0) {
                 Range range = waiting[--n_waiting];
                 size_t n = level_out_part(flow, flow->queue_order + range.first, range.n, n_parts);
                 if (n == range.n)
                         continue;
                 n_parts++;
-                waiting[n_waiting++] = (Range){ range.first, n };
-                waiting[n_waiting++] = (Range){ range.first + n, range.n - n };
+                waiting[n_waiting++] = (Range) { range.first, n };
+                waiting[n_waiting++] = (Range) { range.first + n, range.n - n };
         }
         return 0;
 }

@@ -38,7 +38,7 @@ void sharing_queue_done(SharingQueue *queue) {
         free(queue->address);
         free(queue->version);
         worker_set_unref(queue->workers);
-        *queue = (SharingQueue){};
+        *queue = (SharingQueue) {};
 }
 
 SharingQueue *sharing_queues_free(SharingQueue *queues, size_t n) {
@@ -203,7 +203,7 @@ static int order_workers(SharingGraph *graph, SharingIntake *intake) {
                 return -ENOMEM;
 
         for (size_t i = 0; i < n; i++)
-                sorted[i] = (NumberedId){ intake->ids[i], (uint32_t) i };
+                sorted[i] = (NumberedId) { intake->ids[i], (uint32_t) i };
         qsort(sorted, n, sizeof(NumberedId), compare_numbered);
         for (size_t i = 0; i < n; i++) {
                 graph->ids[i] = sorted[i].id;
@@ -370,7 +370,7 @@ void sharing_graph_done(SharingGraph *graph) {
         free(graph->group_workers);
         free(graph->edge_first);
         free(graph->edge_queue);
-        *graph = (SharingGraph){};
+        *graph = (SharingGraph) {};
 }
 
 void sharing_graph_restrict(SharingGraph *graph, const bool *keep) {

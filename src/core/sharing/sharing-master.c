@@ -98,7 +98,7 @@ static void forget_split(SharingCache *cache) {
 
 void sharing_cache_done(SharingCache *cache) {
         forget_split(cache);
-        *cache = (SharingCache){};
+        *cache = (SharingCache) {};
 }
 
 /* An asker as text: by what it would be found. */

@@ -29,7 +29,7 @@ int sharing_poll_init(
 void sharing_poll_done(SharingPoll *poll) {
         worker_set_unref(poll->configured);
         worker_set_unref(poll->permitted);
-        *poll = (SharingPoll){};
+        *poll = (SharingPoll) {};
 }
 
 unsigned sharing_poll_start(SharingPoll *poll, usec_t now_usec) {

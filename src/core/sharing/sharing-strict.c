@@ -398,7 +398,7 @@ static void propose_all(SharingSplitter *splitter) {
                         if (queue == NOWHERE)
                                 break;
                         splitter->proposed[worker] = best;
-                        worker = propose(splitter, queue, (Candidate){ best, worker });
+                        worker = propose(splitter, queue, (Candidate) { best, worker });
                 }
 
         for (size_t q = 0; q < splitter->graph.n_queues; q++)

@@ -21,7 +21,7 @@ struct SharingAsker {
 void found_queue_done(FoundQueue *found) {
         sharing_queue_done(&found->queue);
         free(found->url);
-        *found = (FoundQueue){};
+        *found = (FoundQueue) {};
 }
 
 SharingQueue sharing_self(const Sharing *sharing) {
@@ -58,7 +58,7 @@ static int take_queues(const Sharing *sharing, FoundQueue *found, size_t n, Shar
         }
         for (size_t i = 0; i < n; i++) {
                 queues[i + 1] = found[i].queue;
-                found[i].queue = (SharingQueue){};
+                found[i].queue = (SharingQueue) {};
         }
         *ret = queues;
         return 0;
@@ -249,7 +249,7 @@ int sharing_ask(Sharing *sharing, void *whom, SharingQueue *queue, const Moment 
         }
         asker->asker = whom;
         asker->queue = *queue;
-        *queue = (SharingQueue){};
+        *queue = (SharingQueue) {};
         asker_ask(sharing, asker, now);
         return 0;
 }

@@ -23,7 +23,7 @@ void result_clock_start(
         usec_t start_usec = stored_usec > 0 ? go_on(stored_usec, newest_usec) :
                         newest_usec > 0     ? min_usec(newest_usec, realtime_usec) :
                                               realtime_usec;
-        *clock = (ResultClock){
+        *clock = (ResultClock) {
                 .start_usec = start_usec,
                 .start_boottime_usec = boottime_usec,
                 .stored_usec = stored_usec,

@@ -133,10 +133,10 @@ int store_batch_finish_task(
         size_t size;
         StoreChange *change = task_change_new(
                         STORE_FINISH_TASK,
-                        &(StoredTask){ .seq = seq,
-                                       .state = state,
-                                       .finish_usec = finish_usec,
-                                       .result = result },
+                        &(StoredTask) { .seq = seq,
+                                        .state = state,
+                                        .finish_usec = finish_usec,
+                                        .result = result },
                         &size);
         return batch_add(batch, change, size);
 }
@@ -144,7 +144,7 @@ int store_batch_finish_task(
 int store_batch_retry_task(StoreBatch *batch, uint64_t seq, usec_t queue_usec) {
         size_t size;
         StoreChange *change = task_change_new(
-                        STORE_RETRY_TASK, &(StoredTask){ .seq = seq, .queue_usec = queue_usec }, &size);
+                        STORE_RETRY_TASK, &(StoredTask) { .seq = seq, .queue_usec = queue_usec }, &size);
         return batch_add(batch, change, size);
 }
 
@@ -223,7 +223,7 @@ int store_batch_put_worker(StoreBatch *batch, const StoredWorker *worker) {
 }
 
 int store_batch_delete_worker(StoreBatch *batch, const char *worker_id) {
-        return add_worker(batch, STORE_DELETE_WORKER, &(StoredWorker){ .worker_id = worker_id });
+        return add_worker(batch, STORE_DELETE_WORKER, &(StoredWorker) { .worker_id = worker_id });
 }
 
 int store_batch_put_fact(StoreBatch *batch, const char *key, const char *value) {

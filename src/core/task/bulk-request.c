@@ -51,7 +51,7 @@ int bulk_request_parse(json_object *body, BulkRequest *ret, Problem *reterr_prob
 void bulk_request_done(BulkRequest *request) {
         text_list_free(request->labels);
         free(request->state);
-        *request = (BulkRequest){};
+        *request = (BulkRequest) {};
 }
 
 json_object *bulk_answer_new(uint64_t n_matched, uint64_t n_changed) {

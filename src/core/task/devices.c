@@ -26,7 +26,7 @@ void devices_done(Devices *devices) {
         for (size_t i = 0; i < devices->n_kinds; i++)
                 device_kind_done(&devices->kinds[i]);
         free(devices->kinds);
-        *devices = (Devices){};
+        *devices = (Devices) {};
 }
 
 int devices_count(const Devices *devices, Resources *total) {

@@ -43,7 +43,7 @@ bool journal_rate_take(JournalRate *rate, size_t size, usec_t now_usec) {
 
 void line_splitter_done(LineSplitter *splitter) {
         text_done(&splitter->partial);
-        splitter->partial = (Text){};
+        splitter->partial = (Text) {};
 }
 
 void line_splitter_flush(LineSplitter *splitter, LineHandler handler, void *userdata) {
@@ -76,7 +76,7 @@ static void cut_line(
                 LineHandler handler,
                 void *userdata) {
         _cleanup_(text_done) Text line = splitter->partial;
-        splitter->partial = (Text){};
+        splitter->partial = (Text) {};
         if (text_append_bytes(&line, piece, size) < 0 && line.size == 0)
                 return;
         size_t whole = text_cut_off_end(line.data, line.size);

@@ -53,7 +53,7 @@ int resources_named_set(Resources *resources, const char *name, uint64_t amount)
                         resources->named + i,
                         (resources->n_named - i) * sizeof(NamedAmount));
                 resources->n_named++;
-                resources->named[i] = (NamedAmount){};
+                resources->named[i] = (NamedAmount) {};
                 memcpy(resources->named[i].name, name, strlen(name));
         }
 

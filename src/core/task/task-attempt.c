@@ -189,7 +189,7 @@ static int add_devices(json_object *object, const TaskAttempt *attempt) {
 }
 
 int task_attempt_to_json(const TaskAttempt *attempt, json_object **ret) {
-        static int (*const parts[])(json_object * object, const TaskAttempt *attempt) = {
+        static int (*const parts[])(json_object *object, const TaskAttempt *attempt) = {
                 add_identity, add_devices, add_times, add_end, add_outputs, add_usage,
         };
         _cleanup_(json_putp) json_object *object = NULL;

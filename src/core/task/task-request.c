@@ -54,7 +54,7 @@ int output_request_parse(const Query *query, OutputRequest *ret, Problem *reterr
         const char *stream = query_get(query, "stream") ?: "stdout";
         const char *offset = query_get(query, "offset");
         const char *follow = query_get(query, "follow") ?: "false";
-        *ret = (OutputRequest){ .is_error = streq(stream, "stderr"), .follow = streq(follow, "true") };
+        *ret = (OutputRequest) { .is_error = streq(stream, "stderr"), .follow = streq(follow, "true") };
         if (!ret->is_error && !streq(stream, "stdout"))
                 return problem_set(reterr_problem, 400, "/stream", "must be stdout or stderr");
         if (offset && text_parse_u64(offset, 0, UINT64_MAX, &ret->offset) < 0)
@@ -95,7 +95,7 @@ int task_list_request_parse(
                 TaskListRequest *ret,
                 Problem *reterr_problem) {
         const char *limit = query_get(query, "limit"), *after = query_get(query, "after");
-        *ret = (TaskListRequest){
+        *ret = (TaskListRequest) {
                 .state = query_get(query, "state"),
                 .limit = TASK_LIST_MAX,
                 .after = UINT64_MAX,
@@ -122,7 +122,7 @@ int task_list_request_parse(
 
 void task_page_done(TaskPage *page) {
         text_done(&page->text);
-        *page = (TaskPage){};
+        *page = (TaskPage) {};
 }
 
 bool task_page_is_full(const TaskPage *page, uint64_t limit) {

@@ -262,7 +262,7 @@ static int task_spec_new(const TaskDefaults *defaults, TaskSpec **ret) {
         if (!spec)
                 return -ENOMEM;
 
-        *spec = (TaskSpec){
+        *spec = (TaskSpec) {
                 .resources = defaults->resources,
                 .cores_by_default = true,
                 .memory_by_default = true,

@@ -15,7 +15,7 @@ static CoursePoint *point_at(Course *course, size_t n) {
 static void drop_first(Course *course) {
         CoursePoint *point = point_at(course, 0);
         free(point->text);
-        *point = (CoursePoint){};
+        *point = (CoursePoint) {};
         course->first = (course->first + 1) % COURSE_MAX;
         course->n--;
 }
@@ -47,7 +47,7 @@ int course_note(Course *course, const char *text, usec_t now_usec) {
                 return -ENOMEM;
         CoursePoint *point = point_for(course, now_usec);
         free(point->text);
-        *point = (CoursePoint){ .time_usec = now_usec, .text = copy };
+        *point = (CoursePoint) { .time_usec = now_usec, .text = copy };
         return 0;
 }
 

@@ -6,10 +6,8 @@
 #include "core/upgrade/runner-state.h"
 
 /* In the bytes a member has the name that it has here. */
-#define FIELD(structure, member, kind) \
-        { #member, kind, offsetof(structure, member), NULL }
-#define NESTED(structure, member, kind, type) \
-        { #member, kind, offsetof(structure, member), type }
+#define FIELD(structure, member, kind)        { #member, kind, offsetof(structure, member), NULL }
+#define NESTED(structure, member, kind, type) { #member, kind, offsetof(structure, member), type }
 
 static const RecordField amount_fields[] = {
         FIELD(SavedAmount, name, RECORD_STRING),

@@ -185,7 +185,7 @@ static int refuse_head(const char *block, size_t size, Problem *problem) {
 }
 
 int runner_state_decode(const void *block, size_t size, RunnerState *ret, Problem *reterr_problem) {
-        *ret = (RunnerState){};
+        *ret = (RunnerState) {};
         if (size < HEAD_SIZE || memcmp(block, RUNNER_STATE_HEAD, HEAD_SIZE) != 0)
                 return refuse_head(block, size, reterr_problem);
         int r = record_decode(
@@ -208,7 +208,7 @@ void runner_state_done(RunnerState *state) {
 }
 
 int record_list_new(RecordList *list, size_t n, size_t size) {
-        *list = (RecordList){};
+        *list = (RecordList) {};
         if (n == 0)
                 return 0;
         list->items = calloc(n, size);

@@ -96,9 +96,9 @@ typedef struct SavedTask {
         uint64_t submit_boottime_usec, start_boottime_usec, stop_boottime_usec;
         uint64_t waiting_since_usec;
         const char **notes;
-        uint64_t scope;         /* TaskScope */
-        bool scope_asked;       /* somebody has not answered yet whom its scope was asked of … */
-        uint64_t scope_call_id; /* … over a connection that stays, by this number; 0: it does not */
+        uint64_t scope;                  /* TaskScope */
+        bool scope_asked;                /* somebody has not answered yet whom its scope was asked of … */
+        uint64_t scope_call_id;          /* … over a connection that stays, by this number; 0: it does not */
         uint64_t scope_taken_until_usec; /* 0: its name is not taken */
         uint64_t start_attempts;
         RecordList leader;        /* of SavedLeader, none or one */

@@ -24,16 +24,16 @@ int saved_strings_from(char *const *list, const char ***ret) {
 }
 
 int saved_resources_from(const Resources *resources, SavedResources *ret) {
-        *ret = (SavedResources){ .cores_micro = resources->cores_micro, .memory_mb = resources->memory_mb };
+        *ret = (SavedResources) { .cores_micro = resources->cores_micro, .memory_mb = resources->memory_mb };
         int r = record_list_new(&ret->named, resources->n_named, sizeof(SavedAmount));
         SavedAmount *named = ret->named.items;
         for (size_t i = 0; r >= 0 && i < resources->n_named; i++)
-                named[i] = (SavedAmount){ resources->named[i].name, resources->named[i].amount };
+                named[i] = (SavedAmount) { resources->named[i].name, resources->named[i].amount };
         return r;
 }
 
 int saved_spec_from(const TaskSpec *spec, SavedSpec *ret) {
-        *ret = (SavedSpec){
+        *ret = (SavedSpec) {
                 .task_id = spec->task_id,
                 .working_directory = spec->working_directory,
                 .user = spec->user,
@@ -60,7 +60,7 @@ int saved_spec_from(const TaskSpec *spec, SavedSpec *ret) {
 }
 
 SavedLease saved_lease_from(const Lease *lease) {
-        return (SavedLease){
+        return (SavedLease) {
                 .id = lease->id,
                 .queue = lease->queue,
                 .version = lease->version,
@@ -71,7 +71,7 @@ SavedLease saved_lease_from(const Lease *lease) {
 }
 
 int saved_histogram_from(const Histogram *histogram, SavedHistogram *ret) {
-        *ret = (SavedHistogram){ .sum_usec = histogram->sum_usec };
+        *ret = (SavedHistogram) { .sum_usec = histogram->sum_usec };
         int r = record_list_new(&ret->counts, HISTOGRAM_BUCKETS + 1, sizeof(SavedCount));
         SavedCount *counts = ret->counts.items;
         for (size_t i = 0; r >= 0 && i <= HISTOGRAM_BUCKETS; i++)
@@ -81,7 +81,7 @@ int saved_histogram_from(const Histogram *histogram, SavedHistogram *ret) {
 
 void saved_resources_to(const SavedResources *saved, Resources *ret) {
         const SavedAmount *named = saved->named.items;
-        *ret = (Resources){ .cores_micro = saved->cores_micro, .memory_mb = saved->memory_mb };
+        *ret = (Resources) { .cores_micro = saved->cores_micro, .memory_mb = saved->memory_mb };
         for (size_t i = 0; i < saved->named.n; i++)
                 (void) resources_named_set(ret, named[i].name, named[i].amount);
 }
@@ -144,7 +144,7 @@ int saved_spec_to(const SavedSpec *saved, TaskSpec **ret, Problem *reterr_proble
         _cleanup_(task_spec_freep) TaskSpec *spec = calloc(1, sizeof(*spec));
         if (!spec)
                 return problem_from_errno(reterr_problem, -ENOMEM);
-        *spec = (TaskSpec){
+        *spec = (TaskSpec) {
                 .cores_by_default = saved->cores_by_default,
                 .memory_by_default = saved->memory_by_default,
                 .timeout_usec = saved->timeout_usec,
@@ -165,7 +165,7 @@ int saved_spec_to(const SavedSpec *saved, TaskSpec **ret, Problem *reterr_proble
 }
 
 void saved_lease_to(const SavedLease *saved, Lease *ret) {
-        *ret = (Lease){
+        *ret = (Lease) {
                 .epoch = saved->epoch,
                 .ttl_usec = saved->ttl_usec,
                 .expires_usec = saved->expires_usec,
@@ -177,13 +177,13 @@ void saved_lease_to(const SavedLease *saved, Lease *ret) {
 
 void saved_histogram_to(const SavedHistogram *saved, Histogram *ret) {
         const SavedCount *counts = saved->counts.items;
-        *ret = (Histogram){ .sum_usec = saved->sum_usec };
+        *ret = (Histogram) { .sum_usec = saved->sum_usec };
         for (size_t i = 0; i <= HISTOGRAM_BUCKETS && i < saved->counts.n; i++)
                 ret->counts[i] = counts[i].count;
 }
 
 int saved_grant_from(const DeviceGrant *grant, SavedGrant *ret) {
-        *ret = (SavedGrant){ .held = grant->grants != NULL };
+        *ret = (SavedGrant) { .held = grant->grants != NULL };
         int r = saved_strings_from(grant->paths, &ret->paths);
         if (r >= 0)
                 r = saved_strings_from(grant->environment, &ret->environment);

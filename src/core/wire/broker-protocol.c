@@ -383,7 +383,7 @@ static int take_properties(Reader *reader, uint32_t count, TaskProperties **ret)
                         return -EBADMSG;
 
                 properties->items[properties->n_items++] = property;
-                property = (TaskProperty){};
+                property = (TaskProperty) {};
         }
 
         *ret = TAKE_PTR(properties);
@@ -487,7 +487,7 @@ void broker_request_done(BrokerRequest *request) {
         text_list_free(request->order.device_paths);
         task_properties_free(request->order.properties);
         free(request->unit);
-        *request = (BrokerRequest){};
+        *request = (BrokerRequest) {};
 }
 
 uint64_t broker_request_peek_id(const void *block, size_t size) {

@@ -209,7 +209,7 @@ int leader_order_decode(void *block, size_t size, LeaderOrder *ret) {
         if (r < 0)
                 return r;
 
-        *ret = (LeaderOrder){
+        *ret = (LeaderOrder) {
                 .uid = head.uid,
                 .gid = head.gid,
                 .umask = head.umask,
@@ -231,7 +231,7 @@ void leader_order_done(LeaderOrder *order) {
         free(order->command);
         free(order->environment);
         free(order->devices);
-        *order = (LeaderOrder){};
+        *order = (LeaderOrder) {};
 }
 
 const char *leader_step_to_string(LeaderStep step) {
