@@ -203,6 +203,20 @@ def open_fds(pid: int) -> dict[int, str]:
     return found
 
 
+def settled_fds(pid: int) -> dict[int, str]:
+    """The same of a runner at rest, once it has what it opens after it has begun to serve, logind's lock last, and
+    whoever was served has gone."""
+    last: list[dict[int, str]] = [{}]
+
+    def is_settled() -> bool:
+        time.sleep(0.1)
+        last.append(open_fds(pid))
+        return last[-1] == last[-2] and any("/inhibit/" in target for target in last[-1].values())
+
+    await_that(is_settled, what="the descriptors that a runner has by itself")
+    return last[-1]
+
+
 def program_in(pid: int) -> str:
     """What tells one program that is executed in a process from the next: where the kernel has put its code and stack."""
     return Path(f"/proc/{pid}/auxv").read_bytes().hex()

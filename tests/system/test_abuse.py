@@ -168,6 +168,10 @@ def statuses(answer: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", answer)]
 
 
+# libmicrohttpd 1.0 has no word for a NUL where there is no telling what was asked for, and hangs up.
+WORDLESS = {"NUL in the target"}
+
+
 def answered_once(answer: bytes) -> list[int]:
     """The statuses; libmicrohttpd 0.9.75 itself complains of a length it cannot read with two headers for
     one and the same body."""
@@ -176,8 +180,7 @@ def answered_once(answer: bytes) -> list[int]:
 
 
 def is_refused(answer: bytes, name: str, before: list[int] | None = None) -> bool:
-    """libmicrohttpd 1.0 has no word for a NUL where there is no telling what was asked for."""
-    wordless = [[]] if name == "NUL in the target" else []
+    wordless = [[]] if name in WORDLESS else []
     return answered_once(answer) in [(before or []) + last for last in [[400], *wordless]]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -264,7 +265,11 @@ def test_a_run_that_is_no_number_is_not_found(runner: Runner, run: str) -> None:
 @pytest.mark.parametrize("path", ["/api/v1/1/", "/api/v1/1/a/b", "/api/v1//a", "//api/v1/1/a", "/api/v1/1"])
 def test_a_path_with_more_or_less_in_it_is_not_found(runner: Runner, path: str) -> None:
     """Lost: a slash that was not encoded would run something else."""
-    assert runner.post(path, json={"command": ["true"]}).status_code == 404
+    # Not by requests, which makes one slash of two at the beginning (2.32).
+    connection = http.client.HTTPConnection("127.0.0.1", runner.config["port"], timeout=20 * SLOWNESS)
+    with contextlib.closing(connection):
+        connection.request("POST", path, b'{"command": ["true"]}', JSON)
+        assert connection.getresponse().status == 404
 
 
 BAD_BODIES = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, open_fds, open_folder, task_id
+from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, open_fds, open_folder, settled_fds, task_id
 
 TASK = "/api/v1/task/t"
 GOOD: dict[str, Any] = {"command": ["true"]}
@@ -396,18 +396,20 @@ def test_a_client_that_leaves_while_it_waits_is_forgotten(
     """Lost: each client that gives up would cost a descriptor until its task ends."""
     runner = start_runner(ROOMY)
     id = runner.submit(["sleep", "infinity"])
-    before = len(_sockets(runner))
+    before = len(_sockets(settled_fds(runner.main_pid)))
     connections = []
     for _ in range(20):
         connection = socket.create_connection(("127.0.0.1", runner.config["port"]))
         connection.sendall(f"GET /api/v1/task/{id}?wait=300 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         connections.append(connection)
-    await_that(lambda: len(_sockets(runner)) == before + 20, what="20 waiting clients")
+    await_that(lambda: len(_sockets(open_fds(runner.main_pid))) == before + 20, what="20 waiting clients")
     for connection in connections:
         connection.close()
-    await_that(lambda: len(_sockets(runner)) == before, what="the waiting clients to be forgotten")
+    await_that(
+        lambda: len(_sockets(open_fds(runner.main_pid))) == before, what="the waiting clients to be forgotten"
+    )
     assert runner.delete(f"/api/v1/task/{id}?wait=60").json()["result"] == "stopped"
 
 
-def _sockets(runner: Runner) -> list[str]:
-    return [target for target in open_fds(runner.main_pid).values() if target.startswith("socket:")]
+def _sockets(fds: dict[int, str]) -> list[str]:
+    return [target for target in fds.values() if target.startswith("socket:")]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Runner, await_that, open_fds
+from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Runner, await_that, open_fds, settled_fds
 
 KEPT = 1024
 LEASE = {"queue": "queue.example:2503", "version": "1", "ttl": 600}
@@ -90,8 +90,8 @@ def runner(start_runner: Callable[..., Runner]) -> Runner:
     return start_runner(ROOMY)
 
 
-def n_sockets(runner: Runner) -> int:
-    return sum(target.startswith("socket:") for target in open_fds(runner.main_pid).values())
+def n_sockets(fds: dict[int, str]) -> int:
+    return sum(target.startswith("socket:") for target in fds.values())
 
 
 def renew_many(runner: Runner, n: int) -> None:
@@ -323,12 +323,12 @@ def test_who_comes_with_an_unknown_id_misses_nothing(runner: Runner, last_id: st
 def test_listeners_that_leave_are_forgotten(runner: Runner) -> None:
     """Lost: each page that was closed would cost a descriptor for as long as daggyr runs."""
     runner.run(["true"])
-    before = n_sockets(runner)
+    before = n_sockets(settled_fds(runner.main_pid))
     listeners = [Listener(runner) for _ in range(50)]
-    assert n_sockets(runner) == before + 50
+    assert n_sockets(open_fds(runner.main_pid)) == before + 50
     for listener in listeners:
         listener.__exit__()
-    await_that(lambda: n_sockets(runner) <= before, timeout=5, what="the listeners to be forgotten")
+    await_that(lambda: n_sockets(open_fds(runner.main_pid)) <= before, timeout=5, what="the listeners to be forgotten")
 
 
 def rss(runner: Runner) -> int:

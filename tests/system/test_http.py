@@ -7,6 +7,7 @@ up for wrong answers. Both daemons have the same server, so each test is put to 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
 import socket
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_fds, task_id
+from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_fds, settled_fds, task_id
 from peerlib import UnixRunner
 
 Starter = Callable[..., Runner]
@@ -323,11 +324,28 @@ def test_an_old_client_gets_no_chunks(start_runner: Starter) -> None:
 # Bodies
 
 
-def test_chunks_are_read_with_extensions_and_trailers(wire: Wire) -> None:
+def test_chunks_are_read_with_trailers(wire: Wire) -> None:
     """Lost: clients that do not know the size of what they send."""
-    text = "5;name=value\r\n{\"dra\r\n9\r\nin\":false\r\n1\r\n}\r\n0\r\nX-Trailer: 1\r\n\r\n"
+    text = "5\r\n{\"dra\r\n9\r\nin\":false\r\n1\r\n}\r\n0\r\nX-Trailer: 1\r\n\r\n"
     answer = wire.send(head("PUT", "/api/v1/drain", JSON, "Transfer-Encoding: chunked") + text).answer()
     assert answer.status == 200
+
+
+def microhttpd_version() -> tuple[int, ...]:
+    """Of the library that the daemons use, here."""
+    library = ctypes.CDLL("libmicrohttpd.so.12")
+    library.MHD_get_version.restype = ctypes.c_char_p
+    return tuple(map(int, library.MHD_get_version().decode().split(".")))
+
+
+def test_extensions_of_chunks_are_ignored(wire: Wire) -> None:
+    """Lost: clients that send such; or with a library that does not understand them (1.0.1), the end of the body."""
+    text = "5;name=value\r\n{\"dra\r\n9\r\nin\":false\r\n1\r\n}\r\n0\r\n\r\n"
+    answer = wire.send(head("PUT", "/api/v1/drain", JSON, "Transfer-Encoding: chunked") + text).answer()
+    if answer.status == 400 and microhttpd_version() >= (1, 0, 0):
+        assert wire.ends()
+    else:
+        assert answer.status == 200
 
 
 @pytest.mark.parametrize(
@@ -451,7 +469,7 @@ def test_a_client_that_has_said_its_last_word_gets_its_answer_over_a_unix_socket
                 answer += piece
         assert answer.startswith(b"HTTP/1.1 200 ") and b'"completed"' in answer, answer
         id = runner.submit(["sleep", "infinity"])
-        before = len(open_fds(runner.main_pid))
+        before = len(settled_fds(runner.main_pid))
         connections = []
         for _ in range(5):
             connections.append(socket.socket(socket.AF_UNIX))

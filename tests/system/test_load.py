@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from bedlib import SLOWNESS, Runner, await_that, load, open_fds, open_folder, run, task_id
+from bedlib import SLOWNESS, Runner, await_that, load, open_fds, open_folder, run, settled_fds, task_id
 
 pytestmark = [pytest.mark.plain, pytest.mark.serial]
 
@@ -51,6 +51,7 @@ def test_500_tasks_run_8_at_a_time_and_leave_nothing(
     log = open_folder() / "log"
     log.touch()
     log.chmod(0o666)
+    settled_fds(runner.main_pid)
     before = await_that(
         lambda: (state := state_of_the_machine(runner))["scopes"] == "" and state, what="silence"
     )
@@ -97,7 +98,7 @@ def test_many_clients_wait_for_one_task(start_runner: Callable[..., Runner]) -> 
         answer = requests.get(f"{runner.url}/api/v1/task/{id}?wait=100", timeout=120 * SLOWNESS)
         return str(answer.json()["result"])
 
-    before = len(open_fds(runner.main_pid))
+    before = len(settled_fds(runner.main_pid))
     with ThreadPoolExecutor(100) as clients:
         results = clients.map(wait, range(100))
         await_that(lambda: len(open_fds(runner.main_pid)) >= before + 100, what="100 clients")

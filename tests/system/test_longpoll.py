@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bedlib import SLOWNESS, Runner, await_that, cpu_seconds, open_fds
+from bedlib import SLOWNESS, Runner, await_that, cpu_seconds, open_fds, settled_fds
 
 N_WAITERS = 2000
 ROOM = {"capacity_overrides": {"cores": 8, "memory_mb": 65536}}
@@ -97,7 +97,7 @@ def test_2000_clients_wait_without_cost_and_hear_of_the_end_at_once(
     runner = start_runner(ROOM)
     id = runner.submit(["sleep", "infinity"])
     await_that(lambda: runner.attempt(id)["start_time"], what="the start")
-    before = n_descriptors(runner)
+    before = len(settled_fds(runner.main_pid))
     with Waiters(runner, id, N_WAITERS) as waiters:
         await_that(lambda: n_descriptors(runner) == before + N_WAITERS, timeout=30, what="all to wait")
         assert runner.get("/ready").status_code == 200
@@ -138,7 +138,7 @@ def test_waiters_that_leave_together_are_forgotten(start_runner: Callable[..., R
     runner = start_runner(ROOM)
     id = runner.submit(["sleep", "infinity"])
     await_that(lambda: runner.attempt(id)["start_time"], what="the start")
-    before = n_descriptors(runner)
+    before = len(settled_fds(runner.main_pid))
     for _ in range(3):
         with Waiters(runner, id, 500):
             await_that(lambda: n_descriptors(runner) == before + 500, timeout=30, what="all to wait")
@@ -156,7 +156,7 @@ def test_many_waiters_for_much_output_do_not_use_up_the_memory(
     script = f"head -c {n_bytes} /dev/zero | tr '\\0' x; sleep infinity"
     id = runner.submit(["sh", "-c", script])
     await_that(lambda: runner.attempt(id, output="none")["output_bytes"] == n_bytes, what="the output")
-    before = n_descriptors(runner)
+    before = len(settled_fds(runner.main_pid))
     with Waiters(runner, id, n_waiters) as waiters:
         await_that(lambda: n_descriptors(runner) == before + n_waiters, timeout=30, what="all to wait")
         runner.delete(f"/api/v1/task/{id}")

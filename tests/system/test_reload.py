@@ -26,6 +26,7 @@ from bedlib import (
     open_folder,
     processes_of,
     run,
+    settled_fds,
     submit_brood,
     task_id,
     unit_property,
@@ -258,7 +259,7 @@ def test_many_reloads_in_a_row_leave_nothing_behind(start_runner: Callable[..., 
     id = runner.submit(["sleep", "infinity"])
     await_that(lambda: runner.attempt(id)["start_time"], what="the start")
     change(runner)
-    before = open_fds(runner.main_pid)
+    before = settled_fds(runner.main_pid)
     for _ in range(load(50)):
         os.kill(runner.main_pid, signal.SIGHUP)
         assert runner.get("/ready").status_code == 200

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import openapi
-from bedlib import PYTHON, ROOMY, SLOWNESS, await_that, open_fds, run, task_id, unit_property
+from bedlib import PYTHON, ROOMY, SLOWNESS, await_that, open_fds, run, settled_fds, task_id, unit_property
 from openapi import Operation
 from peerlib import NOBODY, ROOT, Peer, UnixRunner, polkit_rule
 
@@ -234,7 +234,7 @@ def test_each_operation_asks_polkit(shared: UnixRunner) -> None:
 def test_a_client_that_leaves_before_polkit_has_answered_is_forgotten() -> None:
     """Lost: the daemon, to whoever hangs up at the wrong moment; or descriptors, one for each of them."""
     with UnixRunner(ROOMY, mode="0666") as runner:
-        before = await_that(lambda: len(open_fds(runner.main_pid)), what="the descriptors")
+        before = len(settled_fds(runner.main_pid))
         with frozen_polkit():
             peers = [runner.peer(NOBODY) for _ in range(5)]
             for peer in peers:
