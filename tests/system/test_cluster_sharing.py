@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bedlib import SLOWNESS, Queue, Runner, await_that, task_id
+from bedlib import SLOWNESS, Queue, Runner, await_that, open_folder, task_id
 from clusterlib import HAND_OVER_MAX, MEMBER_TTL, Client, Cluster
 from lease_history import check_leases, leases_of, starts_of, timestamp
 from postgreslib import Postgres
@@ -26,6 +26,9 @@ it has to look twice, 3 s each time."""
 TAKE_OVER = SILENCE + 2 * SLOWNESS
 LEASE_TTL = 3 * (TAKE_OVER + 6)
 """Leases outlive that, as they do with the defaults."""
+
+HAND_OVER_LEASE_TTL = 6 * SLOWNESS
+"""Leases outlive a member that is stopped, and an unrenewed one can be waited for."""
 
 
 class Neighbours:
@@ -109,9 +112,9 @@ def start_neighbours(
 ) -> Starter:
     """Starts them, with four runners; the one named is the master. Returns when each has its half."""
 
-    def start(master: str) -> Neighbours:
+    def start(master: str, lease_ttl: float = LEASE_TTL) -> Neighbours:
         runners = some_runners(start_runner, 4)
-        config = sharing_config(lease_ttl=LEASE_TTL)
+        config = sharing_config(lease_ttl=lease_ttl)
         port = config.pop("port_range")["from"]
         versions = {whose: "2" if whose == master else "1" for whose in ("members", "alone")}
         ours = config | {"version": versions["members"], "member_ttl": SILENCE}
@@ -216,3 +219,30 @@ def test_shares_go_on_when_the_master_is_handed_over(start_neighbours: Starter) 
         stopped.start()
         both.cluster.await_all()
         both.check_names()
+
+
+def test_a_runner_that_is_to_move_stays_until_its_task_has_ended(start_neighbours: Starter) -> None:
+    """Lost: runners to themselves, for tasks that were promised that, when another queue comes and then another member
+    leads: the other one's tasks would run beside them."""
+    both: Neighbours = start_neighbours("members", HAND_OVER_LEASE_TTL)
+    leader, alone = both.cluster.await_leader(), both.alone
+    alone.stop()
+    await_sizes([leader], [len(both.runners)])
+    gate = open_folder() / "gate"
+    wait = ["sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.1; done"]
+    ids = [leader.submit(wait, resources={"cores": 4}) for _ in both.runners]
+    for id in ids:
+        await_that(lambda: leader.attempt(id)["state"] == "running")
+    alone.start()
+    await_that(lambda: len(permitted(alone)) == len(permitted(leader)) == 2, what="the new split")
+    before = both.holders()
+    assert both.share("members") == set(both.runners)
+    leader.stop()
+    other = both.cluster.await_leader(HAND_OVER_MAX, other_than=leader)
+    held_until = time.monotonic() + HAND_OVER_LEASE_TTL + 2  # longer than an unrenewed lease lives
+    while time.monotonic() < held_until:
+        assert both.holders() == before
+        time.sleep(0.2)
+    gate.touch()
+    assert [other.wait(id)["state"] for id in ids] == ["completed"] * len(ids)
+    both.await_halves()
