@@ -179,6 +179,10 @@ const WorkerSet *http_sharing_configured(const HttpSharing *http) {
         return http->sharing->options.configured;
 }
 
+bool http_sharing_is_told(const HttpSharing *http) {
+        return sharing_is_told(http->sharing);
+}
+
 bool http_sharing_permits(const HttpSharing *http, const char *worker_id) {
         return worker_set_has(sharing_share(http->sharing), worker_id);
 }

@@ -28,7 +28,7 @@ typedef struct HttpSharingOptions {
         /* Whether this queue takes no tasks now. */
         bool (*is_draining)(const void *userdata);
 
-        /* http_sharing_permits() may say something else. */
+        /* http_sharing_is_told() or http_sharing_permits() may say something else. */
         void (*share_changed)(void *userdata);
         void *userdata;
 } HttpSharingOptions;
@@ -37,6 +37,9 @@ typedef struct HttpSharingOptions {
 int http_sharing_new(const HttpSharingOptions *options, HttpSharing **ret);
 HttpSharing *http_sharing_free(HttpSharing *http);
 DEFINE_POINTER_CLEANUP(HttpSharing, http_sharing_free)
+
+/* Whether it is known what this queue may use: not before it was answered for the first time. */
+bool http_sharing_is_told(const HttpSharing *http);
 
 /* Whether this queue may use the worker now. */
 bool http_sharing_permits(const HttpSharing *http, const char *worker_id);

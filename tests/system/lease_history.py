@@ -47,7 +47,7 @@ def leases_of(runner: Runner) -> list[Lease]:
         message = entry.get("MESSAGE_ID")
         if message not in (GRANTED, RELEASED, EXPIRED):
             continue
-        seconds = _timestamp(entry["DAGGYR_LEASE_TIME"])
+        seconds = timestamp(entry["DAGGYR_LEASE_TIME"])
         if message == GRANTED:
             leases.append(Lease(entry["DAGGYR_LEASE_QUEUE"], entry["DAGGYR_LEASE_EPOCH"], seconds))
         else:
@@ -68,7 +68,7 @@ def runs_of(prefix: str, since: float) -> dict[str, list[Run]]:
             continue
         if entry.get("MESSAGE_ID") == STARTED:
             assert "DAGGYR_QUEUE" in entry, f"{id} ran without lease"
-            accepted = _timestamp(entry["DAGGYR_SUBMIT_TIME"])
+            accepted = timestamp(entry["DAGGYR_SUBMIT_TIME"])
             runs[id] = Run(id, entry["DAGGYR_QUEUE"], entry["DAGGYR_LEASE_EPOCH"], accepted)
         elif entry.get("MESSAGE_ID") == FINISHED:
             runs[id].end = _seconds(entry)
@@ -120,7 +120,7 @@ def _entries(since: float, *matches: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def _timestamp(rfc3339: str) -> float:
+def timestamp(rfc3339: str) -> float:
     return datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp()
 
 

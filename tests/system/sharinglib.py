@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -57,3 +58,36 @@ def await_sizes(queues: list[Queue], sizes: list[int], timeout: float = 20) -> N
 
 def ask(url: str, path: str, body: Any, **options: Any) -> requests.Response:
     return requests.post(url + path, data=emcee_json(body), timeout=60 * SLOWNESS, **options)
+
+
+def post_to(queue: Queue) -> Callable[[str, Any], requests.Response]:
+    """What posts to it, of any thread."""
+    return lambda path, body: requests.post(queue.url + path, json=body, timeout=60)
+
+
+class Load:
+    """Submits short tasks to a queue all the time, at most so many, also while it is away."""
+
+    def __init__(
+        self, post: Callable[[str, Any], requests.Response], prefix: str, n_max: int = 400, pause: float = 0.08
+    ) -> None:
+        self.ids: list[str] = []
+        self._post, self._prefix, self._n_max, self._pause = post, prefix, n_max, pause
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._submit, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> list[str]:
+        self._stop.set()
+        self._thread.join()
+        return self.ids
+
+    def _submit(self) -> None:
+        body = {"command": ["sh", "-c", "echo $PLACE; sleep 0.2"], "resources": {"cores": 1}}
+        while len(self.ids) < self._n_max and not self._stop.wait(self._pause):
+            id = f"{self._prefix}.{len(self.ids)}"
+            try:
+                if self._post(f"/api/v1/task/{id}", body).ok:
+                    self.ids.append(id)
+            except requests.ConnectionError:
+                pass

@@ -4,58 +4,32 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import requests
 
-from bedlib import SLOWNESS, Queue, await_that, open_folder, run, task_id
+from bedlib import SLOWNESS, await_that, open_folder, run, task_id
 from emcee_queue import EmceeQueue
 from lease_history import check_leases, leases_of
 from sharinglib import (
     BOUND,
     LEASE,
     SCAN,
+    Load,
     address,
     ask,
     await_sizes,
     leased,
     permitted,
+    post_to,
     sharing_config,
     some_runners,
 )
 
 Starter = Callable[..., Any]
-
-
-class Load:
-    """Submits short tasks to a queue all the time, at most so many, also while it is away."""
-
-    def __init__(self, queue: Queue, prefix: str, n_max: int = 400) -> None:
-        self.ids: list[str] = []
-        self._queue, self._prefix, self._n_max = queue, prefix, n_max
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._submit, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> list[str]:
-        self._stop.set()
-        self._thread.join()
-        return self.ids
-
-    def _submit(self) -> None:
-        body = {"command": ["sh", "-c", "echo $PLACE; sleep 0.2"], "resources": {"cores": 1}}
-        while len(self.ids) < self._n_max and not self._stop.wait(0.08):
-            id = f"{self._prefix}.{len(self.ids)}"
-            try:
-                if requests.post(f"{self._queue.url}/api/v1/task/{id}", json=body, timeout=60).ok:
-                    self.ids.append(id)
-            except requests.ConnectionError:
-                pass
 
 
 @pytest.mark.plain
@@ -66,7 +40,7 @@ def test_queues_of_two_versions_share_four_workers(start_runner: Starter, start_
     config = sharing_config()
     queues = [start_queue(workers, config | {"version": f"1.{i}"}) for i in range(2)]
     prefix = task_id("share") + "."
-    loads = [Load(queue, f"{prefix}q{i}") for i, queue in enumerate(queues)]
+    loads = [Load(post_to(queue), f"{prefix}q{i}") for i, queue in enumerate(queues)]
     await_sizes(queues, [2, 2])
     time.sleep(2)  # both at work, which is no condition but a while
 
@@ -224,7 +198,7 @@ def test_a_hung_queue_counts_as_gone(start_runner: Starter, start_queue: Starter
     prefix = task_id("hung") + "."
     await_sizes(queues, [1, 1])
     for hung, well in (queues, queues[::-1]):
-        load = Load(hung, f"{prefix}q{queues.index(hung)}", 40)
+        load = Load(post_to(hung), f"{prefix}q{queues.index(hung)}", 40)
         await_that(lambda: len(load.ids) == 40)
         run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", hung.unit)
         try:

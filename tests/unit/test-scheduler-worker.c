@@ -289,6 +289,27 @@ static void calls_of_an_earlier_run_may_still_arrive(void **state) {
         bed_done(&bed);
 }
 
+/* Otherwise that would end meanwhile, and the next queue's tasks would run beside. */
+static void what_ran_before_a_restart_keeps_its_lease_where_nothing_new_may_go(void **state) {
+        Bed bed;
+        bed_init(&bed, 1, 4);
+        scheduler_set_permitted(bed.workers[0], false, bed.now_usec);
+        scheduler_restore_attempt(
+                        bed.scheduler,
+                        bed_task(&bed, 2, 100),
+                        bed.workers[0],
+                        bed.reports[0].instance,
+                        true,
+                        false,
+                        bed.now_usec);
+        bed_expect_none(&bed);
+        assert_int_equal(bed.calls[0], WORKER_CALL_PROBE);
+        bed_answer(&bed, 0);
+        bed_expect_none(&bed); /* at once */
+        assert_int_equal(bed.calls[0], WORKER_CALL_ACQUIRE);
+        bed_done(&bed);
+}
+
 static void a_worker_never_heard_of_is_given_up_after_a_restart_too(void **state) {
         Bed bed;
         bed_init(&bed, 1, 4);
@@ -413,6 +434,7 @@ int main(void) {
                 cmocka_unit_test(a_silent_worker_is_only_probed_and_given_up_exactly_then),
                 cmocka_unit_test(a_renewal_without_an_answer_keeps_the_lease_for_all_we_know),
                 cmocka_unit_test(calls_of_an_earlier_run_may_still_arrive),
+                cmocka_unit_test(what_ran_before_a_restart_keeps_its_lease_where_nothing_new_may_go),
                 cmocka_unit_test(a_worker_never_heard_of_is_given_up_after_a_restart_too),
                 cmocka_unit_test(an_answer_to_a_submission_is_a_sign_of_life),
                 cmocka_unit_test(a_report_of_another_instance_leads_to_a_probe),

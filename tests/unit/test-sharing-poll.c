@@ -47,6 +47,19 @@ static void it_starts_with_none_and_asks_at_once(void **state) {
         assert_int_equal(bed.poll.next_usec, 125 * SEC); /* it took longer than the interval */
 }
 
+static void the_first_answer_counts_also_if_it_permits_nothing(void **state) {
+        _cleanup_(bed_done) Bed bed = bed_new(true);
+        _cleanup_(worker_set_unrefp) WorkerSet *none = set_of(NULL, NULL);
+        unsigned question = sharing_poll_start(&bed.poll, 100 * SEC);
+        assert_int_equal(sharing_poll_finish(&bed.poll, question, NULL, 100 * SEC), 0);
+        assert_false(bed.poll.is_told);
+        question = sharing_poll_start(&bed.poll, 110 * SEC);
+        assert_int_equal(sharing_poll_finish(&bed.poll, question, none, 110 * SEC), 1);
+        assert_true(bed.poll.is_told);
+        question = sharing_poll_start(&bed.poll, 120 * SEC);
+        assert_int_equal(sharing_poll_finish(&bed.poll, question, none, 120 * SEC), 0);
+}
+
 static void no_answer_changes_nothing(void **state) {
         _cleanup_(bed_done) Bed bed = bed_new(true);
         assert_int_equal(
@@ -103,6 +116,7 @@ static void without_sharing_it_may_use_new_workers_at_once(void **state) {
 
 static void switched_off_it_may_use_all_and_asks_nobody(void **state) {
         _cleanup_(bed_done) Bed bed = bed_new(false);
+        assert_true(bed.poll.is_told);
         assert_true(worker_set_equal(bed.poll.permitted, bed.configured));
         assert_int_equal(sharing_poll_start(&bed.poll, 1000 * SEC), 0);
         assert_int_equal(bed.poll.next_usec, USEC_INFINITY);
@@ -148,6 +162,7 @@ static void running_out_of_memory_leaves_what_was_there(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(it_starts_with_none_and_asks_at_once),
+                cmocka_unit_test(the_first_answer_counts_also_if_it_permits_nothing),
                 cmocka_unit_test(no_answer_changes_nothing),
                 cmocka_unit_test(only_what_is_configured_is_permitted),
                 cmocka_unit_test(with_other_workers_it_drops_what_it_lost_and_asks_at_once),

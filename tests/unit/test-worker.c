@@ -13,6 +13,7 @@
 static Worker good_worker(void) {
         Worker worker = {
                 .permitted = true,
+                .share_known = true,
                 .identity = WORKER_KNOWN,
                 .lease_certain_usec = NOW + 1,
                 .report = { .total = { .cores_micro = 4000000, .memory_mb = 1000 } },
@@ -36,12 +37,14 @@ typedef enum Spoil {
         BUSY = 1 << 10, /* with an attempt */
         RELEASE = 1 << 11,
         PROBE_FIRST = 1 << 12,
+        UNTOLD = 1 << 13, /* the share is not known yet */
 } Spoil;
 
 static Worker spoilt_worker(unsigned what) {
         Worker worker = good_worker();
         worker.disabled = what & DISABLE;
-        worker.permitted = !(what & FORBID);
+        worker.permitted = !(what & (FORBID | UNTOLD));
+        worker.share_known = !(what & UNTOLD);
         worker.silent = what & SILENCE;
         worker.report.draining = what & DRAIN;
         worker.identity = what & UNHEARD ? WORKER_UNKNOWN : what & DOUBT ? WORKER_DOUBTED : WORKER_KNOWN;
@@ -88,10 +91,35 @@ static void what_it_is_decides_its_state_its_use_and_its_next_call(void **state)
                   false,
                   WORKER_CALL_RENEW },
                 { "not permitted, no lease", FORBID | NO_LEASE, WORKER_ALIVE, false, WORKER_CALL_PROBE },
+                { "not permitted, no lease, busy",
+                  FORBID | NO_LEASE | BUSY,
+                  WORKER_ALIVE,
+                  false,
+                  WORKER_CALL_ACQUIRE },
+                { "not permitted yet, no lease, busy",
+                  UNTOLD | NO_LEASE | BUSY,
+                  WORKER_ALIVE,
+                  false,
+                  WORKER_CALL_PROBE },
+                { "not permitted, leased, busy",
+                  FORBID | TAKE_LEASE | BUSY,
+                  WORKER_LEASED,
+                  false,
+                  WORKER_CALL_ACQUIRE },
                 { "disabled", DISABLE, WORKER_DISABLED, false, WORKER_CALL_RELEASE },
                 { "disabled, busy", DISABLE | BUSY, WORKER_DISABLED, false, WORKER_CALL_RENEW },
+                { "disabled, no lease, busy",
+                  DISABLE | NO_LEASE | BUSY,
+                  WORKER_DISABLED,
+                  false,
+                  WORKER_CALL_ACQUIRE },
                 { "disabled and silent", DISABLE | SILENCE, WORKER_DISABLED, false, WORKER_CALL_PROBE },
                 { "silent, leased", SILENCE | TAKE_LEASE, WORKER_SILENT, false, WORKER_CALL_PROBE },
+                { "draining without a lease, busy",
+                  DRAIN | NO_LEASE | BUSY,
+                  WORKER_DRAINING,
+                  false,
+                  WORKER_CALL_PROBE },
                 { "draining, leased", DRAIN | TAKE_LEASE, WORKER_DRAINING, false, WORKER_CALL_PROBE },
         };
         for (FOREACH_ROW(row, rows)) {

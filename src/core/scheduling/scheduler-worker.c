@@ -227,9 +227,7 @@ void scheduler_call_answered(Scheduler *scheduler, ScheduledWorker *worker, usec
         if (probed && *state->lease_id)
                 schedule_renewal(state, now_usec);
         else
-                call_again(state,
-                           now_usec,
-                           worker_is_wanted(state) && !state->report.draining ? 0 : PROBE_USEC);
+                call_again(state, now_usec, worker_is_to_be_leased(state) ? 0 : PROBE_USEC);
         call_about_doubt(state, now_usec);
 }
 
@@ -262,11 +260,13 @@ void scheduler_worker_suspect(ScheduledWorker *worker, usec_t now_usec) {
 }
 
 void scheduler_set_permitted(ScheduledWorker *worker, bool permitted, usec_t now_usec) {
-        if (worker->worker.permitted == permitted)
+        Worker *state = &worker->worker;
+        if (state->share_known && state->permitted == permitted)
                 return;
         touch_worker(worker);
-        worker->worker.permitted = permitted;
-        call_at_once(&worker->worker, now_usec);
+        state->permitted = permitted;
+        state->share_known = true;
+        call_at_once(state, now_usec);
 }
 
 void scheduler_set_disabled(ScheduledWorker *worker, bool disabled, usec_t now_usec) {

@@ -126,15 +126,22 @@ bool worker_is_usable(const Worker *worker, usec_t now_usec) {
                         now_usec >= worker->full_usec;
 }
 
+static bool is_kept(const Worker *worker) {
+        return worker_is_wanted(worker) || worker->n_attempts > 0;
+}
+
+bool worker_is_to_be_leased(const Worker *worker) {
+        return is_kept(worker) && worker->share_known && !worker->report.draining;
+}
+
 WorkerCall worker_due_call(const Worker *worker) {
         if (worker->silent || worker->identity != WORKER_KNOWN)
                 return WORKER_CALL_PROBE;
         if (*worker->lease_id && worker->probe_before_renewal && worker_is_wanted(worker))
                 return WORKER_CALL_PROBE;
         if (*worker->lease_id)
-                return worker_is_wanted(worker) || worker->n_attempts > 0 ? WORKER_CALL_RENEW :
-                                                                            WORKER_CALL_RELEASE;
-        return worker_is_wanted(worker) && !worker->report.draining ? WORKER_CALL_ACQUIRE : WORKER_CALL_PROBE;
+                return is_kept(worker) ? WORKER_CALL_RENEW : WORKER_CALL_RELEASE;
+        return worker_is_to_be_leased(worker) ? WORKER_CALL_ACQUIRE : WORKER_CALL_PROBE;
 }
 
 usec_t worker_lost_usec(const Worker *worker, usec_t lost_after_usec) {

@@ -86,9 +86,10 @@ typedef struct Worker {
         uint64_t id_hash;
         uint64_t n_calls; /* made; spreads the next ones */
 
-        bool permitted; /* the queue's share has it */
-        bool disabled;  /* by an administrator */
-        bool leaving;   /* the queue is to do without it, once what it has there is over */
+        bool permitted;   /* the queue's share has it */
+        bool share_known; /* it has been said whether; until then it is not permitted */
+        bool disabled;    /* by an administrator */
+        bool leaving;     /* the queue is to do without it, once what it has there is over */
 
         bool silent; /* the last call failed */
         WorkerIdentity identity;
@@ -157,6 +158,11 @@ bool worker_is_wanted(const Worker *worker);
 /* Whether new tasks may go there: wanted, answering, not draining, under a lease that is live and not just
  * being given back, and known to be the instance that granted it. */
 bool worker_is_usable(const Worker *worker, usec_t now_usec);
+
+/* Whether a lease on it is to be had, if this queue has none: it is wanted, or something of ours runs there,
+ * as after a restart. Nobody else's tasks are to run beside that; but before it is known whether the worker
+ * is wanted, the lease would be given back in between. */
+bool worker_is_to_be_leased(const Worker *worker);
 
 /* The call to make when next_call_usec has come. A worker that is not wanted any more is given back once no
  * attempt is left there; until then the lease is renewed. A silent one is only probed: a renewal without an

@@ -19,6 +19,7 @@ int sharing_poll_init(
         poll->configured = worker_set_ref(configured);
         poll->interval_usec = interval_usec;
         poll->is_enabled = enabled;
+        poll->is_told = !enabled;
         poll->next_usec = enabled ? now_usec : USEC_INFINITY;
         if (enabled)
                 return worker_set_new(NULL, 0, &poll->permitted);
@@ -56,7 +57,11 @@ int sharing_poll_finish(SharingPoll *poll, unsigned question, const WorkerSet *s
         if (!share)
                 return 0;
         int r = worker_set_intersect(poll->configured, share, &permitted);
-        return r < 0 ? r : permit(poll, permitted);
+        if (r < 0)
+                return r;
+        bool is_first = !poll->is_told;
+        poll->is_told = true;
+        return permit(poll, permitted) || is_first;
 }
 
 void sharing_poll_hurry(SharingPoll *poll, usec_t now_usec) {
@@ -84,5 +89,8 @@ int sharing_poll_toggle(SharingPoll *poll, bool enabled, usec_t now_usec) {
         poll->is_enabled = enabled;
         poll->question = 0;
         poll->next_usec = enabled ? now_usec : USEC_INFINITY;
-        return enabled ? 0 : permit(poll, worker_set_ref(poll->configured));
+        if (enabled)
+                return 0;
+        poll->is_told = true;
+        return permit(poll, worker_set_ref(poll->configured));
 }

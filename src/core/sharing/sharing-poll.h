@@ -23,6 +23,7 @@ typedef struct SharingPoll {
         bool is_outdated;      /* the one under way was asked with another set configured */
         WorkerSet *configured; /* what it ever may use */
         WorkerSet *permitted;  /* what it may use now, of those */
+        bool is_told; /* that is by an answer, or without sharing, and not because it has just begun */
 } SharingPoll;
 
 /* POLL is zeroed. CONFIGURED gets a reference. -ENOMEM. sharing_poll_done() in any case. */
@@ -40,7 +41,7 @@ unsigned sharing_poll_start(SharingPoll *poll, usec_t now_usec);
 
 /* How QUESTION ended: with SHARE, or NULL when there was no (good) answer. The answer to another question
  * than that under way (sharing was switched off and on meanwhile) counts for nothing. Returns 1 when
- * permitted is another set now, else 0; -ENOMEM counts as no answer. */
+ * permitted is another set now, or the first one that it was told, else 0; -ENOMEM counts as no answer. */
 int sharing_poll_finish(SharingPoll *poll, unsigned question, const WorkerSet *share, usec_t now_usec);
 
 /* CONFIGURED (gets a reference) is what it ever may use from now on. What it may use now and has no more goes

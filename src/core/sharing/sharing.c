@@ -331,6 +331,10 @@ usec_t sharing_deadline(const Sharing *sharing) {
         return sharing->poll.next_usec;
 }
 
+bool sharing_is_told(const Sharing *sharing) {
+        return sharing->poll.is_told;
+}
+
 const WorkerSet *sharing_share(const Sharing *sharing) {
         return sharing->poll.permitted;
 }

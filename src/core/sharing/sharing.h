@@ -31,7 +31,7 @@ typedef struct SharingHands {
         /* ASKER, who waits no longer, gets SHARE. NULL: the queues could not be found out. */
         void (*answer)(void *asker, const WorkerSet *share, void *userdata);
 
-        /* sharing_share() is another. */
+        /* sharing_share() is another, or sharing_is_told(). */
         void (*share_changed)(void *userdata);
 
         /* sharing_deadline() may be another. */
@@ -105,6 +105,9 @@ void sharing_forget_asker(Sharing *sharing, const void *whom);
 void sharing_set_configured(Sharing *sharing, WorkerSet *configured, const Moment *now);
 
 void sharing_toggle(Sharing *sharing, bool enabled, const Moment *now);
+
+/* Whether this queue's share is known: not before it was answered for the first time. */
+bool sharing_is_told(const Sharing *sharing);
 
 /* The workers that this queue may use now. */
 const WorkerSet *sharing_share(const Sharing *sharing);
