@@ -152,11 +152,11 @@ bool queue_is_draining(const Queue *queue) {
 
 void queue_update_permissions(Queue *queue) {
         usec_t now_usec = usec_now(CLOCK_BOOTTIME);
+        bool draining = queue_is_draining(queue);
+        if (!draining && !http_sharing_is_told(queue->sharing))
+                return;
         for (size_t i = 0; i < queue->workers.n_workers; i++) {
                 const QueueWorker *worker = queue->workers.workers[i];
-                bool draining = queue_is_draining(queue);
-                if (!draining && !http_sharing_is_told(queue->sharing))
-                        continue;
                 bool permitted = !draining &&
                                 http_sharing_permits(queue->sharing, queue_worker_config(worker)->id);
                 scheduler_set_permitted(http_worker_scheduled(worker->http), permitted, now_usec);
