@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -255,6 +256,11 @@ def injected(daemon: Runner, syscall: str, fault: str) -> Iterator[subprocess.Po
 def task_id(name: str = "t") -> str:
     """A task id that no other test uses: scopes of all runners share one name space."""
     return f"{name}.{_worker}.{next(_counter)}"
+
+
+def timestamp(rfc3339: str) -> float:
+    """The seconds since the epoch that a daemon's answer means."""
+    return datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp()
 
 
 def scope_of(task: str) -> str:

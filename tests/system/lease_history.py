@@ -6,9 +6,8 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from datetime import datetime
 
-from bedlib import SLOWNESS, Runner, run
+from bedlib import SLOWNESS, Runner, run, timestamp
 
 GRANTED = "3561b56d548040968229eef2f0e63763"
 RELEASED = "04e227f7c52247778572f5729ca3c89d"
@@ -118,10 +117,6 @@ def _entries(since: float, *matches: str) -> list[dict[str, str]]:
     run("journalctl", "--sync")
     text = run("journalctl", "--quiet", "--output", "json", "--since", f"@{math.floor(since)}", *matches)
     return [json.loads(line) for line in text.splitlines()]
-
-
-def timestamp(rfc3339: str) -> float:
-    return datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp()
 
 
 def _seconds(entry: dict[str, str]) -> float:

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_folder, task_id
+from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_folder, task_id, timestamp
 from clusterlib import HAND_OVER_MAX, MEMBER_TTL, TAKE_OVER_MAX, Cluster, Load, Member
 from postgreslib import Pair, Postgres
 from proxylib import Proxy
@@ -166,13 +165,9 @@ def test_a_stopped_leader_hands_over_at_once(pair: Cluster) -> None:
     assert longest_pause(attempts) < HAND_OVER_MAX + 0.5 * SLOWNESS
 
 
-def seconds_of(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
-
-
 def longest_pause(attempts: list[dict[str, Any]]) -> float:
     """The longest time in which no task was started; a load that never pauses itself is supposed."""
-    starts = sorted(seconds_of(attempt["start_time"]) for attempt in attempts)
+    starts = sorted(timestamp(attempt["start_time"]) for attempt in attempts)
     pauses = [after - before for before, after in zip(starts, starts[1:])]
     print(f"the longest pause between two starts: {max(pauses):.2f} s")
     return max(pauses)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from bedlib import SLOWNESS, Queue, Runner, await_that, open_folder, task_id
+from bedlib import SLOWNESS, Queue, Runner, await_that, open_folder, task_id, timestamp
 from clusterlib import HAND_OVER_MAX, MEMBER_TTL, Client, Cluster
-from lease_history import check_leases, leases_of, starts_of, timestamp
+from lease_history import check_leases, leases_of, starts_of
 from postgreslib import Postgres
 from sharinglib import Load, address, ask, await_sizes, leased, permitted, post_to, sharing_config, some_runners
 
