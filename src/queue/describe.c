@@ -2,12 +2,16 @@
 
 #include "queue/describe.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "core/json/json.h"
 #include "core/text/unit-name.h"
 #include "queue/moment.h"
+
+/* Two are enough, but for a task that ends and is tried again all the while. */
+#define READS_MAX 100
 
 static int add_empty_outputs(json_object *object, OutputMode mode) {
         if (mode == OUTPUT_NONE) {
@@ -88,23 +92,52 @@ int describe_entry(const TaskSources *sources, const StoreEntry *entry, OutputMo
         if (entry->task.result)
                 return describe_finished(entry, mode, ret);
         const Task *task = delivery_find_task(sources->delivery, entry->task.task_id);
-        return task ? describe_live(task, entry->task.spec, entry, mode, ret) : -ENOENT;
+        return task ? describe_live(task, entry->task.spec, entry, mode, ret) : -EAGAIN;
 }
 
 typedef struct Description {
         const TaskSources *sources; /* weak */
+        char task_id[TASK_ID_MAX + 1];
         OutputMode mode;
+        unsigned n_reads;
         DescribeDone done;
         void *userdata;
 } Description;
 
+static int description_read(Description *description);
+
+/* What was read may be older than the end of the task, of which the queue has heard meanwhile; that is there
+ * when it is read again. */
 static void on_got(int r, const StoreEntry *entry, const Moment *now, void *userdata) {
         Description *description = userdata;
         json_object *object = NULL;
         if (r >= 0)
                 r = describe_entry(description->sources, entry, description->mode, &object);
+        if (r == -EAGAIN) {
+                r = description->n_reads < READS_MAX ? description_read(description) : -EIO;
+                if (r >= 0)
+                        return;
+        }
         description->done(r, object, description->userdata);
         free(description);
+}
+
+static int description_read(Description *description) {
+        const TaskSources *sources = description->sources;
+        uint64_t bytes_max = sources->config->inline_output_bytes;
+        if (description->mode == OUTPUT_TAIL && bytes_max > OUTPUT_TAIL_BYTES)
+                bytes_max = OUTPUT_TAIL_BYTES;
+        description->n_reads++;
+        return sources->store_port->get(
+                        sources->store,
+                        description->task_id,
+                        &(StoreWanted) {
+                                        .attempts = true,
+                                        .output_bytes_max = description->mode == OUTPUT_NONE ? 0 : bytes_max,
+                                        .tail = description->mode == OUTPUT_TAIL,
+                        },
+                        on_got,
+                        description);
 }
 
 int describe_task(
@@ -117,19 +150,8 @@ int describe_task(
         if (!description)
                 return -ENOMEM;
         *description = (Description) { .sources = sources, .mode = mode, .done = done, .userdata = userdata };
-        uint64_t bytes_max = sources->config->inline_output_bytes;
-        if (mode == OUTPUT_TAIL && bytes_max > OUTPUT_TAIL_BYTES)
-                bytes_max = OUTPUT_TAIL_BYTES;
-        int r = sources->store_port->get(
-                        sources->store,
-                        task_id,
-                        &(StoreWanted) {
-                                        .attempts = true,
-                                        .output_bytes_max = mode == OUTPUT_NONE ? 0 : bytes_max,
-                                        .tail = mode == OUTPUT_TAIL,
-                        },
-                        on_got,
-                        description);
+        (void) strncpy(description->task_id, task_id, TASK_ID_MAX);
+        int r = description_read(description);
         if (r < 0)
                 free(description);
         return r;

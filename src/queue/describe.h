@@ -26,7 +26,8 @@ int describe_task(
                 DescribeDone done,
                 void *userdata);
 
-/* What the store has. -ENOENT: it is gone meanwhile. The caller puts *ret. */
+/* What the store has. -EAGAIN: that was read while the task was live, which it is not any more, so that the
+ * store has something else by now. The caller puts *ret. */
 int describe_entry(const TaskSources *sources, const StoreEntry *entry, OutputMode mode, json_object **ret);
 
 /* Answers REQUEST, which nobody else holds, with STATUS and the task, or why it cannot be told. */

@@ -12,6 +12,9 @@
 /* Of stored text that are read in one step: a millisecond's work, unless a single task is larger. */
 #define PIECE_BYTES ((size_t) 64 * 1024)
 
+/* Each is behind what was told before; so many, at most, are read for one page. */
+#define OUTDATED_MAX (2 * TASK_LIST_MAX)
+
 static_assert(TASK_LIST_MAX <= STORE_LIST_LIMIT_MAX, "the store can read a page");
 
 typedef struct ListJob ListJob;
@@ -21,6 +24,7 @@ struct ListJob {
         HttpRequest *request; /* NULL: the client is gone, while the store was asked */
         TaskListRequest wanted;
         TaskPage page;
+        unsigned n_outdated; /* pieces that ended before a task that had ended meanwhile */
 };
 
 struct TaskLists {
@@ -72,8 +76,6 @@ static int add_entry(ListJob *job, const StoreEntry *entry) {
                 return task_page_add_text(&job->page, entry->task.result, strlen(entry->task.result));
         json_object *attempt;
         int r = describe_entry(job->lists->sources, entry, OUTPUT_NONE, &attempt);
-        if (r == -ENOENT) /* forgotten since the piece was read */
-                return 0;
         return r < 0 ? r : task_page_add(&job->page, attempt);
 }
 
@@ -92,10 +94,19 @@ static void on_piece(
         for (size_t i = 0; job->request && r >= 0 && i < n; i++) {
                 r = add_entry(job, &entries[i]);
                 bytes += stored_task_listed_bytes(&entries[i].task);
+                if (r >= 0)
+                        job->wanted.after = entries[i].task.seq;
         }
-        job->wanted.after = next;
+        /* One that has ended since the piece was read begins the next one. */
+        bool is_outdated = r == -EAGAIN && job->n_outdated++ < OUTDATED_MAX;
+        if (is_outdated)
+                r = 0;
+        else
+                job->wanted.after = next;
         /* A piece that is neither large nor the last ended because many tasks were looked at for few. */
-        bool goes_on = next > 0 && bytes >= PIECE_BYTES && !task_page_is_full(&job->page, job->wanted.limit);
+        bool goes_on = is_outdated ||
+                        (next > 0 && bytes >= PIECE_BYTES &&
+                         !task_page_is_full(&job->page, job->wanted.limit));
         if (!job->request)
                 job_free(job);
         else if (r < 0 || !goes_on)

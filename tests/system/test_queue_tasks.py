@@ -11,17 +11,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, free_cores, open_folder, task_id
+from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, free_cores, load, open_folder, task_id
 
 Starter = Callable[..., Any]
 
 MIB = 1024 * 1024
+NOBODY = {"workers": [{"id": "w", "url": "http://127.0.0.1:9"}]}
 ONE = {"capacity_overrides": {"cores": 1, "memory_mb": 4096}}
 
 
@@ -422,3 +424,49 @@ def test_a_stop_that_comes_too_late_keeps_the_result(start_runner: Starter, star
     assert (stopped.status_code, stopped.json()["result"]) == (200, "success")
     assert queue.attempt(id)["result"] == "success"
     assert queue.delete(f"/api/v1/task/{id}").status_code == 204
+
+
+def test_a_task_that_ends_is_known_all_the_while(start_queue: Starter) -> None:
+    """Lost: a task that was accepted, to a client that asks for it at the moment when its end is stored."""
+    queue = start_queue({}, NOBODY)
+    long = "x" * 100_000  # too long to be kept in memory
+    stop = threading.Event()
+    ids = [queue.submit(["true", long]) for _ in range(load(100))]
+    known = set(ids)
+
+    def watch(ids: list[str]) -> set[tuple[str, int]]:
+        """Asks for them, one after the other, until all have ended: the answers that no task should get."""
+        wrong = set()
+        with requests.Session() as http:
+            for id in ids:
+                while (answer := http.get(f"{queue.url}/api/v1/task/{id}?output=none", timeout=60)).ok:
+                    if answer.json()["state"] == "killed":
+                        break
+                else:
+                    wrong.add((id, answer.status_code))
+        return wrong
+
+    def list_all() -> set[str]:
+        """Lists all of them until they have ended: those that were left out."""
+        left_out: set[str] = set()
+        with requests.Session() as http:
+            while not stop.is_set():
+                seen: set[str] = set()
+                after: dict[str, int] = {}
+                while after or not seen:
+                    page = http.get(f"{queue.url}/api/v1/tasks", params=after, timeout=60).json()
+                    seen |= {task["task_id"] for task in page["tasks"]}
+                    after = {"after": page["next"]} if page["next"] is not None else {}
+                left_out |= known - seen
+        return left_out
+
+    with ThreadPoolExecutor(3) as pool:
+        watching = [pool.submit(watch, ids[i::2]) for i in range(2)]
+        listing = pool.submit(list_all)
+        try:
+            for id in ids:
+                assert queue.delete(f"/api/v1/task/{id}", params={"keep": "true"}).status_code == 202
+            assert [watched.result() for watched in watching] == [set(), set()]
+        finally:
+            stop.set()
+        assert listing.result() == set()
