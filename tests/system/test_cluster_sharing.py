@@ -112,12 +112,12 @@ def start_neighbours(
 ) -> Starter:
     """Starts them, with four runners; the one named is the master. Returns when each has its half."""
 
-    def start(master: str, lease_ttl: float = LEASE_TTL) -> Neighbours:
+    def start(master: str, lease_ttl: float = LEASE_TTL, member_ttl: int = SILENCE) -> Neighbours:
         runners = some_runners(start_runner, 4)
         config = sharing_config(lease_ttl=lease_ttl)
         port = config.pop("port_range")["from"]
         versions = {whose: "2" if whose == master else "1" for whose in ("members", "alone")}
-        ours = config | {"version": versions["members"], "member_ttl": SILENCE}
+        ours = config | {"version": versions["members"], "member_ttl": member_ttl}
         first = start_member(runners, postgres.conninfo(), ours | {"port": port})
         first.await_leases(*runners)
         second = start_member(runners, postgres.conninfo(), ours | {"port": port + 1})
@@ -181,7 +181,8 @@ def test_a_killed_leader_leaves_its_share_to_the_next(start_neighbours: Starter,
 
 def test_a_leader_that_wakes_up_is_no_other_queue(start_neighbours: Starter) -> None:
     """Lost: runners, to a queue that is there twice: led by one member, and by what another one remembers."""
-    both: Neighbours = start_neighbours("members")
+    # So short that systemd's watchdog does not end it meanwhile.
+    both: Neighbours = start_neighbours("members", member_ttl=MEMBER_TTL)
     shares = {whose: both.share(whose) for whose in both.names}
     with both.loaded() as loads:
         go_on(loads)
