@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import signal
 import socket
