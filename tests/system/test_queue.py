@@ -52,7 +52,7 @@ def test_the_seeds_example_lands_on_the_third(start_runner: Starter, start_queue
         "second": worker(start_runner, 4, 20480),
         "third": worker(start_runner, 10, 25600),
     }
-    queue = start_queue(runners)
+    queue = start_queue(runners, {"lease_ttl": 60, "lost_after": 60})  # none of them goes meanwhile
     queue.await_leases(*runners)
     attempt = queue.run(["true"], resources={"cores": 2, "memory_mb": 5120})
     assert attempt["worker"] == "third"
