@@ -484,6 +484,23 @@ static void what_was_never_answered_and_not_taken_by_a_dead_instance_was_not_run
         bed_done(&bed);
 }
 
+/* Lost: a task, once more for nothing, where the port of a runner is closed before it says that it drains. */
+static void a_worker_that_is_shut_down_gets_nothing_before_it_was_asked(void **state) {
+        Bed bed;
+        one_ready(&bed);
+        ScheduledTask *task = bed_task(&bed, 2, 100);
+        bed_expect(&bed, ACTION_PLACE, task);
+        bed_submit_done(&bed, task, SUBMIT_ACCEPTED);
+        scheduler_attempt_ended(bed.scheduler, task, ATTEMPT_SHUTDOWN, bed.now_usec);
+        bed_expect(&bed, ACTION_REQUEUE, task);
+        bed_expect_none(&bed);
+        assert_int_equal(bed.calls[0], WORKER_CALL_PROBE);
+        bed_restart(&bed, 0);
+        bed_settle(&bed);
+        bed_expect(&bed, ACTION_PLACE, task);
+        bed_done(&bed);
+}
+
 static void losses_are_bounded(void **state) {
         Bed bed;
         one_ready(&bed);
@@ -808,6 +825,7 @@ int main(void) {
                 cmocka_unit_test(each_end_leads_where_it_should),
                 cmocka_unit_test(a_restart_of_the_worker_ends_its_attempts),
                 cmocka_unit_test(what_was_never_answered_and_not_taken_by_a_dead_instance_was_not_run),
+                cmocka_unit_test(a_worker_that_is_shut_down_gets_nothing_before_it_was_asked),
                 cmocka_unit_test(losses_are_bounded),
                 cmocka_unit_test(a_listing_tells_what_is_there_and_what_is_not),
                 cmocka_unit_test(an_attempt_is_found_again_after_a_restart_of_the_queue),

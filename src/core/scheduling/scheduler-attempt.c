@@ -382,6 +382,9 @@ void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptE
 
         if (!task->is_deducted)
                 worker_give_back(&task->worker->worker, task->want);
+        /* Its runner stops: what is sent there before it has told so itself would be lost once more. */
+        if (end == ATTEMPT_SHUTDOWN)
+                worker_doubt(&task->worker->worker, now_usec);
         if (end == ATTEMPT_SHUTDOWN && !task->stop_requested)
                 attempt_lost(scheduler, task, now_usec);
         else if (end == ATTEMPT_ERRORED && task->n_retries < task->retries_max && !task->stop_requested)
