@@ -272,7 +272,7 @@ typedef enum AttemptEnd {
 } AttemptEnd;
 
 /* The attempt's result is here, and no submission of it is under way. Leads to ACTION_FINISH or
- * ACTION_REQUEUE. */
+ * ACTION_REQUEUE. After a shutdown nothing is placed at that worker before a new call has told how it is. */
 void scheduler_attempt_ended(Scheduler *scheduler, ScheduledTask *task, AttemptEnd end, usec_t now_usec);
 
 /* The end of the attempt of TASK that was over last, at WORKER under ATTEMPT_ID, is on disk: WORKER forgets
