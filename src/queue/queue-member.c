@@ -150,6 +150,10 @@ bool queue_divert(void *userdata, HttpRequest *request, const RequestContext *co
         return forwarder_take(queue->forwarder, request, context);
 }
 
+bool queue_leave_to_next(Queue *queue, HttpRequest *request, const Problem *problem) {
+        return problem->status == 503 && queue_divert(queue, request, http_request_context(request));
+}
+
 bool queue_vouched(const char *secret, void *userdata) {
         const Queue *queue = userdata;
         return queue->members && members_know_secret(queue->members, secret);

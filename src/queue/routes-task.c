@@ -67,6 +67,18 @@ static void deleted(PendingDelete *pending, int r) {
                 http_request_answer(request, 204, NULL, NULL, 0);
 }
 
+/* Nothing was done. */
+static void delete_refuse(PendingDelete *pending, int r) {
+        Problem problem = {};
+        (void) problem_from_errno(&problem, r);
+        if (pending->request)
+                http_request_on_hangup(pending->request, NULL, NULL);
+        if (r != -ENOENT && pending->request &&
+            queue_leave_to_next(pending->queue, pending->request, &problem))
+                pending->request = NULL;
+        deleted(pending, r);
+}
+
 static void on_deleted(int r, const Moment *now, void *userdata) {
         deleted(userdata, r == -ENOENT ? 0 : r);
 }
@@ -85,7 +97,7 @@ static void on_found(int r, const StoreEntry *entry, const Moment *now, void *us
                 r = queue->store_port->commit(queue->store, batch, on_deleted, pending);
         }
         if (r < 0)
-                deleted(pending, r);
+                delete_refuse(pending, r);
 }
 
 static void delete_finished(Queue *queue, HttpRequest *request, const char *task_id) {
@@ -156,8 +168,14 @@ static void retry_end(PendingRetry *pending, const Problem *problem) {
 }
 
 static void on_retry_decided(const Problem *problem, void *userdata) {
-        if (problem)
-                retry_end(userdata, problem);
+        PendingRetry *pending = userdata;
+        if (!problem)
+                return;
+        if (pending->request)
+                http_request_on_hangup(pending->request, NULL, NULL);
+        if (pending->request && queue_leave_to_next(pending->queue, pending->request, problem))
+                pending->request = NULL;
+        retry_end(pending, problem);
 }
 
 static void on_retry_stored(int r, void *userdata) {

@@ -92,6 +92,8 @@ static void answer_change(PendingChange *pending, const Problem *problem, const 
                 (void) problem_set(&gone, 404, NULL, "there is no worker of this id any more");
                 problem = &gone;
         }
+        if (request && problem && queue_leave_to_next(pending->queue, request, problem))
+                request = NULL;
         if (request && problem)
                 http_request_answer_problem(request, problem, NULL);
         else if (request)

@@ -8,7 +8,8 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -178,15 +179,34 @@ class Postgres:
     def sql(self, text: str, database: str = "daggyr", user: str = ACCOUNT) -> str:
         """What psql prints: a line for each row, columns separated by "|"."""
         done = subprocess.run(
-            [programs() / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-p", str(self.port)]
-            + ["-U", user, database],
-            input=text,
-            text=True,
-            capture_output=True,
-            timeout=60 * SLOWNESS,
+            self._psql(user, database), input=text, text=True, capture_output=True, timeout=60 * SLOWNESS
         )
         assert done.returncode == 0, f"{text}: {done.stderr}"
         return done.stdout.rstrip("\n")
+
+    def _psql(self, user: str, database: str) -> list[str | Path]:
+        command = [programs() / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-p", str(self.port)]
+        return command + ["-U", user, database]
+
+    @contextmanager
+    def locked(self, table: str, database: str = "daggyr") -> Iterator[None]:
+        """Meanwhile nobody else reads or writes the table: who wants to waits."""
+        session = subprocess.Popen(
+            self._psql(ACCOUNT, database), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert session.stdin and session.stdout
+        try:
+            session.stdin.write(f"BEGIN; LOCK TABLE {table}; SELECT 'locked';\n")
+            session.stdin.flush()
+            assert session.stdout.readline() == "locked\n"
+            yield
+        finally:
+            session.communicate(timeout=60 * SLOWNESS)
+
+    def has_waiting(self) -> bool:
+        """Whether any session waits for another's lock."""
+        waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock')"
+        return self.sql(waiting, database="postgres") == "t"
 
     def rows(self, query: str, database: str = "daggyr") -> list[dict[str, Any]]:
         """What a SELECT yields."""

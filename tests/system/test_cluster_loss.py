@@ -4,8 +4,10 @@ between them."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -163,6 +165,42 @@ def test_a_stopped_leader_hands_over_at_once(pair: Cluster) -> None:
     attempts = load.check()
     print("hand-overs with the stop itself:", *(f"{seconds:.2f} s" for seconds in times))
     assert longest_pause(attempts) < HAND_OVER_MAX + 0.5 * SLOWNESS
+
+
+UNDER_WAY: dict[str, tuple[bool, str, str, Any, int]] = {
+    "submit": (False, "POST", "/api/v1/task/{id}", {"command": ["true"]}, 202),
+    "batch": (False, "POST", "/api/v1/tasks", [{"task_id": "{id}", "command": ["true"]}], 200),
+    "retry": (True, "POST", "/api/v1/task/{id}/retry", None, 202),
+    "forget": (True, "DELETE", "/api/v1/task/{id}", None, 204),
+}
+"""Whether the task is there before, and finished; method, path, body and the status of the answer."""
+
+
+@pytest.mark.parametrize("what", UNDER_WAY)
+def test_what_a_stopped_leader_has_not_decided_on_is_left_to_the_next(
+    pair: Cluster, postgres: Postgres, what: str
+) -> None:
+    """Lost: requests through members that are well, refused by the one that is being updated."""
+    is_there, method, path, body, status = UNDER_WAY[what]
+    leader, follower = pair.await_leader(), pair.follower()
+    id = follower.run(["true"])["task_id"] if is_there else task_id()
+    path, body = path.format(id=id), json.loads(json.dumps(body).replace("{id}", id))
+    with ThreadPoolExecutor(2) as background:
+        with postgres.locked("specs"):
+            request = background.submit(follower.request, method, path, json=body)
+            await_that(postgres.has_waiting, what="the leader to look the task up")
+            stop = background.submit(leader.stop)
+            await_that(lambda: leader.status(path="/ready") != 200, what="the leader to be told to stop")
+        stop.result()
+        answer = request.result()
+    assert answer.status_code == status, answer.text
+    if what == "batch":
+        assert answer.json()[0]["status"] == 202, answer.text
+    if what == "forget":
+        assert follower.status(path=path) == 404
+    else:
+        attempt = follower.wait(id)
+        assert (attempt["state"], len(attempt["attempts"])) == ("completed", int(is_there)), attempt
 
 
 def longest_pause(attempts: list[dict[str, Any]]) -> float:
