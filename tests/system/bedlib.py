@@ -187,6 +187,17 @@ def open_folder(parent: str = "/tmp") -> Path:
     return folder
 
 
+class Gate:
+    """What tasks wait for, in the shell command `awaited`, until it is opened."""
+
+    def __init__(self) -> None:
+        self._file = open_folder() / "open"
+        self.awaited = f"until [ -e {self._file} ]; do sleep 0.02; done"
+
+    def open(self) -> None:
+        self._file.touch()
+
+
 def cpu_seconds(pid: int) -> float:
     """The CPU time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -395,8 +406,9 @@ class Runner:
     def spawner_unit(self) -> str:
         """The service from whose process its leaders are forked; systemd names it after the one it was started for."""
         pattern = f"daggyr-spawner@*-{self.main_pid}-*.service"
-        listed = run("systemctl", "list-units", "--plain", "--no-legend", "--", pattern).split()
-        return listed[0]
+        # Nobody waits for systemd to have accepted the daemon's connection, which makes that unit.
+        listed = lambda: run("systemctl", "list-units", "--plain", "--no-legend", "--", pattern).split()
+        return await_that(listed, what=f"the spawner of {self.name}")[0]
 
     def journal(self) -> str:
         return journal_of(self.unit)
@@ -522,6 +534,13 @@ class Queue(Runner):
             lambda: {id for id, worker in self.workers().items() if (worker["lease"] or {}).get("own")}
             == set(ids),
             what=f"{self.name} to hold the leases of {ids}: {self.workers()}",
+        )
+
+    def await_usable(self, *ids: str) -> None:
+        """Returns when a task would be sent to any of these workers: each has been asked who it is since its lease."""
+        self.await_leases(*ids)
+        await_that(
+            lambda: self.get("/api/v1/capacity").json()["workers"] == len(ids), what=f"{self.name} to know {ids}"
         )
 
     def _needed_units(self) -> list[str]:

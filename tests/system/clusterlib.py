@@ -63,6 +63,7 @@ class Member(Queue):
             self.http.headers["Authorization"] = f"Bearer {token}"
         self.address = f"127.0.0.1:{self.config['port']}"
         self.hangs = False
+        self._hung_pid = 0
 
     def start(self) -> Member:
         """Without waiting until anybody leads, for which there may be no database."""
@@ -76,10 +77,11 @@ class Member(Queue):
     def hang(self) -> None:
         """It does nothing until go_on()."""
         self.hangs = True
-        os.kill(self.main_pid, signal.SIGSTOP)
+        self._hung_pid = self.main_pid
+        os.kill(self._hung_pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        os.kill(self.main_pid, signal.SIGCONT)
+        os.kill(self._hung_pid, signal.SIGCONT)  # without asking systemd, which would make a short hang longer
         self.hangs = False
 
     @contextmanager
@@ -94,7 +96,7 @@ class Member(Queue):
         """As this one sees them; none, if it says nothing, as while it begins anew."""
         try:
             found: list[dict[str, Any]] = self.get("/api/v1/members", timeout=5 * SLOWNESS).json()
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             return []
         return found
 
@@ -119,7 +121,7 @@ class Member(Queue):
         def is_there() -> bool:
             try:
                 found.append(self.get(path))
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
                 return False
             return True
 

@@ -52,6 +52,7 @@ class Screen:
 
     def __init__(self, lines: int, columns: int) -> None:
         self.resize(lines, columns)
+        self.is_stale = False
         self.begun = ""
         self.alternate = False
         self.has_cursor = True
@@ -60,6 +61,12 @@ class Screen:
         self.lines, self.columns = lines, columns
         self.rows = [""] * lines
         self.line = self.column = 0
+        self.is_stale = True  # until a whole picture has fitted: one may be under way for the size before
+        self.fits = False
+
+    def _misfit(self, what: str) -> None:
+        assert self.is_stale, what
+        self.fits = False
 
     def feed(self, text: str) -> None:
         """What is read may end within a sequence, which goes on with the next."""
@@ -77,13 +84,17 @@ class Screen:
         elif piece == "\r":
             self.column = 0
         elif piece == "\n":
-            assert self.line < self.lines - 1, "it scrolls"
-            self.line += 1
+            if self.line == self.lines - 1:
+                self._misfit("it scrolls")
+            else:
+                self.line += 1
         elif piece == "\033[H":
             self.line = self.column = 0
+            self.fits = True
         elif piece in ("\033[2J", "\033[J"):
             first = 0 if piece == "\033[2J" else self.line + 1
             self.rows[first:] = [""] * len(self.rows[first:])
+            self.is_stale &= not self.fits  # so ends each picture
         elif piece == "\033[K":
             self.rows[self.line] = self.rows[self.line][: self.column]
         elif not re.fullmatch(r"\033\[[0-9;]*m", piece):
@@ -91,7 +102,8 @@ class Screen:
             row = self.rows[self.line].ljust(self.column)
             self.rows[self.line] = row[: self.column] + piece + row[self.column + len(piece) :]
             self.column += len(piece)
-            assert self.column <= self.columns, f"a line is too long: {piece!r}"
+            if self.column > self.columns:
+                self._misfit(f"a line is too long: {piece!r}")
 
     def __str__(self) -> str:
         return "\n".join(self.rows)

@@ -97,9 +97,10 @@ def test_a_task_of_5_ms_has_figures(runner: Runner) -> None:
         assert 100_000 <= usage["memory_peak"] < 64 * MB, attempt
         assert attempt["max_rss"] == usage["memory_peak"], attempt
         assert 1 <= usage["tasks_peak"] <= 2, attempt
-        assert 1 <= attempt["max_cpu"] <= 1000, attempt
-    # What a virtual machine's host takes away from a task in the middle looks like the task's own time.
+    # What a virtual machine's host takes away from a task in the middle looks like the task's own time; and what it
+    # takes away from daggyr, like a longer or a shorter run.
     assert median(attempt["usage"]["cpu_time"] for attempt in attempts) < 0.1 * SLOWNESS, attempts
+    assert 1 <= median(attempt["max_cpu"] for attempt in attempts) <= 1000, attempts
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0])
@@ -152,14 +153,19 @@ def test_the_peak_of_memory_is_what_the_task_had_at_most(runner: Runner, megabyt
 
 def test_the_peak_of_memory_is_of_all_processes_together(runner: Runner) -> None:
     """Lost: the same for tasks of many processes, each of them small."""
-    one = f"{PYTHON} -c 'x = bytearray({30 * MB}); import time; time.sleep({SLOWNESS})'"
+    folder = open_folder()
+    one = (
+        f"{PYTHON} -c 'import os, time; x = bytearray({30 * MB}); open(f\"{folder}/{{os.getpid()}}\", \"w\")\n"
+        f"while len(os.listdir(\"{folder}\")) < 3: time.sleep(0.02)'"
+    )
     usage = runner.run(["sh", "-c", f"{one} & {one} & {one} & wait"])["usage"]
     assert 90 * MB <= usage["memory_peak"] < (90 + 60 * SLOWNESS) * MB
 
 
 def test_the_peak_of_tasks_counts_processes_and_threads(runner: Runner) -> None:
     """Lost: knowing how many a task needs, before tasks_max stops it."""
-    attempt = runner.run(["sh", "-c", "sleep 0.5 & sleep 0.5 & sleep 0.5 & wait"])
+    all_at_once = "sleep 60 & a=$!; sleep 60 & b=$!; sleep 60 & kill $a $b $!; wait"
+    attempt = runner.run(["sh", "-c", all_at_once])
     peak = attempt["usage"]["tasks_peak"]
     folder = cgroup_folder(SLICE, "pids")
     if folder and not (folder / "pids.peak").exists():

@@ -177,7 +177,8 @@ def acts_on(runner: Runner, pid: str, only: Iterable[str] = tuple(ACTS), **field
 @pytest.mark.parametrize("target", TARGETS)
 def test_it_does_not_touch_processes_above_it(runner: Runner, target: str) -> None:
     """Lost: a task could take over the processes that guard it, or end them."""
-    pid = TARGETS[target].format(runner=runner, spawner=unit_property(runner.spawner_unit, "MainPID"))
+    spawner = await_that(lambda: int(unit_property(runner.spawner_unit, "MainPID")), what="the spawner's process")
+    pid = TARGETS[target].format(runner=runner, spawner=spawner)
     assert acts_on(runner, pid) == dict.fromkeys(ACTS, "PermissionError")
     assert runner.run(["true"])["succeeded"]
 

@@ -49,7 +49,7 @@ def test_the_system_is_up_and_we_are_inside_it() -> None:
     state = run("systemctl", "is-system-running", check=False).strip()
     failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines()
     assert state in ("running", "degraded")
-    assert not [line for line in failed if not line.startswith("daggyr-") and line.split()[0] not in known]
+    assert not [line for line in failed if not line.startswith(("daggyr-", "daggyd-")) and line.split()[0] not in known]
     assert Path("/proc/1/comm").read_text().strip() == "systemd"
     assert os.getpid() in cgroup_procs("bed-command.scope")
 

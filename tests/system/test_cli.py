@@ -194,7 +194,7 @@ def test_port_0_is_any_free_port_and_it_says_which() -> None:
             found = re.search(r"127\.0\.0\.1 port (\d+)", line)
             assert found, line
             url = f"http://127.0.0.1:{found[1]}/ready"
-            assert requests.get(url, timeout=20 * SLOWNESS).status_code == 200
+            await_that(lambda: requests.get(url, timeout=20 * SLOWNESS).status_code == 200, what="it to be ready")
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(20 * SLOWNESS) == 0

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, next_port, open_folder, task_id
+from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, next_port, open_folder, task_id, timestamp
 from clusterlib import MEMBER_TTL, SMALL, Cluster, Member, token_file
 from ctllib import good
 from postgreslib import PASSWORD, Postgres
@@ -36,10 +36,11 @@ def runner(start_runner: Starter) -> Runner:
 @pytest.fixture
 def pair(start_cluster: Starter, postgres: Postgres, runner: Runner) -> Cluster:
     """Two members with one worker, the leader first."""
-    cluster = start_cluster({"w": runner}, [postgres.conninfo()] * 2)
+    outlives_a_take_over = {"lease_ttl": 2 * MEMBER_TTL + 10}
+    cluster = start_cluster({"w": runner}, [postgres.conninfo()] * 2, outlives_a_take_over)
     leader = cluster.await_leader()
     cluster.members.sort(key=lambda member: member is not leader)
-    leader.await_leases("w")
+    leader.await_usable("w")
     return cluster
 
 
@@ -193,10 +194,9 @@ def test_a_task_is_stopped_through_any_member(pair: Cluster) -> None:
 def test_a_waiter_is_woken_at_once_at_any_member(pair: Cluster) -> None:
     """Lost: seconds for each task, to members that only ask now and then."""
     for member in pair.members:
-        id = member.submit(["sleep", "1"])
-        begin = time.monotonic()
-        assert member.wait(id)["state"] == "completed"
-        assert time.monotonic() - begin < 1 + 1.5 * SLOWNESS
+        attempt = member.wait(member.submit(["sleep", "1"]))
+        assert attempt["state"] == "completed"
+        assert time.time() - timestamp(attempt["stop_time"]) < 1.5 * SLOWNESS
 
 
 REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
@@ -384,7 +384,7 @@ def refuses_in_words(member: Member, word: str) -> None:
     answer = member.answer()
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1
     assert "application/problem+json" in answer.headers["Content-Type"]
-    assert member.get("/api/v1/members").status_code in (200, 503)
+    assert member.answer("/api/v1/members").status_code in (200, 503)
     assert member.state == "active"
 
 
@@ -528,7 +528,9 @@ def test_a_full_database_refuses_and_recovers(pair: Cluster, postgres: Postgres)
     go.touch()
     await_that(lambda: "Cannot store" in pair[0].journal(), 20, "daggyd to say that it cannot store")
     assert pair[0].attempt(id)["state"] == "running"
-    postgres.sql("DROP FUNCTION full_disk CASCADE")
+    # To drop the triggers takes all the tables' locks, one after the other, beside transactions that want them, too.
+    function = "CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+    postgres.sql(f"{function} $$ BEGIN RETURN NEW; END $$")
     assert pair[1].wait(id, 60)["state"] == "completed"
     assert len(pair[1].get(f"/api/v1/task/{id}/output").content) == 300_000
     assert pair[1].run(["echo", "room"])["output"] == "room\n"

@@ -164,7 +164,8 @@ def test_a_stopped_leader_hands_over_at_once(pair: Cluster) -> None:
             pair.await_all()
     attempts = load.check()
     print("hand-overs with the stop itself:", *(f"{seconds:.2f} s" for seconds in times))
-    assert longest_pause(attempts) < HAND_OVER_MAX + 0.5 * SLOWNESS
+    # A hand-over that is slow is so each time; one hiccup may be the machine's.
+    assert longest_pause(attempts, n_hiccups=1) < HAND_OVER_MAX + 0.5 * SLOWNESS
 
 
 UNDER_WAY: dict[str, tuple[bool, str, str, Any, int]] = {
@@ -203,12 +204,12 @@ def test_what_a_stopped_leader_has_not_decided_on_is_left_to_the_next(
         assert (attempt["state"], len(attempt["attempts"])) == ("completed", int(is_there)), attempt
 
 
-def longest_pause(attempts: list[dict[str, Any]]) -> float:
-    """The longest time in which no task was started; a load that never pauses itself is supposed."""
+def longest_pause(attempts: list[dict[str, Any]], n_hiccups: int = 0) -> float:
+    """The longest time in which no task was started, but for so many; a load that never pauses itself is supposed."""
     starts = sorted(timestamp(attempt["start_time"]) for attempt in attempts)
-    pauses = [after - before for before, after in zip(starts, starts[1:])]
-    print(f"the longest pause between two starts: {max(pauses):.2f} s")
-    return max(pauses)
+    pauses = sorted(after - before for before, after in zip(starts, starts[1:]))
+    print("the longest pauses between two starts:", *(f"{seconds:.2f} s" for seconds in pauses[-3:]))
+    return pauses[-1 - n_hiccups]
 
 
 def test_all_members_are_restarted_one_by_one_under_load(
@@ -255,7 +256,7 @@ def test_a_leader_that_wakes_up_writes_nothing(pair: Cluster, postgres: Postgres
     leader = pair.await_leader()
     before = epoch(postgres)
     ids, folder = start_gated(leader, 5)
-    waiting = [leader.submit(["sleep", "1"], resources={"cores": 30}) for _ in range(4)]
+    waiting = [leader.submit(["sleep", s], resources={"cores": 30}) for s in ("1", "1", "1", "60")]
     with leader.hung():
         other = pair.await_leader(TAKE_OVER_MAX, other_than=leader)
         assert epoch(postgres) == before + 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bedlib import SLOWNESS, Queue, Runner, await_that, open_folder, task_id, timestamp
-from clusterlib import HAND_OVER_MAX, MEMBER_TTL, Client, Cluster
+from clusterlib import MEMBER_TTL, Client, Cluster
 from lease_history import check_leases, leases_of, starts_of
 from postgreslib import Postgres
 from sharinglib import Load, address, ask, await_sizes, leased, permitted, post_to, sharing_config, some_runners
@@ -27,7 +27,7 @@ TAKE_OVER = SILENCE + 2 * SLOWNESS
 LEASE_TTL = 3 * (TAKE_OVER + 6)
 """Leases outlive that, as they do with the defaults."""
 
-HAND_OVER_LEASE_TTL = 6 * SLOWNESS
+HAND_OVER_LEASE_TTL = 10 * SLOWNESS
 """Leases outlive a member that is stopped, and an unrenewed one can be waited for."""
 
 
@@ -208,7 +208,7 @@ def test_shares_go_on_when_the_master_is_handed_over(start_neighbours: Starter) 
             go_on(loads, 3)
             stopped = both.cluster.await_leader()
             stopped.stop()
-            leader = both.cluster.await_leader(HAND_OVER_MAX, other_than=stopped)
+            leader = both.cluster.await_leader(TAKE_OVER, other_than=stopped)
             both.await_split()
             assert both.alone.get("/api/v1/queues").json()["master"] == both.names["members"]
             go_on(loads, 3)
@@ -239,7 +239,7 @@ def test_a_runner_that_is_to_move_stays_until_its_task_has_ended(start_neighbour
     before = both.holders()
     assert both.share("members") == set(both.runners)
     leader.stop()
-    other = both.cluster.await_leader(HAND_OVER_MAX, other_than=leader)
+    other = both.cluster.await_leader(TAKE_OVER, other_than=leader)
     held_until = time.monotonic() + HAND_OVER_LEASE_TTL + 2  # longer than an unrenewed lease lives
     while time.monotonic() < held_until:
         assert both.holders() == before

@@ -198,6 +198,7 @@ class Breaker:
         """So many requests of swallow_method reach the daemon, and are closed instead of answered."""
         self.swallow_method = b"POST"
         self.requests: list[bytes] = []
+        self.answers: list[bytes] = []
         self._live: list[socket.socket] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -225,6 +226,8 @@ class Breaker:
                 elif self.swallow_answers > 0 and self.requests[-1].startswith(self.swallow_method):
                     self.swallow_answers -= 1
                     break
+                else:
+                    self.answers.append(piece)
                 sink.sendall(piece)
         except OSError:
             pass
@@ -520,6 +523,7 @@ def test_wait_gives_up_in_time(daemon: Runner) -> None:
     """Lost: a script that waits for ever."""
     id = task_id()
     good(daemon, "submit", "--id", id, "sleep", "infinity")
+    await_that(lambda: daemon.attempt(id)["state"] == "running", what="it to run")
     done = ctl(daemon, "wait", "-t", "300ms", id)
     assert done.returncode == 124 and b"is still running" in done.stderr, done
 
@@ -555,7 +559,7 @@ def test_events_are_watched(daemon: Runner) -> None:
     breaker = Breaker(daemon.url)
     process = start(breaker.url, "events")
     assert process.stdout
-    await_that(lambda: any(b"/events" in request for request in breaker.requests))
+    await_that(lambda: any(b"event-stream" in answer for answer in breaker.answers), what="the answer to begin")
     first, second = task_id(), task_id()
 
     def await_line(id: str) -> None:

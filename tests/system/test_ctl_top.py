@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_top_follows_the_terminals_size(runner: Runner) -> None:
     with Terminal(runner, "top", lines=24, columns=120) as terminal:
         terminal.await_text(ids[-1])
         terminal.resize(10, 50)
-        await_that(lambda: terminal.read() and terminal.screen.rows[0], what="a smaller picture")
+        await_that(lambda: terminal.read() and not terminal.screen.is_stale, what="a smaller picture")
         terminal.await_text(ids[0])
         assert all(len(row) <= 50 for row in terminal.screen.rows)
         assert ids[-1] not in str(terminal.screen)
@@ -73,12 +74,18 @@ def test_every_end_gives_the_terminal_back(runner: Runner, number: signal.Signal
         assert terminal.is_restored()
 
 
+def state_of(pid: int) -> str:
+    """A process' state, by its letter in /proc."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def test_top_can_be_suspended(runner: Runner) -> None:
     """Lost: the shell behind it, for a moment."""
     with Terminal(runner, "top") as terminal:
         terminal.await_text("0 running")
         terminal.send(signal.SIGTSTP)
         await_that(terminal.is_restored, what="the terminal as it was")
+        await_that(lambda: state_of(terminal.process.pid) == "T", what="it to be stopped")
         terminal.send(signal.SIGCONT)
         terminal.await_text("0 running")
         id = runner.submit(["sleep", "100"])

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,9 +159,9 @@ def test_sigterm_leaves_tasks_their_grace_and_waiting_clients_their_answer(
     script = "trap 'sleep 0.5; echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
     id = runner.submit(["sh", "-c", script])
     await_that(lambda: runner.attempt(id)["output"] == "ready\n")
-    waiting = in_background(lambda: runner.wait(id))
+    waiting = in_background(lambda: Runner.wait(_other_client(runner), id))
     deleting = in_background(lambda: Runner.attempt(_other_client(runner), id, wait=30))
-    await_that(lambda: _n_connections(runner) >= 2, what="both clients to wait")
+    await_that(lambda: _n_connections(runner) >= 3, what="both clients to wait")
     runner.stop()
     for attempt in (waiting(), deleting()):
         assert (attempt["state"], attempt["result"]) == ("killed", "shutdown")
@@ -183,7 +182,7 @@ def _n_connections(runner: Runner) -> int:
 
 def test_a_stopping_daemon_takes_no_tasks_but_still_answers(runner: Runner) -> None:
     """Lost: tasks accepted in the last second would vanish without a trace."""
-    id = submit_brood(runner, stubborn=True, grace=int(3 * SLOWNESS))
+    id = submit_brood(runner, stubborn=True, grace=int(6 * SLOWNESS))
     stopping = in_background(lambda: run("systemctl", "stop", runner.unit))
     await_that(lambda: runner.get("/ready").status_code == 503)
     refused = runner.post("/api/v1/task", json={"command": ["true"]})
@@ -199,8 +198,8 @@ def test_waiting_tasks_are_canceled_by_a_stop(start_runner: Callable[..., Runner
     runner = start_runner({"capacity_overrides": {"cores": 1}})
     submit_brood(runner)
     id = runner.submit(["true"])
-    waiting = in_background(lambda: runner.wait(id))
-    await_that(lambda: _n_connections(runner) >= 1)
+    waiting = in_background(lambda: Runner.wait(_other_client(runner), id))
+    await_that(lambda: _n_connections(runner) >= 2, what="the client to wait")
     time_before = time.monotonic()
     runner.stop()
     attempt = waiting()

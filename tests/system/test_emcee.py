@@ -18,7 +18,6 @@ from emcee_queue import EmceeQueue, Raw, emcee_error, emcee_json
 from sharinglib import (
     BOUND,
     LEASE,
-    POLL,
     SCAN,
     address,
     ask,
@@ -310,7 +309,7 @@ def test_an_answer_from_before_a_toggle_counts_for_nothing(start_runner: Starter
             return {"caseId": "workersToUtilize", "workerIds": ["w0"]}
 
         def slow_version(body: Any) -> Any:
-            time.sleep(2 if is_slow.is_set() else 0)
+            time.sleep(1 if is_slow.is_set() else 0)
             return version(body)
 
         master.answers |= {"/queueVersion": slow_version, "/workersToUtilize": late}
@@ -321,8 +320,8 @@ def test_an_answer_from_before_a_toggle_counts_for_nothing(start_runner: Starter
             assert ask(queue.url, "/toggleWorkersSharing", {"status": word}).ok
         n_versions = master.count("/queueVersion")
         await_that(lambda: master.count("/queueVersion") >= n_versions, what="the search to begin")
+        master.answers["/workersToUtilize"] = lambda _: None  # from the second question on
         released.set()
-        master.answers["/workersToUtilize"] = lambda _: None
         await_that(lambda: master.count("/workersToUtilize") == 2, what="the second question")
         assert permitted(queue) == {"w0", "w1"}
 

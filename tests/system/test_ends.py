@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import time
@@ -152,9 +151,9 @@ def test_a_file_that_is_no_program_is_not_given_to_a_shell(runner: Runner) -> No
 
 def test_a_task_is_stopped_at_its_timeout(runner: Runner) -> None:
     """Lost: a task that hangs would hold its capacity for ever."""
-    attempt = runner.run(["sleep", "infinity"], timeout=0.5)
+    attempt = runner.run(["sleep", "infinity"], timeout=2)
     assert end_of(attempt) == ("killed", "timeout", -1, "SIGTERM")
-    assert 0.5 <= duration(attempt, since="submit") and duration(attempt) < 0.5 + 2 * SLOWNESS
+    assert 2 <= duration(attempt, since="submit") and duration(attempt) < 2 + 2 * SLOWNESS
     await_nothing_left(attempt["task_id"])
 
 
@@ -181,12 +180,13 @@ def test_a_task_may_clean_up_within_its_grace(runner: Runner) -> None:
 
 def test_a_second_delete_changes_nothing(runner: Runner) -> None:
     """Lost: an impatient client would take a task's grace away, or its result."""
-    id = submit_brood(runner, stubborn=True, grace=SLOWNESS)
+    grace = 3 * SLOWNESS
+    id = submit_brood(runner, stubborn=True, grace=grace)
     start = time.monotonic()
     answers = [runner.delete(f"/api/v1/task/{id}").status_code for _ in range(3)]
     assert answers == [202] * 3
     assert runner.wait(id)["result"] == "stopped"
-    assert time.monotonic() - start >= SLOWNESS
+    assert time.monotonic() - start >= grace
 
 
 def test_a_task_deleted_while_it_waits_is_canceled(start_runner: Callable[..., Runner]) -> None:

@@ -396,6 +396,7 @@ def test_a_client_that_leaves_while_it_waits_is_forgotten(
     """Lost: each client that gives up would cost a descriptor until its task ends."""
     runner = start_runner(ROOMY)
     id = runner.submit(["sleep", "infinity"])
+    await_that(lambda: runner.attempt(id)["start_time"], what="the start")
     before = len(_sockets(settled_fds(runner.main_pid)))
     connections = []
     for _ in range(20):

@@ -469,6 +469,7 @@ def test_a_client_that_has_said_its_last_word_gets_its_answer_over_a_unix_socket
                 answer += piece
         assert answer.startswith(b"HTTP/1.1 200 ") and b'"completed"' in answer, answer
         id = runner.submit(["sleep", "infinity"])
+        await_that(lambda: runner.attempt(id)["start_time"], what="the start")
         before = len(settled_fds(runner.main_pid))
         connections = []
         for _ in range(5):

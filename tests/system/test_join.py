@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from bedlib import SLOWNESS, Queue, Runner, await_that, journal_of, open_folder, run, unit_property
+from bedlib import SLOWNESS, Gate, Queue, Runner, await_that, journal_of, open_folder, run, unit_property
 
 Starter = Callable[..., Any]
 
@@ -31,10 +31,13 @@ def leave(queue: Queue, id: str) -> Any:
     return queue.delete(f"/api/v1/workers/{id}")
 
 
-def reload(queue: Queue, workers: list[dict[str, str]]) -> None:
+def reload(queue: Queue, workers: list[dict[str, str]], outcome: str = "Configuration reloaded") -> None:
+    """Returns when the queue has said what came of it: by systemd 252 it has only been told."""
     queue.config["workers"] = workers
     queue._config_file.write_text(json.dumps(queue.config))
-    run("systemctl", "reload", queue.unit)
+    before = queue.journal().count(outcome)
+    run("systemctl", "reload", queue.unit, check=False)  # systemd 253 and later say when it failed
+    await_that(lambda: queue.journal().count(outcome) > before, what=outcome)
 
 
 def await_gone(queue: Queue, id: str) -> None:
@@ -71,12 +74,14 @@ def test_joining_again_changes_nothing(start_runner: Starter, start_queue: Start
     queue = start_queue({})
     assert join(queue, "new", runner.url).status_code == 201
     queue.await_leases("new")
-    id = queue.submit(["sleep", "3"])
+    gate = Gate()
+    id = queue.submit(["sh", "-c", gate.awaited])
     await_that(lambda: queue.attempt(id)["state"] == "running")
     lease = lease_of(runner)["epoch"]
     again = join(queue, "new", runner.url + "/")
     assert again.status_code == 200 and again.json()["running"] == 1
     assert list(queue.workers()) == ["new"]
+    gate.open()
     attempt = queue.wait(id)
     assert attempt["state"] == "completed" and not attempt["attempts"]
     assert lease_of(runner)["epoch"] == lease
@@ -118,12 +123,14 @@ def test_who_comes_back_while_it_leaves_stays(start_runner: Starter, start_queue
     queue = start_queue({})
     join(queue, "new", runner.url)
     queue.await_leases("new")
-    id = queue.submit(["sleep", "3"])
+    gate = Gate()
+    id = queue.submit(["sh", "-c", gate.awaited])
     await_that(lambda: queue.attempt(id)["state"] == "running")
     assert leave(queue, "new").status_code == 202
     waiting = queue.submit(["true"])
     assert queue.attempt(waiting)["state"] == "queued"
     assert join(queue, "new", runner.url).status_code == 200
+    gate.open()
     assert queue.wait(waiting)["worker"] == "new"
     assert queue.wait(id)["state"] == "completed"
     queue.stop()
@@ -181,11 +188,13 @@ def test_the_file_is_followed_when_it_is_read_anew(start_runner: Starter, start_
     stays, goes, comes = (start_runner(ONE) for _ in range(3))
     queue = start_queue({"stays": stays, "goes": goes})
     queue.await_leases("stays", "goes")
-    ids = [queue.submit(["sh", "-c", "sleep 4; echo end"]) for _ in range(2)]
+    gate = Gate()
+    ids = [queue.submit(["sh", "-c", f"{gate.awaited}; echo end"]) for _ in range(2)]
     await_that(lambda: all(queue.attempt(id)["state"] == "running" for id in ids))
     reload(queue, [{"id": "stays", "url": stays.url}, {"id": "comes", "url": comes.url}])
     assert queue.run(["true"])["worker"] == "comes"
     assert queue.workers()["goes"]["leaving"] is True
+    gate.open()
     attempts = [queue.wait(id) for id in ids]
     assert {attempt["worker"] for attempt in attempts} == {"stays", "goes"}
     assert all(attempt["output"] == "end\n" and not attempt["attempts"] for attempt in attempts)
@@ -203,10 +212,7 @@ def test_a_file_with_a_mistake_changes_no_worker(start_runner: Starter, start_qu
         [{"id": "other", "url": "http://127.0.0.1:1", "token_file": "/nowhere"}],
     ]
     for workers in wrong:
-        try:
-            reload(queue, workers)
-        except Exception:  # systemd 253 and later say so
-            pass
+        reload(queue, workers, "Keeping the configuration as it was")
         assert queue.run(["true"])["worker"] == "mine"
         assert queue.workers().keys() == {"mine"}
 
@@ -242,10 +248,12 @@ def test_the_file_takes_a_url_from_who_joined(start_runner: Starter, start_queue
     queue = start_queue({})
     join(queue, "joined", runner.url)
     queue.await_leases("joined")
-    id = queue.submit(["sh", "-c", "sleep 2; echo end"])
+    gate = Gate()
+    id = queue.submit(["sh", "-c", f"{gate.awaited}; echo end"])
     await_that(lambda: queue.attempt(id)["state"] == "running")
     reload(queue, [{"id": "mine", "url": runner.url}])
     assert queue.workers()["joined"]["leaving"] is True
+    gate.open()
     assert queue.wait(id)["output"] == "end\n"
     await_that(lambda: queue.workers().keys() == {"mine"}, 30, "one to make way for the other")
     assert queue.run(["true"])["worker"] == "mine"

@@ -87,7 +87,7 @@ def test_one_command_lets_a_queue_in_and_one_undoes_it(queue: Queue, token_file:
     assert queue.http.get(f"http://{ADDRESS}:2504/api/v1/tasks", headers={"Authorization": ""}).status_code == 401
 
     pid, made = main_pid(), files()
-    id = queue.submit(["sh", "-c", "sleep 4; echo end"])
+    id = queue.submit(["sh", "-c", "sleep 8; echo end"])
     await_that(lambda: queue.attempt(id)["state"] == "running")
     again = ctl("join", queue.url, token_file=token_file)
     assert again[0] == 0 and "Is with" in again[1] and "Made" not in again[1]

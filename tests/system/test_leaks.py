@@ -25,7 +25,7 @@ def use_everything(runner: Runner) -> None:
     for path in ("/ready", "/metrics", "/api/v1/capacity", "/api/v1/impact?cores=1", "/api/v1/tasks"):
         assert runner.get(path).status_code == 200
     assert runner.post("/api/v1/task", data="{", headers={"Content-Type": "application/json"}).status_code == 400
-    lease = {"queue": "queue.example:1", "version": "1", "ttl": 5}
+    lease = {"queue": "queue.example:1", "version": "1", "ttl": 60}
     assert runner.post("/api/v1/lease", json=lease).status_code == 201
     path = f"/api/v1/7/{task_id()}"
     assert runner.post(path, json={"command": ["true"]}).status_code == 423

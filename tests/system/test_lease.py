@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -95,16 +96,17 @@ def test_a_renewal_starts_the_time_anew(runner: Runner) -> None:
     """Lost: a queue that renews in time would lose its runners all the same."""
     lease = take(runner, ttl=100)
     await_that(lambda: seconds_left(runner) < 99.5, what="some time to pass")
+    began = time.monotonic()
     answer = runner.put(f"/api/v1/lease/{lease['lease_id']}")
     assert answer.status_code == 200
     assert (answer.json()["lease_id"], answer.json()["epoch"]) == (lease["lease_id"], 1)
     assert answer.json()["expires"] > lease["expires"]
-    assert seconds_left(runner) > 99.5 or SLOWNESS > 1
+    assert seconds_left(runner) > 99.9 - (time.monotonic() - began)
 
 
 def test_a_lease_expires_by_itself(runner: Runner) -> None:
     """Lost: a queue that died would keep its runners for ever."""
-    lease = take(runner, ttl=1)
+    lease = take(runner, ttl=3)
     assert submit(runner) == 423
     await_that(lambda: shown(runner) is None, what="the lease to expire")
     assert runner.put(f"/api/v1/lease/{lease['lease_id']}").status_code == 404
@@ -116,7 +118,7 @@ def test_a_lease_expires_by_itself(runner: Runner) -> None:
 
 def test_a_lease_that_is_renewed_outlives_its_ttl(runner: Runner) -> None:
     """Lost: the same as by a renewal that is only announced."""
-    lease = take(runner, ttl=2 * SLOWNESS)
+    lease = take(runner, ttl=4 * SLOWNESS)
     first_end = lease["expires"]
 
     def renewed() -> bool:
@@ -168,7 +170,7 @@ def test_a_lease_can_be_required(start_runner: Callable[..., Runner]) -> None:
 def test_tasks_of_an_ended_lease_go_on(start_runner: Callable[..., Runner], end: str) -> None:
     """Lost: work would be killed because its queue was slow for a moment, or capacity promised twice."""
     runner = start_runner({"capacity_overrides": {"cores": 2, "memory_mb": 4096}})
-    lease = take(runner, ttl=60 if end == "released" else 1)["lease_id"]
+    lease = take(runner, ttl=60 if end == "released" else 3)["lease_id"]
     running, waiting = task_id(), task_id()
     for id, command, cores in ((running, "infinity", 2), (waiting, "0", 1)):
         body = {"command": ["sleep", command], "resources": {"cores": cores}}

@@ -41,6 +41,13 @@ def state_of_the_machine(runner: Runner) -> dict[str, object]:
     }
 
 
+def has_not_grown(before: dict[str, object], now: dict[str, object]) -> bool:
+    """Of processes there may be fewer, if one of somebody else's has ended."""
+    n_before, n_now = before["processes"], now["processes"]
+    assert isinstance(n_before, int) and isinstance(n_now, int)
+    return n_now <= n_before and now | {"processes": n_before} == before
+
+
 def test_500_tasks_run_8_at_a_time_and_leave_nothing(
     start_runner: Callable[..., Runner], record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -57,7 +64,7 @@ def test_500_tasks_run_8_at_a_time_and_leave_nothing(
     )
 
     # Lines this short are appended whole, so the log's order is the order of things.
-    body = {"command": ["sh", "-c", f"echo + >> {log}; sleep 0.01; echo - >> {log}"]}
+    body = {"command": ["sh", "-c", f"echo + >> {log}; sleep 0.05; echo - >> {log}"]}
     shares = [{task_id(): body for _ in range(N_TASKS // N_CLIENTS)} for _ in range(N_CLIENTS)]
     for share in shares[: N_TASKS % N_CLIENTS]:
         share[task_id()] = body
@@ -79,11 +86,7 @@ def test_500_tasks_run_8_at_a_time_and_leave_nothing(
     assert max(running) <= AT_ONCE
     assert max(running) > AT_ONCE / 2, "capacity was left idle"
     runner.http.close()
-    await_that(
-        lambda: state_of_the_machine(runner) == before,
-        timeout=20,
-        what=f"all to be as before: {before}",
-    )
+    await_that(lambda: has_not_grown(before, state_of_the_machine(runner)), 20, f"no more than before: {before}")
     capacity = runner.get("/api/v1/capacity").json()
     assert capacity["free"] == capacity["total"]
     assert capacity["tasks"] == {"queued": 0, "running": 0}

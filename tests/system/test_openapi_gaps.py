@@ -71,7 +71,7 @@ def test_the_document_has_the_servers_routes_and_no_others() -> None:
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Runner]:
     """A daggyr that wants a token, and has little room for bodies."""
-    token_file = Path("/run/daggyr-test/token")
+    token_file = Path("/run/daggyr-test", task_id("token"))
     token_file.parent.mkdir(mode=0o755, exist_ok=True)
     token_file.write_text(TOKEN + "\n")
     auth = {"auth": {"token_file": str(token_file)}}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bedlib import Queue, Runner, await_that, task_id
+from bedlib import Runner, await_that, task_id
 from ctllib import good
 
 Starter = Callable[..., Any]
@@ -53,7 +53,7 @@ def test_the_seeds_example_lands_on_the_third(start_runner: Starter, start_queue
         "third": worker(start_runner, 10, 25600),
     }
     queue = start_queue(runners, {"lease_ttl": 60, "lost_after": 60})  # none of them goes meanwhile
-    queue.await_leases(*runners)
+    queue.await_usable(*runners)
     attempt = queue.run(["true"], resources={"cores": 2, "memory_mb": 5120})
     assert attempt["worker"] == "third"
 
@@ -90,6 +90,7 @@ def test_a_waiting_task_can_be_canceled(start_runner: Starter, start_queue: Star
     queue = start_queue({"w": worker(start_runner, 1, 1024)})
     queue.await_leases("w")
     holder = queue.submit(["sleep", "infinity"])
+    await_that(lambda: queue.attempt(holder)["state"] == "running", what="one to run")
     waiting = queue.submit(["true"])
     assert queue.delete(f"/api/v1/task/{waiting}", params={"wait": 10}).json()["result"] == "canceled"
     assert queue.delete(f"/api/v1/task/{holder}", params={"wait": 20}).json()["result"] == "stopped"

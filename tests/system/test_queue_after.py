@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import requests
 
 from bedlib import ROOMY, SLOWNESS, Queue, await_that, injected, open_folder, task_id
+from probelib import ReadyProbe
 
 Starter = Callable[..., Any]
 
@@ -289,7 +289,7 @@ def test_a_task_says_why_it_waits(start_runner: Starter, start_queue: Starter) -
     queue = start_queue({"w": runner})
     folder = open_folder()
     running = queue.submit(gate(folder, "running"), resources={"cores": 1})
-    await_that(lambda: began(folder, "running"), 30, "it runs")
+    await_that(lambda: queue.attempt(running)["state"] == "running", 30, "it runs")
     assert "pending" not in queue.attempt(running)
     waiting = queue.submit(["true"], resources={"cores": 1})
     after = queue.submit(["true"], after=[waiting, running])
@@ -297,10 +297,8 @@ def test_a_task_says_why_it_waits(start_runner: Starter, start_queue: Starter) -
         "reason": f'waits for task "{waiting}" and 1 more to complete',
         "workers": [],
     }
-    assert pending(queue, waiting) == {
-        "reason": "no worker has room now",
-        "workers": [{"id": "w", "reason": "has no room now"}],
-    }
+    no_room = {"reason": "no worker has room now", "workers": [{"id": "w", "reason": "has no room now"}]}
+    await_that(lambda: pending(queue, waiting) == no_room, what="the reason")
     assert queue.put("/api/v1/workers/w", json={"disabled": True}).status_code == 200
     assert pending(queue, waiting) == {
         "reason": "no worker can be used now",
@@ -363,20 +361,8 @@ def test_bulk_verbs_leave_the_queue_quick(start_queue: Starter) -> None:
     for _ in range(n // 1000):
         answer = queue.post("/api/v1/tasks", json=[task] * 1000, timeout=120)
         assert {item["status"] for item in answer.json()} == {202}
-    slowest, over = 0.0, threading.Event()
-
-    def look() -> None:
-        nonlocal slowest
-        while not over.is_set():
-            begin = time.monotonic()
-            assert queue.get("/api/v1/capacity", timeout=60).status_code == 200
-            slowest = max(slowest, time.monotonic() - begin)
-            over.wait(0.01)
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
     begin = time.monotonic()
-    try:
+    with ReadyProbe(queue) as probe:
         queue.delete(f"/api/v1/task/{first}")
         await_that(lambda: not any_has_state(queue, labels, "queued"), 300, "all have failed")
         took = {"fail": time.monotonic() - begin}
@@ -387,11 +373,8 @@ def test_bulk_verbs_leave_the_queue_quick(start_queue: Starter) -> None:
             assert (matched, changed) == (n + 1, expected)
             if verb == "stop":
                 await_that(lambda: not any_has_state(queue, labels, "queued"), 300, "all are over")
-    finally:
-        over.set()
-        watcher.join()
-    print(json.dumps({"n": n, "slowest": slowest, "took": took}))
-    assert slowest < 0.5 * SLOWNESS, (slowest, took)
+    print(json.dumps({"n": n, "slowest": probe.slowest, "took": took}))
+    assert probe.slowest < 0.5 * SLOWNESS, (probe.slowest, took)
 
 
 def any_has_state(queue: Queue, labels: dict[str, str], state: str) -> bool:

@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from bedlib import ROOMY, SLOWNESS, Queue, await_that, open_folder, run, task_id, unit_property
+from bedlib import ROOMY, SLOWNESS, Gate, Queue, await_that, open_folder, run, task_id, unit_property
 
 Starter = Callable[..., Any]
 
@@ -31,14 +28,17 @@ def test_what_finished_meanwhile_is_fetched(start_runner: Starter, start_queue: 
     runner = start_runner({"capacity_overrides": {"cores": 2, "memory_mb": 2048}})
     queue = start_queue({"w": runner})
     size = 3 * 1024 * 1024
-    script = f"sleep 1; head -c {size} /dev/zero; printf '\\377end'; echo problem >&2; exit 7"
+    first, second = Gate(), Gate()
+    script = f"{first.awaited}; head -c {size} /dev/zero; printf '\\377end'; echo problem >&2; exit 7"
     done = queue.submit(["sh", "-c", script])
-    running = queue.submit(["sh", "-c", "echo begun; sleep 6; echo end"])
+    running = queue.submit(["sh", "-c", f"echo begun; {second.awaited}; echo end"])
     await_that(lambda: all(queue.attempt(id)["state"] == "running" for id in (done, running)))
     waiting = queue.submit(["echo", "waited"], resources={"cores": 2})
     queue.kill9()
+    first.open()
     await_that(lambda: runner.get("/api/v1/capacity").json()["tasks"]["running"] == 1, 20)
     queue.start()
+    second.open()
     attempt = queue.wait(done)
     assert (attempt["state"], attempt["exit_code"], attempt["error"]) == ("errored", 7, "problem\n")
     assert attempt["attempts"] == []
@@ -69,13 +69,15 @@ def test_sigterm_leaves_tasks_to_their_runners(start_runner: Starter, start_queu
     queue = start_queue({"busy": busy, "idle": idle}, {"lease_ttl": 60})
     queue.await_leases("busy", "idle")
     queue.put("/api/v1/workers/idle", json={"disabled": True})
-    id = queue.submit(["sh", "-c", "sleep 3; echo end"])
+    gate = Gate()
+    id = queue.submit(["sh", "-c", f"{gate.awaited}; echo end"])
     await_that(lambda: queue.attempt(id)["state"] == "running")
     assert queue.attempt(id)["worker"] == "busy"
     queue.stop()
     assert idle.get("/api/v1/lease").json() == {"lease": None}
     assert busy.attempt(busy.get("/api/v1/tasks").json()["tasks"][0]["task_id"])["state"] == "running"
     queue.start()
+    gate.open()
     assert queue.workers()["idle"]["state"] == "disabled"
     assert queue.wait(id)["output"] == "end\n"
     assert queue.attempt(id)["attempts"] == []
@@ -101,13 +103,15 @@ def test_a_drained_queue_takes_and_starts_nothing(start_runner: Starter, start_q
     runner = start_runner({"capacity_overrides": {"cores": 1, "memory_mb": 1024}})
     queue = start_queue({"w": runner})
     queue.await_leases("w")
-    running = queue.submit(["sleep", "1"])
+    gate = Gate()
+    running = queue.submit(["sh", "-c", gate.awaited])
     await_that(lambda: queue.attempt(running)["state"] == "running")
     waiting = queue.submit(["true"])
     assert queue.put("/api/v1/drain", json={"drain": True}).status_code == 200
     refused = queue.post(f"/api/v1/task/{task_id()}", json={"command": ["true"]})
     assert refused.status_code == 503 and "Retry-After" in refused.headers
     assert queue.get("/ready").status_code == 503
+    gate.open()
     assert queue.wait(running)["state"] == "completed"
     await_that(lambda: runner.get("/api/v1/lease").json()["lease"] is None, what="its lease to be released")
     assert queue.attempt(waiting)["state"] == "queued"

@@ -48,7 +48,7 @@ def insist(call: Callable[[], requests.Response], seconds: float = 60) -> reques
     def attempt() -> list[requests.Response]:
         try:
             answer = call()
-        except (requests.ConnectionError, requests.Timeout):
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
             return []
         return [answer] if answer.status_code != 503 else []
 
@@ -129,7 +129,7 @@ def submit_once(queue: Queue, id: str, body: dict[str, Any]) -> bool:
     """Whether the queue lived to answer."""
     try:
         answer = requests.post(f"{queue.url}/api/v1/task/{id}", json=body, timeout=30 * SLOWNESS)
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
         return False
     assert answer.status_code == 202, answer.text
     return True
@@ -139,7 +139,7 @@ def has_run_its_course(queue: Queue, runner: Runner, id: str) -> bool:
     """Whether nothing is left to be stored of the task: the runner is made to forget after the last write."""
     try:
         state = requests.get(f"{queue.url}/api/v1/task/{id}", timeout=30 * SLOWNESS).json()["state"]
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
         return False
     kept = [task["task_id"] for task in runner.get("/api/v1/tasks").json()["tasks"]]
     return state == "completed" and not any(name.startswith(f"{id}.") for name in kept)
@@ -162,7 +162,7 @@ def test_a_kill_at_any_write_loses_and_repeats_nothing(
     stages: list[Stage] = []
     while True:
         id = task_id("write")
-        script = f"echo {id} >> {folder}/{id}; sleep 0.3; head -c {size} /dev/zero"
+        script = f"echo {id} >> {folder}/{id}; sleep 1; head -c {size} /dev/zero"
         body = {"command": ["sh", "-c", script], "resources": {"cores": 0.1, "memory_mb": 16}}
         with injected(queue, syscall, f"signal=KILL:when={len(stages) + 1}") as tracer:
             accepted = submit_once(queue, id, body)

@@ -5,13 +5,13 @@ every operation."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import openapi
 from bedlib import Queue
+from clusterlib import token_file
 from openapi import Operation
 
 Starter = Callable[..., Any]
@@ -23,11 +23,7 @@ OPERATIONS = openapi.QUEUE_OPERATIONS
 
 @pytest.fixture(name="queue")
 def _queue(start_queue: Starter) -> Queue:
-    token = Path("/run/daggyr-test/openapi-queue-token")
-    token.parent.mkdir(exist_ok=True)
-    token.write_text(f"{TOKEN}\n")
-    token.chmod(0o644)
-    return start_queue({}, {"auth": {"token_file": str(token)}})
+    return start_queue({}, {"auth": {"token_file": token_file(TOKEN)}})
 
 
 def ask(queue: Queue, operation: Operation, headers: dict[str, str], **options: Any) -> int:

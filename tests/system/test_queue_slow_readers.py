@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from bedlib import SLOWNESS, SMALL_QUARANTINE, Queue, await_that, load, task_id
-from test_name_service import TINY, ReadyProbe
+from probelib import ReadyProbe
+from test_name_service import TINY
 from test_slow_readers import LONG, MB, p99, resident_bytes, slow_readers
 
 # A worker that is not there: tasks wait for it.

@@ -18,7 +18,18 @@ from typing import Any
 import pytest
 import requests
 
-from bedlib import ROOMY, SLOWNESS, SMALL_QUARANTINE, Queue, await_that, free_cores, load, open_folder, task_id
+from bedlib import (
+    ROOMY,
+    SLOWNESS,
+    SMALL_QUARANTINE,
+    Gate,
+    Queue,
+    await_that,
+    free_cores,
+    load,
+    open_folder,
+    task_id,
+)
 
 Starter = Callable[..., Any]
 
@@ -162,12 +173,14 @@ def test_priorities(start_runner: Starter, start_queue: Starter) -> None:
     folder = open_folder()
     (folder / "order").touch(mode=0o666)
     (folder / "order").chmod(0o666)
-    holder = queue.submit(["sleep", "1"])
+    gate = Gate()
+    holder = queue.submit(["sh", "-c", gate.awaited])
     await_that(lambda: queue.attempt(holder)["state"] == "running")
     ids = [
         queue.submit(["sh", "-c", f"echo {priority} | tee -a {folder}/order"], priority=priority)
         for priority in (0, -5, 9, 0, 3)
     ]
+    gate.open()
     for id in ids:
         queue.wait(id)
     assert (folder / "order").read_text().split() == ["9", "3", "0", "0", "-5"]

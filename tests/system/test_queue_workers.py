@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from bedlib import ROOMY, Runner, await_that, open_folder
+from bedlib import ROOMY, Gate, Runner, await_that, open_folder
 
 Starter = Callable[..., Any]
 
@@ -115,11 +115,12 @@ def test_a_dead_runners_tasks_run_elsewhere(start_runner: Starter, start_queue: 
     runners = {"a": start_runner(ONE), "b": start_runner(ONE)}
     queue = start_queue(runners)
     queue.await_leases("a", "b")
-    script = f"echo . >> {folder}/runs; sleep 3; echo end"
-    id = queue.submit(["sh", "-c", script])
-    never_again = queue.submit(["sh", "-c", "sleep 3"], retry_on_lost=False)
+    gate = Gate()
+    id = queue.submit(["sh", "-c", f"echo . >> {folder}/runs; {gate.awaited}; echo end"])
+    never_again = queue.submit(["sh", "-c", f"touch {folder}/other; {gate.awaited}"], retry_on_lost=False)
     await_that(lambda: all(queue.attempt(i)["state"] == "running" for i in (id, never_again)))
-    await_that((folder / "runs").exists)  # "running" is said before the shell has come that far
+    for name in ("runs", "other"):  # "running" is said before the shell has come that far
+        await_that((folder / name).exists, what=f"{name} to be written")
     first, other = queue.attempt(id)["worker"], queue.attempt(never_again)["worker"]
     assert {first, other} == {"a", "b"}
     runners[first].kill9()
@@ -127,6 +128,7 @@ def test_a_dead_runners_tasks_run_elsewhere(start_runner: Starter, start_queue: 
     lost = queue.wait(never_again)
     assert (lost["state"], lost["result"], lost["succeeded"]) == ("errored", "worker-lost", False)
     await_that(lambda: queue.attempt(id)["state"] == "queued", 30, "the other to be lost, too")
+    gate.open()
     runners[other].start()
     attempt = queue.wait(id)
     assert attempt["state"] == "completed" and attempt["worker"] == other
@@ -139,9 +141,11 @@ def test_a_runner_restarted_at_once_has_lost_its_tasks(start_runner: Starter, st
     """Lost: tasks that wait for ever at a runner that has forgotten them."""
     runner = start_runner(ONE)
     queue = start_queue({"w": runner}, {"lost_after": 60})
-    id = queue.submit(["sh", "-c", "sleep 1; echo end"])
+    gate = Gate()
+    id = queue.submit(["sh", "-c", f"{gate.awaited}; echo end"])
     await_that(lambda: queue.attempt(id)["state"] == "running")
     runner.kill9()
+    gate.open()
     runner.start()
     attempt = queue.wait(id)
     assert attempt["output"] == "end\n"
@@ -152,9 +156,11 @@ def test_an_orderly_restart_of_a_runner_loses_no_task(start_runner: Starter, sta
     """Lost: tasks, at each update of a runner: what it ends by its shutdown is run again."""
     runner = start_runner(ONE)
     queue = start_queue({"w": runner})
-    id = queue.submit(["sh", "-c", "sleep 2; echo end"])
+    gate = Gate()
+    id = queue.submit(["sh", "-c", f"{gate.awaited}; echo end"])
     await_that(lambda: queue.attempt(id)["state"] == "running")
     runner.stop()
+    gate.open()
     runner.start()
     attempt = queue.wait(id)
     assert attempt["state"] == "completed"
@@ -167,9 +173,11 @@ def test_tasks_are_lost_once_by_a_stop(start_runner: Starter, start_queue: Start
     runner = start_runner(ROOMY)
     queue = start_queue({"w": runner})
     small = {"cores": 0.01, "memory_mb": 16}
-    ids = [queue.submit(["sh", "-c", "sleep 4; echo end"], resources=small) for _ in range(60)]
+    gate = Gate()
+    ids = [queue.submit(["sh", "-c", f"{gate.awaited}; echo end"], resources=small) for _ in range(60)]
     await_that(lambda: all(queue.attempt(id)["state"] == "running" for id in ids))
     runner.stop()
+    gate.open()
     runner.start()
     attempts = [queue.wait(id) for id in ids]
     assert {a["output"] for a in attempts} == {"end\n"}
@@ -211,8 +219,9 @@ def test_a_drained_runner_gets_nothing_new(start_runner: Starter, start_queue: S
     assert {queue.run(["true"])["worker"] for _ in range(4)} == {"b"}
     runners["a"].put("/api/v1/drain", json={"drain": False})
     await_that(lambda: queue.workers()["a"]["state"] == "alive")
-    ids = [queue.submit(["sleep", "1"]) for _ in range(2)]
-    assert {queue.wait(id)["worker"] for id in ids} == {"a", "b"}
+    ids = [queue.submit(["sleep", "infinity"]) for _ in range(2)]
+    await_that(lambda: all(queue.attempt(id)["state"] == "running" for id in ids), what="both to run")
+    assert {queue.attempt(id)["worker"] for id in ids} == {"a", "b"}
 
 
 def test_strange_workers_do_not_disturb(start_runner: Starter, start_queue: Starter) -> None:
@@ -256,12 +265,14 @@ def test_a_worker_removed_from_the_configuration(start_runner: Starter, start_qu
     """Lost: daggyd does not start, or its task waits for ever, when a worker goes out of the configuration."""
     a, b = start_runner(ONE), start_runner(ONE)
     queue = start_queue({"a": a})
-    id = queue.submit(["sh", "-c", "sleep 1; echo end"])
+    gate = Gate()
+    id = queue.submit(["sh", "-c", f"{gate.awaited}; echo end"])
     await_that(lambda: queue.attempt(id)["state"] == "running")
     with stopped(a.main_pid):
         uncertain = queue.submit(["echo", "uncertain"], resources={"memory_mb": 1})
         queue.stop()
     a.kill9()
+    gate.open()
     queue.config["workers"] = [{"id": "b", "url": b.url}]
     queue.start()
     assert queue.wait(id, 60)["worker"] == "b"

@@ -263,7 +263,7 @@ def test_many_reloads_in_a_row_leave_nothing_behind(start_runner: Callable[..., 
     for _ in range(load(50)):
         os.kill(runner.main_pid, signal.SIGHUP)
         assert runner.get("/ready").status_code == 200
-    assert open_fds(runner.main_pid) == before
+    await_that(lambda: open_fds(runner.main_pid) == before, what="nothing but what was open before")
     assert runner.delete(f"/api/v1/task/{id}?wait=60").json()["result"] == "stopped"
     assert runner.state == "active"
 

@@ -25,6 +25,7 @@ from bedlib import (
     open_folder,
     processes_of,
     run,
+    settled_fds,
     task_id,
 )
 
@@ -60,6 +61,12 @@ def descriptors(runner: Runner) -> list[str]:
     return sorted(target.split(":")[0] for target in open_fds(runner.main_pid).values())
 
 
+def descriptors_at_rest(runner: Runner) -> list[str]:
+    runner.http.close()
+    settled_fds(runner.main_pid)
+    return descriptors(runner)
+
+
 def submit_and_stay(runner: Runner) -> tuple[requests.Session, str]:
     """One client: submits a task, and keeps its connection open if it may."""
     http = requests.Session()
@@ -79,7 +86,7 @@ def test_200_clients_at_once_with_64_descriptors(start_runner: Callable[..., Run
     runner = start_runner(ROOMY, properties=FEW_FDS)
     pid = runner.main_pid
     assert runner.run(["true"])["succeeded"]
-    before = descriptors(runner)
+    before = descriptors_at_rest(runner)
     with ThreadPoolExecutor(N_CLIENTS) as pool:
         clients = list(pool.map(lambda _: submit_and_stay(runner), range(N_CLIENTS)))
     try:
@@ -257,7 +264,7 @@ def test_a_slice_without_room_for_processes_is_named(
     """Lost: the reason why nothing runs."""
     runner = start_runner(ROOMY)
     assert runner.run(["true"])["succeeded"]  # from here on it has its connection to the broker
-    before = descriptors(runner)
+    before = descriptors_at_rest(runner)
     gates = open_folder()
     wait = f"import os, time\nwhile not os.path.exists('{gates}/open'): time.sleep(0.02)\nprint('done')"
     id = runner.submit([PYTHON, "-c", wait])

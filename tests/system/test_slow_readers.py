@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bedlib import PYTHON, ROOMY, SLOWNESS, SMALL_QUARANTINE, Runner, await_that, load, task_id
-from test_name_service import ALLOWED, SLOW, TINY, ReadyProbe, submission
+from probelib import ReadyProbe
+from test_name_service import ALLOWED, SLOW, TINY, submission
 from test_name_service import name_service as name_service  # for its effect
 
 MB = 1 << 20

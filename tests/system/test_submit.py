@@ -128,7 +128,7 @@ def test_a_waiting_client_hears_of_the_end_at_once(runner: Runner) -> None:
         output = runner.run(["sh", "-c", "sleep 0.3; date +%s.%N"])["output"]
         return time.time() - float(output)
 
-    assert min(delay() for _ in range(5)) < 0.1 * SLOWNESS
+    assert any(delay() < 0.1 * SLOWNESS for _ in range(20))
 
 
 def test_the_output_can_be_left_out(runner: Runner) -> None:
@@ -251,7 +251,7 @@ def test_a_walk_by_cursor_sees_each_task_once(runner: Runner) -> None:
 
 def test_results_are_kept_within_the_limits_configured(start_runner: Callable[..., Runner]) -> None:
     """Lost: a runner that is used for long would run out of memory."""
-    runner = start_runner(ROOMY | {"results_max": 2, "result_ttl": 1.5 * SLOWNESS})
+    runner = start_runner(ROOMY | {"results_max": 2, "result_ttl": 5 * SLOWNESS})
     ids = [runner.submit(["true"]) for _ in range(3)]
     await_that(
         lambda: all(task["stop_time"] for task in runner.get("/api/v1/tasks").json()["tasks"]),

@@ -220,8 +220,8 @@ def test_long_polls_wait_over_tls(shared: Runner) -> None:
 def test_a_client_that_leaves_a_long_poll_is_noticed(shared: Runner, ours: Authority) -> None:
     """Lost: descriptors, one for each client that gave up."""
     id = shared.submit(["sleep", "infinity"])
-    shared.http.close()
-    before = await_that(lambda: n_sockets(shared), what="the descriptors")
+    await_that(lambda: shared.attempt(id)["start_time"], what="the start")
+    before = n_sockets(shared)
     request = f"GET /api/v1/task/{id}?wait=300 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     connections = []
     for _ in range(10):
@@ -286,7 +286,7 @@ def test_stalled_handshakes_hold_up_nobody(shared: Runner, ours: Authority) -> N
         assert b" 200 OK" in exchange(shared, context_for(ours))
         times.append(time.monotonic() - before)
     print(f"slowest of 20: {max(times) * 1000:.1f} ms")
-    assert sorted(times)[-2] < 0.1 * SLOWNESS
+    assert sorted(times)[10] < 0.1 * SLOWNESS and max(times) < 2 * SLOWNESS
     spent = cpu_seconds(shared.main_pid)
     time.sleep(2)
     spent = cpu_seconds(shared.main_pid) - spent
@@ -426,7 +426,6 @@ def test_the_unix_socket_stays_plain(
     try:
         runner.properties["Sockets"] = unit.name
         runner._unit_file.write_text(runner._unit_text())
-        run("systemctl", "daemon-reload")
         run("systemctl", "start", unit.name)
         runner.start()
         assert b" 200 OK" in exchange(runner, context_for(ours))
@@ -448,10 +447,11 @@ def serial_of(runner: Runner) -> int:
             return hash(connection.getpeercert(binary_form=True))
 
 
-def reload(runner: Runner) -> str:
-    before = runner.journal()
+def reload(runner: Runner, outcome: str = "Configuration reloaded") -> None:
+    """Returns when the daemon has said so: by systemd 252 it has only been told."""
+    before = len(runner.journal())
     run("systemctl", "reload", runner.unit)
-    return runner.journal()[len(before) :]
+    await_that(lambda: outcome in runner.journal()[before:], what=outcome)
 
 
 def test_new_certificates_take_a_reload_only(
@@ -472,7 +472,7 @@ def test_new_certificates_take_a_reload_only(
         new_cert, new_key = foreign.give("renewed")
         new_client = foreign.give("client-of-now", "clientAuth")
         shutil.copyfile(new_cert, cert)
-        assert "make no pair" in reload(runner)  # a certificate, and the key of before
+        reload(runner, "make no pair")  # a certificate, and the key of before
         assert serial_of(runner) == first
         assert runner.get("/ready").status_code == 200
 
@@ -480,7 +480,7 @@ def test_new_certificates_take_a_reload_only(
         shutil.copyfile(foreign.cert, ours_ca := ours.folder / "ca-of-now.crt")
         runner.config["tls"]["client_ca"] = str(ours_ca)
         runner._config_file.write_text(json.dumps(runner.config))
-        assert "Configuration reloaded" in reload(runner)
+        reload(runner)
         assert serial_of(runner) != first
         runner.http.close()
         assert exchange(runner, context_for(foreign, client)).startswith(b"HTTP/1.1 403 ")

@@ -107,6 +107,7 @@ def test_the_hardening_is_in_force(start_runner: Callable[..., Runner]) -> None:
 def test_the_spawner_has_the_capabilities_it_needs_and_no_other(start_runner: Callable[..., Runner]) -> None:
     """Lost: tasks, or a boundary that was drawn and not kept."""
     runner = start_runner()
+    assert runner.run(["true"])["succeeded"]  # a spawner that has answered has dropped what it is to drop
     pid = unit_property(runner.spawner_unit, "MainPID")
     status = Path(f"/proc/{pid}/status").read_text()
     assert f"Uid:\t{pwd.getpwnam('daggyr').pw_uid}\t" in status
@@ -149,13 +150,14 @@ def test_a_spawner_buries_its_dead(start_runner: Callable[..., Runner]) -> None:
     runner = start_runner({"capacity_overrides": {"cores": 8, "memory_mb": 65536}})
     assert runner.run(["true"])["succeeded"]
     pid = int(unit_property(runner.spawner_unit, "MainPID"))
-    before = open_fds(pid)
-    for id in [runner.submit(["sleep", "0.01"]) for _ in range(load(300))]:
-        assert runner.wait(id, seconds=60)["succeeded"]
 
     def children() -> str:
         return Path(f"/proc/{pid}/task/{pid}/children").read_text()
 
+    await_that(lambda: children() == "", what=f"no children of {pid}")
+    before = open_fds(pid)
+    for id in [runner.submit(["sleep", "0.01"]) for _ in range(load(300))]:
+        assert runner.wait(id, seconds=60)["succeeded"]
     await_that(lambda: children() == "", what=f"no children of {pid}")
     assert sorted(open_fds(pid)) == sorted(before)
 
@@ -163,6 +165,7 @@ def test_a_spawner_buries_its_dead(start_runner: Callable[..., Runner]) -> None:
 def test_a_spawner_that_hangs_costs_no_task(start_runner: Callable[..., Runner]) -> None:
     """Lost: tasks, or the daemon to its watchdog, for a helper that does not answer."""
     runner = start_runner(ROOMY)
+    assert runner.run(["true"])["succeeded"]
     hanging = runner.spawner_unit
     run("systemctl", "kill", "--signal=STOP", hanging)
     try:

@@ -127,7 +127,7 @@ def test_a_task_that_cannot_be_killed_keeps_what_it_has_until_it_is_gone(runner:
     assert not any("outside" in note for note in attempt["executor"]), attempt
     assert (free_cores(runner), unkillable(runner)) == (4, 0)
     assert runner.journal().count("outlive SIGKILL") == 1
-    await_nothing_left(id)
+    await_end(id)
     assert runner.delete(f"/api/v1/task/{id}").status_code == 204
     assert runner.wait(runner.submit(["true"], id))["succeeded"]
 
@@ -146,7 +146,7 @@ def test_what_a_command_leaves_behind_that_cannot_be_killed_is_waited_for(runner
         attempt = runner.wait(id)
     assert (attempt["state"], attempt["result"], attempt["exit_code"]) == ("errored", "exit-code", 3), attempt
     assert free_cores(runner) == 4
-    await_nothing_left(id)
+    await_end(id)
 
 
 def test_a_task_whose_watching_process_cannot_be_killed_either_says_so(runner: Runner) -> None:

@@ -35,6 +35,7 @@ from bedlib import (
     program_in,
     run,
     task_id,
+    timestamp,
     unit_property,
 )
 from test_exec_hangs import held_up
@@ -225,20 +226,22 @@ def test_leftovers_are_stopped_after_their_grace(runner: Upgradable) -> None:
     id = runner.submit(["sh", "-c", "trap '' TERM; sleep infinity & exit 7"], grace=grace)
     await_that(lambda: "left processes behind" in " ".join(runner.attempt(id)["executor"]), what="the main process to end")
     runner.upgrade()
-    assert runner.attempt(id)["state"] == "running"
+    assert runner.attempt(id)["state"] == "running" or time.monotonic() - began > grace
     attempt = runner.wait(id)
     assert attempt["exit_code"] == 7 and time.monotonic() - began > grace - 0.1, attempt
     await_nothing_left(id)
 
 
 def test_a_task_that_is_being_stopped_is_killed_after_its_grace(runner: Upgradable) -> None:
-    deaf = ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"]
-    id = runner.submit(deaf, grace=int(3 * SLOWNESS))
+    deaf, grace = ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"], int(3 * SLOWNESS)
+    id = runner.submit(deaf, grace=grace)
     await_that(lambda: output(runner, id) == b"deaf\n", what="it to be deaf")
+    began = time.monotonic()
     assert runner.delete(f"/api/v1/task/{id}").status_code == 202
     runner.upgrade()
-    assert runner.attempt(id)["state"] == "running"
+    assert runner.attempt(id)["state"] == "running" or time.monotonic() - began > grace
     assert runner.wait(id)["result"] == "stopped"
+    assert time.monotonic() - began > grace - 0.1
     await_nothing_left(id)
 
 
@@ -267,12 +270,11 @@ def test_a_result_stays_for_as_long_as_it_would_have(start_upgradable: Starter) 
     big = runner.run(["sh", "-c", "seq 100000"])["task_id"]
     id = runner.submit(["echo", "done"])
     told = runner.wait(id)
-    ended = time.monotonic()
     runner.upgrade()
     assert runner.attempt(id) == told
     assert len(output(runner, big)) == 588895
     await_that(lambda: runner.get(f"/api/v1/task/{id}").status_code == 404, timeout=ttl, what="it to be forgotten")
-    assert ttl - 1 < time.monotonic() - ended < 2 * ttl
+    assert ttl - 0.1 < time.time() - timestamp(told["stop_time"]) < 2 * ttl
 
 
 def test_the_lease_stays_with_its_holder_and_expires_in_time(runner: Upgradable) -> None:
@@ -280,13 +282,13 @@ def test_the_lease_stays_with_its_holder_and_expires_in_time(runner: Upgradable)
     lease = runner.post("/api/v1/lease", json=asked).json()
     runner.upgrade()
     assert runner.post("/api/v1/lease", json=asked | {"queue": "other:1"}).status_code in (409, 423)
+    renewed = time.monotonic()
     again = runner.put(f"/api/v1/lease/{lease['lease_id']}")
     assert again.status_code == 200 and again.json()["epoch"] == lease["epoch"], again.text
-    renewed = time.monotonic()
     runner.upgrade()
     await_that(lambda: runner.get("/api/v1/lease").json()["lease"] is None, timeout=10, what="its end")
-    assert 4.5 < time.monotonic() - renewed < 5 + 3 * SLOWNESS
-    assert "Lease 1 of queue q:1 expired" in run("journalctl", "--quiet", f"DAGGYR_LEASE_QUEUE=q:1")
+    assert 4.9 < time.monotonic() - renewed < 5 + 3 * SLOWNESS
+    await_that(lambda: "Lease 1 of queue q:1 expired" in runner.journal(), what="a word of it in the journal")
 
 
 # ── clients ──
