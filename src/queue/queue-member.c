@@ -150,8 +150,12 @@ bool queue_divert(void *userdata, HttpRequest *request, const RequestContext *co
         return forwarder_take(queue->forwarder, request, context);
 }
 
-bool queue_leave_to_next(Queue *queue, HttpRequest *request, const Problem *problem) {
-        return problem->status == 503 && queue_divert(queue, request, http_request_context(request));
+void queue_leave_to_next(Queue *queue, HttpRequest **request, const Problem *problem) {
+        if (!*request)
+                return;
+        http_request_on_hangup(*request, NULL, NULL);
+        if (problem->status == 503 && queue_divert(queue, *request, http_request_context(*request)))
+                *request = NULL;
 }
 
 bool queue_vouched(const char *secret, void *userdata) {

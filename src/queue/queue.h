@@ -76,10 +76,10 @@ int queue_start(Queue *queue);
 /* Whether requests about tasks are served here. */
 bool queue_leads(const Queue *queue);
 
-/* REQUEST has led to nothing, and is to be refused for PROBLEM. If that is for now (503), and this member has
- * ceased to lead since the request came, the one that leads next is to decide on it instead: returns true,
- * and REQUEST is not the caller's any more. Its hang-up must not be of interest to the caller then. */
-bool queue_leave_to_next(Queue *queue, HttpRequest *request, const Problem *problem);
+/* *REQUEST (NULL: its client is gone) has led to nothing, and the caller is about to refuse it for PROBLEM.
+ * If that is for now (503), and this member has ceased to lead since the request came, the one that leads
+ * next is to decide on it instead: *REQUEST becomes NULL. Either way the caller hears of no hang-up after. */
+void queue_leave_to_next(Queue *queue, HttpRequest **request, const Problem *problem);
 
 /* Lets the scheduler decide, in a turn of the loop of its own. Call after anything it should know of. */
 void queue_run_soon(Queue *queue);

@@ -71,11 +71,8 @@ static void deleted(PendingDelete *pending, int r) {
 static void delete_refuse(PendingDelete *pending, int r) {
         Problem problem = {};
         (void) problem_from_errno(&problem, r);
-        if (pending->request)
-                http_request_on_hangup(pending->request, NULL, NULL);
-        if (r != -ENOENT && pending->request &&
-            queue_leave_to_next(pending->queue, pending->request, &problem))
-                pending->request = NULL;
+        if (r != -ENOENT)
+                queue_leave_to_next(pending->queue, &pending->request, &problem);
         deleted(pending, r);
 }
 
@@ -171,10 +168,7 @@ static void on_retry_decided(const Problem *problem, void *userdata) {
         PendingRetry *pending = userdata;
         if (!problem)
                 return;
-        if (pending->request)
-                http_request_on_hangup(pending->request, NULL, NULL);
-        if (pending->request && queue_leave_to_next(pending->queue, pending->request, problem))
-                pending->request = NULL;
+        queue_leave_to_next(pending->queue, &pending->request, problem);
         retry_end(pending, problem);
 }
 

@@ -84,16 +84,16 @@ static void on_change_hangup(HttpRequest *request, void *userdata) {
 
 /* A worker may be gone by the time that a change of it is on disk. */
 static void answer_change(PendingChange *pending, const Problem *problem, const QueueWorker *worker) {
-        HttpRequest *request = pending->request;
         Problem gone = {};
-        if (request)
-                http_request_on_hangup(request, NULL, NULL);
         if (!problem && !worker) {
                 (void) problem_set(&gone, 404, NULL, "there is no worker of this id any more");
                 problem = &gone;
         }
-        if (request && problem && queue_leave_to_next(pending->queue, request, problem))
-                request = NULL;
+        if (problem)
+                queue_leave_to_next(pending->queue, &pending->request, problem);
+        HttpRequest *request = pending->request;
+        if (request)
+                http_request_on_hangup(request, NULL, NULL);
         if (request && problem)
                 http_request_answer_problem(request, problem, NULL);
         else if (request)

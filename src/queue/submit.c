@@ -157,22 +157,23 @@ static void answer_batch(Submit *submit) {
 
 /* What was refused for now by a member that does not lead any more, the next one decides on. Tasks that were
  * taken are there already then; but not those whose ids the client does not know yet. */
-static bool leave_to_next(const Submit *submit) {
+static void leave_to_next(Submit *submit) {
         const Problem *refusal = NULL;
         for (size_t i = 0; i < submit->n_items; i++) {
                 const Item *item = &submit->items[i];
                 if (item->is_new && !item->spec->task->task_id)
-                        return false;
+                        return;
                 if (item->problem.status == 503)
                         refusal = &item->problem;
         }
-        return refusal && queue_leave_to_next(submit->queue, submit->request, refusal);
+        if (refusal)
+                queue_leave_to_next(submit->queue, &submit->request, refusal);
 }
 
 static void answer(Submit *submit) {
-        if (submit->request)
+        leave_to_next(submit);
+        if (submit->request) {
                 http_request_on_hangup(submit->request, NULL, NULL);
-        if (submit->request && !leave_to_next(submit)) {
                 if (submit->body)
                         answer_batch(submit);
                 else
