@@ -198,6 +198,14 @@ class Gate:
         self._file.touch()
 
 
+def submit_gated(runner: Runner, **fields: Any) -> tuple[str, Gate]:
+    """A running task whose output is "done" when its gate has been opened."""
+    gate = Gate()
+    id = runner.submit(["sh", "-c", f"{gate.awaited}; echo done"], **fields)
+    await_that(lambda: runner.attempt(id)["start_time"], what=f"the start of {id}")
+    return id, gate
+
+
 def cpu_seconds(pid: int) -> float:
     """The CPU time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -230,7 +238,7 @@ def settled_fds(pid: int) -> dict[int, str]:
 
 
 def program_in(pid: int) -> str:
-    """What tells one program that is executed in a process from the next: where the kernel has put its code and stack."""
+    """What tells one program that a process executes from the next: where the kernel has put its code and stack."""
     return Path(f"/proc/{pid}/auxv").read_bytes().hex()
 
 
@@ -315,6 +323,9 @@ def _names(pids: list[int]) -> list[str]:
     return names
 
 
+RELOADED, KEPT = "Configuration reloaded", "Keeping the configuration as it was"
+
+
 class Runner:
     """One daggyr of its own, run by systemd from the installed daggyr.service with only the command
     line, the name and what follows from the name replaced: so it has the account, the rights and the
@@ -340,7 +351,7 @@ class Runner:
         self.http = requests.Session()
         self.http.trust_env = False
         self._unit_file = Path("/run/systemd/system", self.unit)
-        self._config_file = Path("/run/daggyr-test", f"{self.name}.json")
+        self.config_file = Path("/run/daggyr-test", f"{self.name}.json")
 
     def __enter__(self) -> Runner:
         return self.start()
@@ -349,8 +360,8 @@ class Runner:
         self.discard()
 
     def start(self) -> Runner:
-        self._config_file.parent.mkdir(mode=0o755, exist_ok=True)
-        self._config_file.write_text(json.dumps(self.config))
+        self.config_file.parent.mkdir(mode=0o755, exist_ok=True)
+        self.config_file.write_text(json.dumps(self.config))
         # A unit that systemd has never heard of needs no daemon-reload.
         self._unit_file.write_text(self._unit_text())
         try:
@@ -376,6 +387,20 @@ class Runner:
             lambda: self.main_pid != pid and self.state != "deactivating", what=f"the end of {self.unit}"
         )
 
+    def reload(self, outcome: str = RELOADED, content: str | None = None) -> str:
+        """Has it read its configuration file, with `config` as it is now or another content; returns what it logged
+        meanwhile, as soon as the outcome is there: systemd 252 returns when the daemon has only been told, and later
+        ones fail where it has."""
+        self.config_file.write_text(json.dumps(self.config) if content is None else content)
+        before = len(self.journal())
+        run("systemctl", "reload", self.unit, check=False)
+        await_that(lambda: outcome in self.journal()[before:], what=f'"{outcome}"')
+        return self.journal()[before:]
+
+    def reconfigure(self, **changes: Any) -> str:
+        """Has it take up what is changed in `config`, which itself stays as it is."""
+        return self.reload(content=json.dumps(self.config | changes))
+
     def upgrade(self) -> None:
         """Has it execute its program anew, and returns when that serves."""
         before = program_in(self.main_pid)
@@ -391,7 +416,7 @@ class Runner:
         run("systemctl", "stop", self.unit, check=False, stderr=subprocess.DEVNULL)
         run("systemctl", "reset-failed", self.unit, check=False, stderr=subprocess.DEVNULL)
         self._unit_file.unlink(missing_ok=True)
-        self._config_file.unlink(missing_ok=True)
+        self.config_file.unlink(missing_ok=True)
         self.http.close()
 
     @property
@@ -465,13 +490,12 @@ class Runner:
         lines += self._needed_units()
         lines += ["", "[Service]"]
         lines += _installed_service_lines(self.PROGRAM)
-        lines += [f"ExecStart=/usr/bin/{self.PROGRAM} --config {self._config_file}", "Restart=no"]
+        lines += [f"ExecStart=/usr/bin/{self.PROGRAM} --config {self.config_file}", "Restart=no"]
         lines += self._own_folders()
         for name, values in self.properties.items():
             for value in [values] if isinstance(values, str) else values:
                 lines.append(f"{name}={value}")
         return "\n".join(lines) + "\n"
-
 
     def _needed_units(self) -> list[str]:
         sockets = "daggyr-broker.socket daggyr-spawner.socket"
@@ -561,9 +585,9 @@ class ShellRunner(Runner):
         self._stderr = Path("/run/daggyr-test", f"{self.name}.stderr")
 
     def start(self) -> ShellRunner:
-        self._config_file.parent.mkdir(mode=0o755, exist_ok=True)
-        self._config_file.write_text(json.dumps(self.config))
-        command = ["/usr/bin/daggyr", "--config", str(self._config_file)]
+        self.config_file.parent.mkdir(mode=0o755, exist_ok=True)
+        self.config_file.write_text(json.dumps(self.config))
+        command = ["/usr/bin/daggyr", "--config", str(self.config_file)]
         with self._stderr.open("w") as stderr:
             if self._daemonize:
                 run(*command, "-d", stdin=subprocess.DEVNULL, stderr=stderr)
@@ -585,7 +609,7 @@ class ShellRunner(Runner):
         except ProcessLookupError:
             pass
         self._reap()
-        self._config_file.unlink(missing_ok=True)
+        self.config_file.unlink(missing_ok=True)
         self.http.close()
 
     @property
@@ -601,7 +625,7 @@ class ShellRunner(Runner):
         await_that(lambda: not Path(f"/proc/{self._pid}").exists(), what=f"the end of {self.name}")
 
     def _find_pid(self) -> int:
-        mark = str(self._config_file).encode()
+        mark = str(self.config_file).encode()
         found = [pid for pid, line in _all_proc_files("cmdline") if mark in line.split(b"\0")]
         assert len(found) == 1, f"processes of {self.name}: {found}"
         return found[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import requests
@@ -17,9 +18,20 @@ def waited_for_processor(process: str) -> float:
     return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
 
 
+def seconds_for(ask: Callable[[], None], daemon: int) -> float:
+    """How long the daemon took for what is asked, less what it and this thread waited for a processor meanwhile: that
+    is the machine's affair."""
+
+    def waited() -> float:
+        return waited_for_processor(str(daemon)) + waited_for_processor("thread-self")
+
+    began, waited_before = time.monotonic(), waited()
+    ask()
+    return time.monotonic() - began - (waited() - waited_before)
+
+
 class ReadyProbe:
-    """Asks /ready all the time, and keeps how long each answer took, less what the daemon and the probe itself
-    waited for a processor meanwhile: that is the machine's affair."""
+    """Asks /ready all the time, and keeps how long each answer took."""
 
     def __init__(self, runner: Runner) -> None:
         self.url = f"{runner.url}/ready"
@@ -39,13 +51,12 @@ class ReadyProbe:
     def _ask(self) -> None:
         with requests.Session() as http:
             http.trust_env = False
-            while not self._stop.wait(0.005):
-                began, waited = time.monotonic(), self._waited()
-                assert http.get(self.url, timeout=60 * SLOWNESS).status_code == 200
-                self.seconds.append(time.monotonic() - began - (self._waited() - waited))
 
-    def _waited(self) -> float:
-        return waited_for_processor(str(self._pid)) + waited_for_processor("thread-self")
+            def ask() -> None:
+                assert http.get(self.url, timeout=60 * SLOWNESS).status_code == 200
+
+            while not self._stop.wait(0.005):
+                self.seconds.append(seconds_for(ask, self._pid))
 
     @property
     def slowest(self) -> float:

@@ -6,9 +6,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from bedlib import SLOWNESS, Runner, await_that, open_folder, task_id
+from bedlib import SLOWNESS, Gate, Runner, await_that, open_folder, task_id
 from ctllib import environment
 
 
@@ -55,25 +54,21 @@ def shell(daemon: Runner, columns: int = 120, lines: int = 24) -> Iterator[Tmux]
         tmux.tmux("kill-server")
 
 
-def gate(folder: Path) -> list[str]:
-    return ["sh", "-c", f"while [ ! -e {folder}/go ]; do sleep 0.05; done"]
-
-
 def test_top_comes_and_goes_like_any_full_screen_program(daemon: Runner) -> None:
     """Lost: what was on the screen before, or the picture as soon as a window is made smaller."""
-    folder = open_folder()
+    gate = Gate()
     with shell(daemon) as tmux:
         tmux.type("echo what was there")
         tmux.await_text("\nwhat was there")
         tmux.type("daggyctl top")
         assert "what was there" not in tmux.await_text("0 running")
-        id = daemon.submit(gate(folder))
+        id = daemon.submit(["sh", "-c", gate.awaited])
         tmux.await_text("running  ")
         assert id in tmux.screen() and "cores [" in tmux.screen()
         tmux.resize(60, 12)
         await_that(lambda: id in tmux.screen() and "cores [" in tmux.screen(), 30, "a smaller picture")
         assert len(tmux.screen().splitlines()) <= 12
-        (folder / "go").touch()
+        gate.open()
         tmux.await_text("completed")
         tmux.resize(120, 24)
         tmux.await_text("completed")
@@ -86,15 +81,15 @@ def test_top_comes_and_goes_like_any_full_screen_program(daemon: Runner) -> None
 
 def test_progress_leaves_nothing_behind(daemon: Runner) -> None:
     """Lost: a line that can be read, where half of another one is still there."""
-    folder = open_folder()
+    gate = Gate()
     name = task_id()
     daemon.submit(["true"], labels={"set": name})
-    daemon.submit(gate(folder), labels={"set": name})
+    daemon.submit(["sh", "-c", gate.awaited], labels={"set": name})
     daemon.submit(["false"], labels={"set": name})
     with shell(daemon) as tmux:
         tmux.type(f"daggyctl wait -l set={name}; echo status $?")
         tmux.await_text("2/3 done, 1 failed")
-        (folder / "go").touch()
+        gate.open()
         screen = tmux.await_text("status 1")
         assert screen.count("completed (success)") == 2 and screen.count("errored (exit-code)") == 1
         assert "done," not in screen
@@ -102,13 +97,13 @@ def test_progress_leaves_nothing_behind(daemon: Runner) -> None:
 
 def test_a_list_is_watched_in_place(daemon: Runner) -> None:
     """Lost: a list that follows what happens, without one copy after the other."""
-    folder = open_folder()
+    gate = Gate()
     name = task_id()
     with shell(daemon) as tmux:
         tmux.type(f"daggyctl list --watch -l set={name}")
-        id = daemon.submit(gate(folder), labels={"set": name})
+        id = daemon.submit(["sh", "-c", gate.awaited], labels={"set": name})
         tmux.await_text("running")
-        (folder / "go").touch()
+        gate.open()
         screen = tmux.await_text("completed")
         tmux.press("C-c")
         tmux.type("echo status $?")

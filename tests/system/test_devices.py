@@ -65,11 +65,6 @@ def openable(runner: Runner, nodes: list[str], **fields: Any) -> set[str]:
     return set(attempt["output"].split())
 
 
-def reconfigure(runner: Runner, devices: dict[str, Any]) -> None:
-    Path("/run/daggyr-test", f"{runner.name}.json").write_text(json.dumps(runner.config | {"devices": devices}))
-    run("systemctl", "reload", runner.unit)
-
-
 def total_gpus(runner: Runner) -> int | None:
     n: int | None = runner.get("/api/v1/capacity").json()["total"].get("gpu")
     return n
@@ -157,13 +152,13 @@ def test_a_reload_leaves_what_is_in_use(start_runner: Starter, nodes: list[str])
     await_running(runner, holder)
     fewer = gpus(nodes)
     del fewer["gpu"]["items"][2]
-    reconfigure(runner, fewer)
+    runner.reconfigure(devices=fewer)
     await_that(lambda: total_gpus(runner) == 2, what="the new count")
     assert runner.run(["true"], **asking(1))["devices"] == {"gpu": ["1"]}
-    reconfigure(runner, {})
+    runner.reconfigure(devices={})
     await_that(lambda: total_gpus(runner) is None, what="no count")
     assert runner.attempt(holder)["devices"] == {"gpu": ["0"]}
-    reconfigure(runner, fewer)
+    runner.reconfigure(devices=fewer)
     await_that(lambda: runner.get("/api/v1/capacity").json()["free"].get("gpu") == 1, what="the count again")
     assert runner.run(["true"], **asking(1))["devices"] == {"gpu": ["1"]}
 
@@ -174,7 +169,7 @@ def test_a_reload_with_other_items_gives_those(start_runner: Starter, nodes: lis
     holder = runner.submit(["sleep", "infinity"], **asking(2))
     await_running(runner, holder)
     others = [{"id": id, "paths": [path]} for id, path in zip("1ab", nodes[1:])]
-    reconfigure(runner, {"gpu": {"items": others}, "licence": {"items": [{"id": "x"}]}})
+    runner.reconfigure(devices={"gpu": {"items": others}, "licence": {"items": [{"id": "x"}]}})
     await_that(lambda: "licence" in runner.get("/api/v1/resources").json(), what="the new devices")
     assert openable(runner, nodes, **asking(1)) == {nodes[2]}
     resources = {"cores": 1, "memory_mb": 64, "gpu": 1, "licence": 1}
@@ -189,12 +184,12 @@ def test_nothing_waits_for_a_task_whose_devices_have_gone(start_runner: Starter,
     holder = runner.submit(["sleep", "infinity"], **asking(1))
     await_running(runner, holder)
     waiting = runner.submit(["true"], **asking(3))
-    reconfigure(runner, {})
+    runner.reconfigure(devices={})
     await_that(lambda: total_gpus(runner) is None, what="no count")
     assert runner.run(["true"], when_full="reject")["succeeded"]
     assert runner.attempt(waiting)["state"] == "queued"
     runner.delete(f"/api/v1/task/{holder}?wait=30")
-    reconfigure(runner, gpus(nodes))
+    runner.reconfigure(devices=gpus(nodes))
     assert runner.wait(waiting)["devices"] == {"gpu": ["0", "1", "2"]}
 
 
@@ -202,9 +197,7 @@ def test_overrides_and_devices_of_one_name_do_not_go_together(start_runner: Star
     """Lost: the number of devices that there are."""
     runner = start_runner(ROOMY | {"devices": gpus(nodes)})
     both = runner.config | {"capacity_overrides": {"gpu": 8}}
-    Path("/run/daggyr-test", f"{runner.name}.json").write_text(json.dumps(both))
-    run("systemctl", "reload", runner.unit)
-    await_that(lambda: "/capacity_overrides" in runner.journal(), what="the complaint")
+    runner.reload("/capacity_overrides", json.dumps(both))
     assert total_gpus(runner) == 3
     assert runner.run(["true"], **asking(3))["succeeded"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bedlib import Runner, await_that, open_folder, run, task_id, unit_property
+from bedlib import Runner, await_that, run, submit_gated, task_id, unit_property
 
 
 @pytest.fixture
@@ -25,20 +25,12 @@ def drain(runner: Runner, wanted: bool) -> dict[str, Any]:
     return found
 
 
-def submit_until_told(runner: Runner) -> tuple[str, Callable[[], None]]:
-    """A running task that ends well when told so."""
-    gate = open_folder() / "gate"
-    id = runner.submit(["sh", "-c", f"until [ -e {gate} ]; do sleep 0.02; done; echo done"])
-    await_that(lambda: runner.attempt(id)["start_time"], what=f"the start of {id}")
-    return id, gate.touch
-
-
 def test_what_runs_goes_on_and_what_waits_waits(runner: Runner) -> None:
     """Lost: emptying a machine for maintenance without losing work."""
-    running, tell = submit_until_told(runner)
+    running, gate = submit_gated(runner)
     waiting = runner.submit(["echo", "late"])
     drain(runner, True)
-    tell()
+    gate.open()
     attempt = runner.wait(running)
     assert (attempt["result"], attempt["output"]) == ("success", "done\n")
     capacity = runner.get("/api/v1/capacity").json()

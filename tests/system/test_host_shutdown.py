@@ -12,11 +12,10 @@ import signal
 import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, Runner, await_that, open_folder, restart_logind, run, task_id, unit_property
+from bedlib import ROOMY, SLOWNESS, Runner, await_that, restart_logind, run, submit_gated, task_id, unit_property
 
 pytestmark = pytest.mark.serial
 
@@ -77,13 +76,6 @@ def await_drained(runner: Runner, wanted: bool = True) -> None:
     )
 
 
-def submit_until_told(runner: Runner, **fields: Any) -> tuple[str, Callable[[], None]]:
-    gate = open_folder() / "gate"
-    id = runner.submit(["sh", "-c", f"until [ -e {gate} ]; do sleep 0.02; done; echo done"], **fields)
-    await_that(lambda: runner.attempt(id)["start_time"], what=f"the start of {id}")
-    return id, gate.touch
-
-
 @pytest.fixture
 def other_inhibitor() -> Generator[subprocess.Popen[bytes], None, None]:
     """Another program that delays the shutdown, until it is terminated."""
@@ -107,7 +99,7 @@ def test_a_shutdown_waits_for_what_runs_and_lets_nothing_new_in(
     """Lost: tasks killed that needed a second more, and others begun that had no chance."""
     runner = start_runner({"capacity_overrides": {"cores": 1, "memory_mb": 4096}})
     await_inhibitor(runner)
-    running, tell = submit_until_told(runner)
+    running, gate = submit_gated(runner)
     waiting = runner.submit(["echo", "late"])
     reboot()
     await_drained(runner)
@@ -123,7 +115,7 @@ def test_a_shutdown_waits_for_what_runs_and_lets_nothing_new_in(
     assert runner.get(f"/api/v1/task/{id}").status_code == 404
     await_that(lambda: "draining" in unit_property(runner.unit, "StatusText"), what="the status line")
 
-    tell()
+    gate.open()
     attempt = runner.wait(running)
     assert (attempt["result"], attempt["output"]) == ("success", "done\n")
     # Nothing runs: logind goes on (to its target that does nothing), and then takes its word back.
@@ -144,10 +136,10 @@ def test_what_waits_does_not_delay_a_shutdown(
     busy = start_runner({"capacity_overrides": {"cores": 1, "memory_mb": 4096}})
     for runner in (idle, busy):
         await_inhibitor(runner)
-    running, tell = submit_until_told(busy)
+    running, gate = submit_gated(busy)
     waiting = busy.submit(["true"])
     busy.put("/api/v1/drain", json={"drain": True})
-    tell()
+    gate.open()
     busy.wait(running)
     assert busy.attempt(waiting)["state"] == "queued"
     reboot()
@@ -183,13 +175,13 @@ def test_a_logind_that_forgot_its_announcement_keeps_nobody_waiting(
     """Lost: a machine that stays up but takes no tasks, until somebody restarts daggyr."""
     runner = start_runner(ROOMY)
     await_inhibitor(runner)
-    id, tell = submit_until_told(runner)
+    id, gate = submit_gated(runner)
     reboot()
     await_drained(runner)
     restart_logind()
     await_drained(runner, False)
     assert runner.run(["true"])["succeeded"]
-    tell()
+    gate.open()
     assert runner.wait(id)["result"] == "success"
     await_inhibitor(runner)
 
@@ -202,11 +194,11 @@ def test_a_restart_of_logind_leaves_the_inhibitor_in_force(
     await_inhibitor(runner)
     restart_logind()
     await_inhibitor(runner)
-    running, tell = submit_until_told(runner)
+    running, gate = submit_gated(runner)
     reboot()
     await_drained(runner)
     assert inhibitors(runner) == ["shutdown delay"]
-    tell()
+    gate.open()
     assert runner.wait(running)["result"] == "success"
     await_drained(runner, False)
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from bedlib import SLOWNESS, Gate, Queue, Runner, await_that, journal_of, open_folder, run, unit_property
+from bedlib import KEPT, SLOWNESS, Gate, Queue, Runner, await_that, journal_of, open_folder, unit_property
 
 Starter = Callable[..., Any]
 
@@ -29,15 +29,6 @@ def join(queue: Queue, id: str, url: str, **fields: Any) -> Any:
 
 def leave(queue: Queue, id: str) -> Any:
     return queue.delete(f"/api/v1/workers/{id}")
-
-
-def reload(queue: Queue, workers: list[dict[str, str]], outcome: str = "Configuration reloaded") -> None:
-    """Returns when the queue has said what came of it: by systemd 252 it has only been told."""
-    queue.config["workers"] = workers
-    queue._config_file.write_text(json.dumps(queue.config))
-    before = queue.journal().count(outcome)
-    run("systemctl", "reload", queue.unit, check=False)  # systemd 253 and later say when it failed
-    await_that(lambda: queue.journal().count(outcome) > before, what=outcome)
 
 
 def await_gone(queue: Queue, id: str) -> None:
@@ -191,7 +182,7 @@ def test_the_file_is_followed_when_it_is_read_anew(start_runner: Starter, start_
     gate = Gate()
     ids = [queue.submit(["sh", "-c", f"{gate.awaited}; echo end"]) for _ in range(2)]
     await_that(lambda: all(queue.attempt(id)["state"] == "running" for id in ids))
-    reload(queue, [{"id": "stays", "url": stays.url}, {"id": "comes", "url": comes.url}])
+    queue.reconfigure(workers=[{"id": "stays", "url": stays.url}, {"id": "comes", "url": comes.url}])
     assert queue.run(["true"])["worker"] == "comes"
     assert queue.workers()["goes"]["leaving"] is True
     gate.open()
@@ -212,7 +203,7 @@ def test_a_file_with_a_mistake_changes_no_worker(start_runner: Starter, start_qu
         [{"id": "other", "url": "http://127.0.0.1:1", "token_file": "/nowhere"}],
     ]
     for workers in wrong:
-        reload(queue, workers, "Keeping the configuration as it was")
+        queue.reload(KEPT, json.dumps(queue.config | {"workers": workers}))
         assert queue.run(["true"])["worker"] == "mine"
         assert queue.workers().keys() == {"mine"}
 
@@ -227,7 +218,8 @@ def test_the_file_wins(start_runner: Starter, start_queue: Starter) -> None:
     queue.await_leases("both")
     id = queue.submit(["sleep", "2"])
     await_that(lambda: queue.attempt(id)["state"] == "running")
-    reload(queue, [{"id": "both", "url": runner.url}])
+    queue.config["workers"] = [{"id": "both", "url": runner.url}]
+    queue.reload()
     assert queue.workers()["both"]["source"] == "file"
     assert not queue.wait(id)["attempts"]
     with database(queue) as store:
@@ -238,7 +230,7 @@ def test_the_file_wins(start_runner: Starter, start_queue: Starter) -> None:
     queue.stop()
     queue.start()
     assert queue.workers()["both"]["source"] == "file"
-    reload(queue, [])
+    queue.reconfigure(workers=[])
     await_gone(queue, "both")
 
 
@@ -251,7 +243,7 @@ def test_the_file_takes_a_url_from_who_joined(start_runner: Starter, start_queue
     gate = Gate()
     id = queue.submit(["sh", "-c", f"{gate.awaited}; echo end"])
     await_that(lambda: queue.attempt(id)["state"] == "running")
-    reload(queue, [{"id": "mine", "url": runner.url}])
+    queue.reconfigure(workers=[{"id": "mine", "url": runner.url}])
     assert queue.workers()["joined"]["leaving"] is True
     gate.open()
     assert queue.wait(id)["output"] == "end\n"
@@ -263,7 +255,7 @@ def moved(queue: Queue, by: str, url: str) -> None:
     if by == "request":
         assert join(queue, "moves", url).status_code == 200
     else:
-        reload(queue, [{"id": "moves", "url": url}])
+        queue.reconfigure(workers=[{"id": "moves", "url": url}])
 
 
 @pytest.mark.parametrize("by", ["request", "file"])

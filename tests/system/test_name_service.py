@@ -143,7 +143,7 @@ def test_a_task_that_waits_for_its_account_lets_others_pass(start_runner: Callab
 def test_a_reload_waits_for_the_new_account_apart(start_runner: Callable[..., Runner]) -> None:
     """Lost: a change of the configuration stops the runner for as long as the name service takes."""
     runner = start_runner(ALLOWED)
-    runner._config_file.write_text(runner._config_file.read_text().replace("{", '{"task_user": "slow-5-new", ', 1))
+    runner.config_file.write_text(runner.config_file.read_text().replace("{", '{"task_user": "slow-5-new", ', 1))
     with ReadyProbe(runner) as probe:
         run("systemctl", "kill", "--kill-whom=main", "--signal=HUP", runner.unit)
         await_that(lambda: "Configuration reloaded" in runner.journal(), timeout=20, what="the reload")

@@ -30,7 +30,7 @@ from bedlib import (
     unit_property,
 )
 from lease_history import leases_of
-from probelib import waited_for_processor
+from probelib import seconds_for
 
 pytestmark = pytest.mark.serial
 
@@ -92,15 +92,15 @@ def stopped(pid: int) -> Generator[None, None, None]:
 
 
 def slowest_answer(runner: Runner, seconds: float) -> float:
-    """Asks without a pause, for so long, things that HTTP alone can answer; less the time without a processor."""
-    pid = str(runner.main_pid)
-    waited = lambda: waited_for_processor(pid) + waited_for_processor("thread-self")
-    slowest, end = 0.0, time.monotonic() + seconds
-    while time.monotonic() < end:
-        start, before = time.monotonic(), waited()
+    """Asks without a pause, for so long, things that HTTP alone can answer."""
+
+    def ask() -> None:
         assert runner.get("/ready").status_code in (200, 503)
         assert runner.get("/api/v1/tasks?limit=1").status_code == 200
-        slowest = max(slowest, time.monotonic() - start - (waited() - before))
+
+    pid, slowest, end = runner.main_pid, 0.0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        slowest = max(slowest, seconds_for(ask, pid))
         time.sleep(0.01)
     return slowest
 

@@ -104,11 +104,6 @@ def press(runner: Runner, large_file: Path) -> str:
     return id
 
 
-def reconfigure(runner: Runner, **changes: Any) -> None:
-    Path("/run/daggyr-test", f"{runner.name}.json").write_text(json.dumps(runner.config | changes))
-    run("systemctl", "reload", runner.unit)
-
-
 def metric(runner: Runner, name: str) -> float:
     lines = [line.split() for line in runner.get("/metrics").text.splitlines()]
     return float(next(line[1] for line in lines if line[0] == name))
@@ -148,7 +143,7 @@ def test_a_reload_ends_the_wait(start_runner: Starter, large_file: Path) -> None
     press(runner, large_file)
     waiting = runner.submit(["true"], resources=SMALL)
     assert runner.attempt(waiting, wait=1)["state"] == "queued"
-    reconfigure(runner, memory_pressure_max_percent=0)
+    runner.reconfigure(memory_pressure_max_percent=0)
     assert runner.wait(waiting)["succeeded"]
     assert pressure(runner) is None
     assert metric(runner, "daggyr_starts_held") == 0
@@ -179,7 +174,7 @@ def test_where_nothing_is_told_tasks_start_and_the_log_says_so(start_runner: Sta
     runner = start_runner(CAREFUL, {"InaccessiblePaths": hidden})
     assert runner.run(["true"])["succeeded"]
     assert pressure(runner) is None
-    reconfigure(runner, results_max=9)
+    runner.reconfigure(results_max=9)
     await_that(lambda: "Configuration reloaded" in runner.journal(), what="the reload")
     assert runner.journal().count("memory_pressure_max_percent has no effect") == 1
 

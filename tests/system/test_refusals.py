@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bedlib import ROOMY, SLOWNESS, await_that, open_folder, run, task_id
+from bedlib import ROOMY, SLOWNESS, await_that, open_folder, task_id
 from peerlib import NOBODY, UnixRunner
 from test_abuse import MALFORMED, OTHERWISE_REFUSED, WORDLESS, answered_once
 
@@ -215,7 +215,7 @@ def test_the_log_tells_who_was_refused_what_once_and_no_secrets(runner: UnixRunn
     for secret in (wrong, "secret"):
         assert runner.get(f"{path}?{secret}", headers={"Authorization": f"Bearer {wrong}"}).status_code == 401
     assert runner.get(f"{path}?{secret}=1").status_code == 400
-    exchange(runner, "tcp", f"GET /a%0Ab\x1b[31m HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    exchange(runner, "tcp", "GET /a%0Ab\x1b[31m HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     journal = runner.journal()
     assert "secret" not in journal and TOKEN not in journal and wrong not in journal
     assert "\x1b" not in journal
@@ -235,10 +235,7 @@ def test_no_reload_opens_the_door_to_all_the_world(instead: str) -> None:
     token.chmod(0o644)
     with UnixRunner(ROOMY | {"auth": {"token_file": str(token)}}, ip="0.0.0.0") as runner:
         del runner.config["auth"]
-        runner._config_file.write_text(json.dumps(runner.config | WITHOUT_TOKEN[instead]))
-        run("systemctl", "reload", runner.unit)
-        await_that(lambda: "would be open to all" in runner.journal(), what="a word about it")
+        runner.reload("would be open to all", json.dumps(runner.config | WITHOUT_TOKEN[instead]))
         assert runner.get("/api/v1/lease").status_code == 401
-        runner._config_file.write_text(json.dumps(runner.config | {"insecure": True}))
-        run("systemctl", "reload", runner.unit)
-        await_that(lambda: runner.get("/api/v1/lease").status_code == 200, what="what is asked for")
+        runner.reconfigure(insecure=True)
+        assert runner.get("/api/v1/lease").status_code == 200

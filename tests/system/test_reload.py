@@ -10,13 +10,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from bedlib import (
+    KEPT,
     ROOMY,
     SLOWNESS,
     Runner,
@@ -33,24 +33,6 @@ from bedlib import (
 )
 
 JSON = {"Content-Type": "application/json"}
-RELOADED, KEPT = "Configuration reloaded", "Keeping the configuration as it was"
-
-
-def config_file(runner: Runner) -> Path:
-    return Path("/run/daggyr-test", f"{runner.name}.json")
-
-
-def reload(runner: Runner, content: str, outcome: str = RELOADED) -> str:
-    """Has the daemon read this file; returns what it logged meanwhile."""
-    before = runner.journal()
-    config_file(runner).write_text(content)
-    run("systemctl", "reload", runner.unit)
-    await_that(lambda: outcome in runner.journal()[len(before) :], what=f'"{outcome}"')
-    return runner.journal()[len(before) :]
-
-
-def change(runner: Runner, **changes: Any) -> str:
-    return reload(runner, json.dumps(runner.config | changes))
 
 
 def capacity(cores: int) -> dict[str, int]:
@@ -72,7 +54,7 @@ def test_more_capacity_starts_what_waits_and_touches_nothing_that_runs(
     before = runner.attempt(running), processes_of(running)
     waiting = runner.submit(["true"])
     assert status_of_submission(runner, resources={"cores": 2}) == 422
-    change(runner, capacity_overrides=capacity(4))
+    runner.reconfigure(capacity_overrides=capacity(4))
     assert runner.wait(waiting)["succeeded"]
     assert (runner.attempt(running), processes_of(running)) == before
     assert (runner.main_pid, runner.state) == (daemon, "active")
@@ -85,7 +67,7 @@ def test_less_capacity_takes_nothing_from_what_runs(start_runner: Callable[..., 
     runner = start_runner({"capacity_overrides": capacity(4)})
     ids = [runner.submit(["sleep", "infinity"]) for _ in range(3)]
     await_that(lambda: all(runner.attempt(id)["start_time"] for id in ids), what="three tasks")
-    change(runner, capacity_overrides=capacity(2))
+    runner.reconfigure(capacity_overrides=capacity(2))
     found = runner.get("/api/v1/capacity").json()
     assert (found["total"]["cores"], found["free"]["cores"]) == (2, 0)
     waiting = runner.submit(["true"])
@@ -103,7 +85,7 @@ def test_names_of_capacities_can_change_while_all_are_in_use(start_runner: Calla
     holder = runner.submit(["sleep", "infinity"], resources={name: 1 for name in names})
     await_that(lambda: runner.attempt(holder)["start_time"], what="the start")
     daemon = runner.main_pid
-    change(runner, capacity_overrides=capacity(4) | {"other": 1})
+    runner.reconfigure(capacity_overrides=capacity(4) | {"other": 1})
     waiting = runner.submit(["true"], resources={"other": 1})
     assert runner.run(["true"])["succeeded"]
     assert (runner.attempt(waiting)["state"], runner.main_pid) == ("queued", daemon)
@@ -115,10 +97,10 @@ def test_accounts_can_be_allowed_and_forbidden(start_runner: Callable[..., Runne
     """Lost: a new account would have to wait until all tasks have ended."""
     runner = start_runner(ROOMY)
     assert status_of_submission(runner, user="nobody") == 403
-    change(runner, allowed_users=["nobody"])
+    runner.reconfigure(allowed_users=["nobody"])
     attempt = runner.run(["id", "-un"], user="nobody")
     assert attempt["output"] == "nobody\n"
-    change(runner, allowed_users=[])
+    runner.reconfigure(allowed_users=[])
     assert status_of_submission(runner, user="nobody") == 403
 
 
@@ -127,16 +109,16 @@ def test_limits_and_defaults_change_with_the_next_task(start_runner: Callable[..
     runner = start_runner({"capacity_overrides": capacity(1)})
     blocker = runner.submit(["sleep", "infinity"])
     assert status_of_submission(runner) == 202
-    change(runner, queue_max=1)
+    runner.reconfigure(queue_max=1)
     assert status_of_submission(runner) == 429
-    change(runner, capacity_overrides=capacity(8), default_resources={"cores": 0.5, "memory_mb": 64})
+    runner.reconfigure(capacity_overrides=capacity(8), default_resources={"cores": 0.5, "memory_mb": 64})
     assert runner.run(["true"])["resources"] == {"cores": 0.5, "memory_mb": 64}
-    change(runner, capacity_overrides=capacity(8), output_max_bytes=10)
+    runner.reconfigure(capacity_overrides=capacity(8), output_max_bytes=10)
     attempt = runner.run(["seq", "1000"])
     assert (attempt["output"], attempt["output_truncated"]) == ("1\n2\n3\n4\n5\n", True)
-    change(runner, capacity_overrides=capacity(8), inline_output_bytes=4)
+    runner.reconfigure(capacity_overrides=capacity(8), inline_output_bytes=4)
     assert runner.run(["seq", "1000"])["output"] == "1\n2\n"
-    change(runner, capacity_overrides=capacity(8), require_lease=True)
+    runner.reconfigure(capacity_overrides=capacity(8), require_lease=True)
     assert status_of_submission(runner) == 423
     assert runner.attempt(blocker)["state"] == "running"
 
@@ -158,7 +140,7 @@ def test_the_same_body_is_the_same_task_whatever_became_of_the_defaults(
         assert runner.post(f"/api/v1/task/{id}", json=body).status_code == 202
     before = {id: runner.attempt(id)["resources"] for id in tasks}
     for cores in (0.4, 0.1):
-        change(runner, default_resources={"cores": cores, "memory_mb": 70})
+        runner.reconfigure(default_resources={"cores": cores, "memory_mb": 70})
         assert runner.run(["true"])["resources"] == {"cores": cores, "memory_mb": 70}
         for id, body in tasks.items():
             again = runner.post(f"/api/v1/task/{id}", json=body)
@@ -178,10 +160,10 @@ def test_results_beyond_a_new_limit_are_forgotten_and_live_tasks_are_not(
     runner = start_runner(ROOMY)
     live = runner.submit(["sleep", "infinity"])
     ids = [runner.run(["true"])["task_id"] for _ in range(5)]
-    change(runner, results_max=2)
+    runner.reconfigure(results_max=2)
     known = [task["task_id"] for task in runner.get("/api/v1/tasks").json()["tasks"]]
     assert known == [live, *ids[-2:]]
-    change(runner, result_ttl=0)
+    runner.reconfigure(result_ttl=0)
     await_that(lambda: len(runner.get("/api/v1/tasks").json()["tasks"]) == 1, what="results to go")
 
 
@@ -192,7 +174,7 @@ def test_a_token_can_be_set_and_changed(start_runner: Callable[..., Runner]) -> 
     file.touch(mode=0o644)
     for token in ("the-first-token-of-all", "the-second-token-of-all"):
         file.write_text(f"{token}\n")
-        change(runner, auth={"token_file": str(file)})
+        runner.reconfigure(auth={"token_file": str(file)})
         assert runner.get("/api/v1/capacity").status_code == 401
         headers = {"Authorization": f"Bearer {token}"}
         assert runner.get("/api/v1/capacity", headers=headers).status_code == 200
@@ -203,7 +185,7 @@ def test_a_token_can_be_set_and_changed(start_runner: Callable[..., Runner]) -> 
 def test_what_needs_a_restart_stays_as_it_was(start_runner: Callable[..., Runner]) -> None:
     """Lost: a reload that half applies, where the documentation says that it does not."""
     runner = start_runner(ROOMY)
-    text = change(runner, port=1, body_max_bytes=2048)
+    text = runner.reconfigure(port=1, body_max_bytes=2048)
     assert "restart" in text
     note = "x" * 5000
     body = {"command": ["true"], "labels": {}, "stdin": note}
@@ -232,22 +214,22 @@ def test_a_file_with_a_mistake_changes_nothing_and_says_so(
     runner = start_runner({"capacity_overrides": capacity(3), "allowed_users": ["nobody"]})
     id = submit_brood(runner)
     daemon = runner.main_pid
-    text = reload(runner, content, outcome=KEPT)
+    text = runner.reload(KEPT, content)
     complaint = [line for line in text.splitlines() if culprit in line and "daggyr[" in line]
     assert complaint, text
-    assert any(str(config_file(runner)) in line or culprit.startswith("/no") for line in complaint), text
+    assert any(str(runner.config_file) in line or culprit.startswith("/no") for line in complaint), text
     assert (runner.main_pid, runner.state) == (daemon, "active")
     assert runner.get("/api/v1/resources").json() == capacity(3)
     assert runner.run(["id", "-un"], user="nobody")["output"] == "nobody\n"
     assert runner.attempt(id)["state"] == "running"
-    change(runner, capacity_overrides=capacity(4))
+    runner.reconfigure(capacity_overrides=capacity(4))
     assert runner.get("/api/v1/resources").json() == capacity(4)
 
 
 def test_a_file_that_has_gone_changes_nothing(start_runner: Callable[..., Runner]) -> None:
     """Lost: the same for a reload in the middle of a package's update."""
     runner = start_runner({"capacity_overrides": capacity(3)})
-    config_file(runner).unlink()
+    runner.config_file.unlink()
     run("systemctl", "reload", runner.unit)
     await_that(lambda: KEPT in runner.journal(), what=KEPT)
     assert runner.get("/api/v1/resources").json() == capacity(3)
@@ -258,7 +240,7 @@ def test_many_reloads_in_a_row_leave_nothing_behind(start_runner: Callable[..., 
     runner = start_runner(ROOMY)
     id = runner.submit(["sleep", "infinity"])
     await_that(lambda: runner.attempt(id)["start_time"], what="the start")
-    change(runner)
+    runner.reload()
     before = settled_fds(runner.main_pid)
     for _ in range(load(50)):
         os.kill(runner.main_pid, signal.SIGHUP)
@@ -321,7 +303,7 @@ def test_clients_that_wait_are_not_disturbed_by_a_reload(start_runner: Callable[
     gate = open_folder() / "gate"
     id = runner.submit(["sh", "-c", f"until [ -e {gate} ]; do sleep 0.02; done; echo done"])
     with requests.get(f"{runner.url}/api/v1/task/{id}/output?follow=true", stream=True) as stream:
-        change(runner, capacity_overrides=capacity(5))
+        runner.reconfigure(capacity_overrides=capacity(5))
         gate.touch()
         assert stream.content == b"done\n"
     assert runner.wait(id)["succeeded"]

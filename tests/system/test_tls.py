@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import ssl
@@ -17,6 +16,7 @@ import pytest
 import requests
 
 from bedlib import ROOMY, SLOWNESS, Runner, await_that, cpu_seconds, open_fds, open_folder, run, task_id
+from probelib import seconds_for
 
 REQUEST = b"GET /api/v1/lease HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 TOKEN = "correct-horse-battery-staple"
@@ -280,13 +280,13 @@ def test_stalled_handshakes_hold_up_nobody(shared: Runner, ours: Authority) -> N
     for i in range(100):
         stalled.append(connect(shared))
         stalled[-1].sendall(hello if i % 2 else hello[: len(hello) // 2])
-    times = []
-    for _ in range(20):
-        before = time.monotonic()
+
+    def ask() -> None:
         assert b" 200 OK" in exchange(shared, context_for(ours))
-        times.append(time.monotonic() - before)
+
+    times = [seconds_for(ask, shared.main_pid) for _ in range(20)]
     print(f"slowest of 20: {max(times) * 1000:.1f} ms")
-    assert sorted(times)[10] < 0.1 * SLOWNESS and max(times) < 2 * SLOWNESS
+    assert sorted(times)[-2] < 0.1 * SLOWNESS and max(times) < 2 * SLOWNESS
     spent = cpu_seconds(shared.main_pid)
     time.sleep(2)
     spent = cpu_seconds(shared.main_pid) - spent
@@ -447,13 +447,6 @@ def serial_of(runner: Runner) -> int:
             return hash(connection.getpeercert(binary_form=True))
 
 
-def reload(runner: Runner, outcome: str = "Configuration reloaded") -> None:
-    """Returns when the daemon has said so: by systemd 252 it has only been told."""
-    before = len(runner.journal())
-    run("systemctl", "reload", runner.unit)
-    await_that(lambda: outcome in runner.journal()[before:], what=outcome)
-
-
 def test_new_certificates_take_a_reload_only(
     start_runner: Callable[..., Runner], ours: Authority, foreign: Authority
 ) -> None:
@@ -472,15 +465,14 @@ def test_new_certificates_take_a_reload_only(
         new_cert, new_key = foreign.give("renewed")
         new_client = foreign.give("client-of-now", "clientAuth")
         shutil.copyfile(new_cert, cert)
-        reload(runner, "make no pair")  # a certificate, and the key of before
+        runner.reload("make no pair")  # a certificate, and the key of before
         assert serial_of(runner) == first
         assert runner.get("/ready").status_code == 200
 
         shutil.copyfile(new_key, key)
         shutil.copyfile(foreign.cert, ours_ca := ours.folder / "ca-of-now.crt")
         runner.config["tls"]["client_ca"] = str(ours_ca)
-        runner._config_file.write_text(json.dumps(runner.config))
-        reload(runner)
+        runner.reload()
         assert serial_of(runner) != first
         runner.http.close()
         assert exchange(runner, context_for(foreign, client)).startswith(b"HTTP/1.1 403 ")
@@ -491,7 +483,7 @@ def test_new_certificates_take_a_reload_only(
     speak_https(runner, foreign, new_client)
     before = n_sockets(runner)
     for _ in range(10):
-        reload(runner)
+        runner.reload()
         assert runner.get("/ready").status_code == 200
     runner.http.close()
     await_that(lambda: n_sockets(runner) <= before, what="the servers of before to be gone")
@@ -511,7 +503,7 @@ def test_streams_of_before_live_through_some_reloads(
         stream.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert stream.recv(10).startswith(b"HTTP/1.1")
         streams.append(stream)
-        reload(runner)
+        runner.reload()
     id = runner.submit(["true"])
     runner.wait(id)
 

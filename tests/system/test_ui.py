@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from bedlib import ROOMY, Queue, Runner, await_that, open_folder, run, task_id
+from bedlib import ROOMY, Queue, Runner, open_folder, run, task_id
 from peerlib import NOBODY, UnixRunner
 from test_tls import Authority, speak_https
 
@@ -246,12 +246,11 @@ def test_only_the_last_sessions_are_kept(guarded: Runner) -> None:
 def test_another_token_ends_all_sessions(guarded: Runner) -> None:
     """Lost: the reason to change a token that has become known."""
     session, code = open_session(guarded), make_code(guarded)
-    run("systemctl", "reload", guarded.unit)
+    guarded.reload()
     assert guarded.get("/api/v1/capacity", headers=session).status_code == 200
     Path(guarded.config["auth"]["token_file"]).write_text(f"{TOKEN}-of-tomorrow\n")
-    run("systemctl", "reload", guarded.unit)
-    is_refused = lambda: guarded.get("/api/v1/capacity", headers=session).status_code == 401
-    await_that(is_refused, what="the new token to count")
+    guarded.reload()
+    assert guarded.get("/api/v1/capacity", headers=session).status_code == 401
     assert begin(guarded, code).status_code == 403
 
 

@@ -394,8 +394,8 @@ def test_clients_of_a_unix_socket_are_not_refused() -> None:
                 refused.append(str(error))
 
     try:
-        runner._config_file.parent.mkdir(mode=0o755, exist_ok=True)
-        runner._config_file.write_text(json.dumps(runner.config))
+        runner.config_file.parent.mkdir(mode=0o755, exist_ok=True)
+        runner.config_file.write_text(json.dumps(runner.config))
         runner._unit_file.write_text(runner._unit_text())
         run("systemctl", "start", unit.name)
         run("systemctl", "start", runner.unit)
@@ -650,10 +650,10 @@ def test_a_state_that_lacks_something_or_knows_more_is_refused(busy: Upgradable)
 
 
 def test_a_configuration_that_the_new_program_cannot_read_is_refused(busy: Upgradable) -> None:
-    good = busy._config_file.read_text()
-    busy._config_file.write_text('{"port": "none"}')
+    good = busy.config_file.read_text()
+    busy.config_file.write_text('{"port": "none"}')
     busy.refuses("its configuration is not valid")
-    busy._config_file.write_text(good)
+    busy.config_file.write_text(good)
 
 
 def test_a_refused_upgrade_by_signal_is_told_in_the_log(busy: Upgradable) -> None:
