@@ -69,6 +69,9 @@ def next_port() -> int:
     return next(_ports)
 
 
+BROKEN_OFF = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+"""How a request ends whose daemon ends before, or in the middle of, its answer."""
+
 PATIENCE = 2
 """How much longer than expected neighbours may hold up whatever is awaited: where all is well it costs nothing."""
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import requests
 
-from bedlib import SLOWNESS, Queue, Runner, await_that, open_folder, run, task_id
+from bedlib import BROKEN_OFF, SLOWNESS, Queue, Runner, await_that, open_folder, run, task_id
 from lease_history import starts_of
 from postgreslib import Postgres
 
@@ -96,7 +96,7 @@ class Member(Queue):
         """As this one sees them; none, if it says nothing, as while it begins anew."""
         try:
             found: list[dict[str, Any]] = self.get("/api/v1/members", timeout=5 * SLOWNESS).json()
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+        except BROKEN_OFF:
             return []
         return found
 
@@ -121,7 +121,7 @@ class Member(Queue):
         def is_there() -> bool:
             try:
                 found.append(self.get(path))
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+            except BROKEN_OFF:
                 return False
             return True
 
@@ -261,7 +261,7 @@ class Client:
         self._avoided = [member]
         try:
             answer = self._http.request(method, member.url + path, **options)
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
+        except (*BROKEN_OFF, requests.Timeout):
             return []
         assert answer.status_code != 503 or "Retry-After" in answer.headers, f"{method} {path}: {answer.headers}"
         if answer.status_code == 503:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from bedlib import SLOWNESS, ShellRunner, await_that, journal_of, open_folder, run, unit_property
+from bedlib import RELOADED, SLOWNESS, ShellRunner, await_that, journal_of, open_folder, run, unit_property
 
 DAGGYR = "/usr/bin/daggyr"
 
@@ -143,9 +143,9 @@ def test_a_service_starts_without_a_configuration(program: str) -> None:
             done = subprocess.run(["systemctl", "reload", unit], text=True, capture_output=True)
             assert unit_property(unit, "ActiveState") == "active", done.stderr
             await_that(lambda: f"{path}: /prot" in journal_of(unit), what="a word on the bad file")
-        seen = journal_of(unit).count("Configuration reloaded")
+        seen = journal_of(unit).count(RELOADED)
         run("systemctl", "reload", unit)
-        await_that(lambda: journal_of(unit).count("Configuration reloaded") > seen, what="the defaults again")
+        await_that(lambda: journal_of(unit).count(RELOADED) > seen, what="the defaults again")
     finally:
         run("systemctl", "stop", f"{program}.socket", unit, check=False, stderr=subprocess.DEVNULL)
 

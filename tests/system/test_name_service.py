@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from bedlib import SLOWNESS, Runner, await_that, cgroup_procs, run, task_id, unit_property
+from bedlib import RELOADED, SLOWNESS, Runner, await_that, cgroup_procs, run, task_id, unit_property
 from probelib import ReadyProbe
 
 pytestmark = [
@@ -146,7 +146,7 @@ def test_a_reload_waits_for_the_new_account_apart(start_runner: Callable[..., Ru
     runner.config_file.write_text(runner.config_file.read_text().replace("{", '{"task_user": "slow-5-new", ', 1))
     with ReadyProbe(runner) as probe:
         run("systemctl", "kill", "--kill-whom=main", "--signal=HUP", runner.unit)
-        await_that(lambda: "Configuration reloaded" in runner.journal(), timeout=20, what="the reload")
+        await_that(lambda: RELOADED in runner.journal(), timeout=20, what="the reload")
     assert probe.slowest < 0.5 * SLOWNESS
     assert runner.run(["id", "-u"], resources=TINY)["output"] == "31005\n"
     assert unit_property(runner.unit, "ActiveState") == "active"

@@ -20,7 +20,7 @@ from typing import Any, Optional
 import pytest
 import requests
 
-from bedlib import ROOMY, SLOWNESS, Queue, Runner, await_that, injected, open_folder, run, task_id
+from bedlib import BROKEN_OFF, ROOMY, SLOWNESS, Queue, Runner, await_that, injected, open_folder, run, task_id
 
 Starter = Callable[..., Any]
 
@@ -48,7 +48,7 @@ def insist(call: Callable[[], requests.Response], seconds: float = 60) -> reques
     def attempt() -> list[requests.Response]:
         try:
             answer = call()
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
+        except (*BROKEN_OFF, requests.Timeout):
             return []
         return [answer] if answer.status_code != 503 else []
 
@@ -129,7 +129,7 @@ def submit_once(queue: Queue, id: str, body: dict[str, Any]) -> bool:
     """Whether the queue lived to answer."""
     try:
         answer = requests.post(f"{queue.url}/api/v1/task/{id}", json=body, timeout=30 * SLOWNESS)
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+    except BROKEN_OFF:
         return False
     assert answer.status_code == 202, answer.text
     return True
@@ -139,7 +139,7 @@ def has_run_its_course(queue: Queue, runner: Runner, id: str) -> bool:
     """Whether nothing is left to be stored of the task: the runner is made to forget after the last write."""
     try:
         state = requests.get(f"{queue.url}/api/v1/task/{id}", timeout=30 * SLOWNESS).json()["state"]
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+    except BROKEN_OFF:
         return False
     kept = [task["task_id"] for task in runner.get("/api/v1/tasks").json()["tasks"]]
     return state == "completed" and not any(name.startswith(f"{id}.") for name in kept)

@@ -28,6 +28,7 @@ from bedlib import (
     run,
     settled_fds,
     submit_brood,
+    submit_gated,
     task_id,
     unit_property,
 )
@@ -300,11 +301,10 @@ def test_the_service_manager_hears_of_each_step(manager: Manager) -> None:
 def test_clients_that_wait_are_not_disturbed_by_a_reload(start_runner: Callable[..., Runner]) -> None:
     """Lost: each change of the configuration would break long polls and streams."""
     runner = start_runner(ROOMY)
-    gate = open_folder() / "gate"
-    id = runner.submit(["sh", "-c", f"until [ -e {gate} ]; do sleep 0.02; done; echo done"])
+    id, gate = submit_gated(runner)
     with requests.get(f"{runner.url}/api/v1/task/{id}/output?follow=true", stream=True) as stream:
         runner.reconfigure(capacity_overrides=capacity(5))
-        gate.touch()
+        gate.open()
         assert stream.content == b"done\n"
     assert runner.wait(id)["succeeded"]
     assert unit_property(runner.unit, "NRestarts") == "0"

@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from bedlib import PYTHON, ROOMY, SLOWNESS, Runner, await_that, program_in, task_id
+from bedlib import BROKEN_OFF, PYTHON, ROOMY, SLOWNESS, Runner, await_that, program_in, task_id
 
 
 class Upgradable(Runner):
@@ -159,7 +159,7 @@ def insist(method: str, url: str, **options: Any) -> requests.Response:
     for _ in range(200):
         try:
             return requests.request(method, url, timeout=60 * SLOWNESS, **options)
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        except BROKEN_OFF as error:
             assert "refused" not in str(error).lower(), error
             time.sleep(0.01)
     raise AssertionError(f"no answer: {method} {url}")
